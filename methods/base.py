@@ -1,0 +1,138 @@
+"""The contract of a method: one class in one file that works on a problem until its end.
+
+A method has no budget, logging, checkpoint-file or timing code: the problem it is handed
+meters every call and ends the run by raising out of one of them. That is what makes a new
+baseline a fair competitor.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from tasks.base import Candidate, Task
+from tasks.space import Params, Space
+
+
+class Problem(Protocol):
+    """A task under a budget, as a method sees it. Scores are losses: lower is better."""
+
+    @property
+    def space(self) -> Space:
+        """The upper-level variables; the same object for every method."""
+        ...
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """The method's own randomness, seeded by suite, task, method and run seed."""
+        ...
+
+    @property
+    def task(self) -> Task:
+        """The task itself: its family's white-box oracles, each metered."""
+        ...
+
+    @property
+    def progress(self) -> float:
+        """Share of the budget used so far, 0 to 1."""
+        ...
+
+    @property
+    def incumbent(self) -> Params | None:
+        """What would be delivered if the run ended now."""
+        ...
+
+    @property
+    def restored(self) -> dict[str, Any] | None:
+        """The last checkpointed state of an interrupted run, or None on a fresh start."""
+        ...
+
+    def seed(self, *axes: str | int) -> int:
+        """A 63-bit seed hashed from the run's identity and `axes`; stateless, so resumable."""
+        ...
+
+    def evaluate(self, params: Params, fidelity: float = 1.0) -> float:
+        """Solve the lower level at `params` from scratch, score it, record a trial."""
+        ...
+
+    def stages(self, params: Params, fidelities: Sequence[float]) -> Iterator[float]:
+        """One lower-level solve at `params`, scored at each of the increasing `fidelities`.
+
+        Stop iterating to abandon the trial: what was not reached is not charged.
+        """
+        ...
+
+    def develop(self, params: Params) -> None:
+        """Give all the rest of the budget to one lower-level solve at `params`."""
+        ...
+
+    def score(self, candidate: Candidate) -> float:
+        """Score a candidate on the selection split (charged, not recorded)."""
+        ...
+
+    def report(self, candidate: Candidate, score: float | None = None) -> None:
+        """Hand over what a single-run method would deliver if it were stopped now."""
+        ...
+
+    def checkpoint(self, state: dict[str, Any]) -> None:
+        """Offer a resumable state (nested dicts and lists of tensors, numbers, strings).
+
+        The problem's own `rng` is saved with it. The harness decides when to write.
+        """
+        ...
+
+
+class Method(ABC):
+    """One way to tune. Options are keyword arguments of `__init__` with defaults."""
+
+    name: ClassVar[str]
+    citation: ClassVar[str]
+    uses: ClassVar[str] = "scores"
+    """What the method uses beyond the space, in words a table can show."""
+
+    @classmethod
+    def supports(cls, task: type[Task]) -> bool:
+        """Whether the method can work on this task."""
+        return True
+
+    @abstractmethod
+    def run(self, problem: Problem) -> None:
+        """Work until done, or until the problem raises because the budget is spent."""
+
+
+class Search(Method):
+    """A black-box search: ask for parameters, evaluate them, tell the score.
+
+    `fidelity` is the length of a trial in units of the task's standard trial. The last
+    `finish` share of the budget, if any, goes to one solve at the best parameters found.
+    """
+
+    def __init__(self, fidelity: float = 1.0, finish: float = 0.0) -> None:
+        if not fidelity > 0:
+            raise ValueError(f"fidelity must be positive, got {fidelity}")
+        if not 0 <= finish < 1:
+            raise ValueError(f"finish must be in [0, 1), got {finish}")
+        self.fidelity = fidelity
+        self.finish = finish
+
+    @abstractmethod
+    def start(self, space: Space, rng: np.random.Generator) -> None:
+        """Make the optimiser; called once per run, before the first `ask`."""
+
+    @abstractmethod
+    def ask(self) -> Params:
+        """The next parameters to try."""
+
+    def tell(self, params: Params, score: float) -> None:  # noqa: B027 - optional hook
+        """Learn the score (a loss) of the parameters last asked for."""
+
+    def run(self, problem: Problem) -> None:
+        self.start(problem.space, problem.rng)
+        while problem.progress < 1 - self.finish:
+            params = self.ask()
+            self.tell(params, problem.evaluate(params, self.fidelity))
+        if problem.incumbent is not None:
+            problem.develop(problem.incumbent)

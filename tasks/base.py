@@ -1,0 +1,143 @@
+"""The contract of a task: one bilevel problem of tuning a diffusion model.
+
+A task owns a search space for the upper level, a lower-level solver (`iterate`), the score
+that a tuner may see (`score`: selection split, few samples) and the metrics that figures
+show (`evaluate`: fresh seeds, many samples, held-out reference). A task family adds the
+oracles that a first-order method needs; see `tasks.finetune.base` and `tasks.schedule.base`.
+
+Every primitive operation (a training step, a denoising step, a batch of rewards) runs inside
+`self.meter.charge(...)`: the harness injects its clock there, and ends a run between two
+primitives when the budget is spent.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from tasks.space import Params, Space
+
+
+class Meter(Protocol):
+    """What a task reports its work to."""
+
+    def charge(
+        self, operation: str, count: int = 1, **work: int
+    ) -> AbstractContextManager[None]:
+        """Account for `count` units of the primitive `operation` done inside the context.
+
+        `count` is the unit of the operation's price (a batch size, a number of steps), so the
+        cost of a charge must be close to linear in it. `work` adds machine-independent
+        counts: `nfe` (network evaluations: samples x denoising steps), `train_images`
+        (images seen in training), `scored_images` (images through a reward or metric).
+        """
+        ...
+
+
+class FreeMeter:
+    """Charges nothing: the meter of a task used outside the harness."""
+
+    def charge(
+        self, operation: str, count: int = 1, **work: int
+    ) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A reported quantity; values are stored the natural way round, never negated."""
+
+    name: str
+    label: str
+    higher_is_better: bool = False
+    log: bool = False
+    """Draw and average on a log scale (positive metrics such as FID)."""
+
+
+@dataclass
+class Candidate:
+    """What the lower level delivers at `params`: something that can be scored and shown."""
+
+    params: Params
+    state: Any = None
+    """Whatever the task needs to score it (generated rewards, network weights)."""
+    resume: dict[str, Any] | None = None
+    """Tensors, numbers and strings from which `iterate` goes on; None if it cannot."""
+
+
+class Task(ABC):
+    """One bilevel problem. Constructing a task is free; `setup` loads data and models."""
+
+    name: ClassVar[str]
+    """`family/dataset`, e.g. `finetune/digits`."""
+    description: ClassVar[str]
+    citation: ClassVar[str]
+    family: ClassVar[str]
+    space: ClassVar[Space]
+    metrics: ClassVar[tuple[Metric, ...]]
+    """What `evaluate` returns; the first one is the task's primary metric."""
+    budget: ClassVar[float]
+    """Default budget of one run in GPU-hours."""
+    fidelities: ClassVar[bool] = False
+    """Whether a fraction of a trial says something about the whole (multi-fidelity search)."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
+        self.meter: Meter = FreeMeter()
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Why the task cannot run here (what to fetch and where to put it), or None."""
+        return None
+
+    def setup(self) -> None:
+        """Load data and pre-trained models. Not charged."""
+
+    @abstractmethod
+    def iterate(
+        self,
+        params: Params,
+        stops: Sequence[float],
+        seed: int,
+        progress: Callable[[], float] | None = None,
+        resume: dict[str, Any] | None = None,
+    ) -> Iterator[Candidate]:
+        """Solve the lower level at `params`, yielding a candidate at each of `stops`.
+
+        `stops` are increasing and positive. Without `progress` a stop is a fidelity: 1.0 is
+        the task's standard trial length, and the work done is a function of `stops` and
+        `seed` alone. With `progress` (increasing from 0 to 1, read before each primitive
+        step) a stop is a value of it, and a plan that needs a horizon (learning-rate decay)
+        follows it. The solver plans for `stops[-1]` as its horizon. `resume` is the `resume`
+        of an earlier candidate of the same call: the iteration goes on from there, and stops
+        already passed are not yielded again.
+        """
+
+    @abstractmethod
+    def score(self, candidate: Candidate, seed: int) -> float:
+        """The loss a tuner may see (lower is better): selection split, few samples."""
+
+    @abstractmethod
+    def evaluate(self, candidate: Candidate, seed: int) -> dict[str, float]:
+        """All of `metrics`, on the report split with fresh seeds. Called by the harness."""
+
+    def images(self, candidate: Candidate, count: int, seed: int) -> np.ndarray | None:
+        """`(count, height, width)` or `(count, height, width, 3)` uint8 samples, or None."""
+        return None
+
+    def evaluator(self) -> dict[str, Any]:
+        """Identity of the metrics: sample sizes, feature networks and their hashes."""
+        return {}
+
+    def rehearse(self, seed: int) -> None:
+        """Run every primitive operation once or more, so that a calibration can price it.
+
+        The default solves a tenth of a trial and scores it; a family adds its oracles.
+        """
+        for candidate in self.iterate(self.space.default, (0.1,), seed):
+            self.score(candidate, seed)
