@@ -7,6 +7,7 @@ baseline a fair competitor.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Protocol
@@ -54,8 +55,12 @@ class Problem(Protocol):
         """A 63-bit seed hashed from the run's identity and `axes`; stateless, so resumable."""
         ...
 
-    def evaluate(self, params: Params, fidelity: float = 1.0) -> float:
-        """Solve the lower level at `params` from scratch, score it, record a trial."""
+    def evaluate(self, params: Params, fidelity: float = 1.0, keep: bool = True) -> float:
+        """Solve the lower level at `params` from scratch, score it, record a trial.
+
+        The best-scored trial becomes the incumbent; with `keep=False` it does not, and the
+        method hands over its choice by `report`.
+        """
         ...
 
     def stages(self, params: Params, fidelities: Sequence[float]) -> Iterator[float]:
@@ -131,8 +136,12 @@ class Search(Method):
 
     def run(self, problem: Problem) -> None:
         self.start(problem.space, problem.rng)
+        worst = 0.0
         while problem.progress < 1 - self.finish:
             params = self.ask()
-            self.tell(params, problem.evaluate(params, self.fidelity))
+            score = problem.evaluate(params, self.fidelity)
+            if math.isfinite(score):
+                worst = max(worst, score)
+            self.tell(params, score if math.isfinite(score) else worst)
         if problem.incumbent is not None:
             problem.develop(problem.incumbent)

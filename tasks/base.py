@@ -12,15 +12,20 @@ primitives when the budget is spent.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from tasks.space import Params, Space
+
+REFERENCES = Path(__file__).parent / "references.json"
+"""Reference scores with how they were made; see `Task.references`."""
 
 
 class Meter(Protocol):
@@ -133,6 +138,13 @@ class Task(ABC):
     def evaluator(self) -> dict[str, Any]:
         """Identity of the metrics: sample sizes, feature networks and their hashes."""
         return {}
+
+    @classmethod
+    def references(cls) -> dict[str, dict[str, float]]:
+        """Stored metric values of two reference runs, `default` and `tuned`; empty if none."""
+        stored = json.loads(REFERENCES.read_text()) if REFERENCES.exists() else {}
+        found: dict[str, dict[str, float]] = stored.get(cls.name, {}).get("scores", {})
+        return found
 
     def rehearse(self, seed: int) -> None:
         """Run every primitive operation once or more, so that a calibration can price it.

@@ -1,0 +1,1 @@
+"""Curves, statistics, tables and figures: pure functions of a `benchmark.results.Results`."""

@@ -1,0 +1,96 @@
+"""What a `Results` holds: its tasks, methods, metrics and budgets, in the suite's order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from benchmark.results import Results
+
+SECONDS_PER_HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A reported metric as the results describe it."""
+
+    name: str
+    label: str
+    higher_is_better: bool = False
+    log: bool = False
+
+    @property
+    def direction(self) -> str:
+        return "↑" if self.higher_is_better else "↓"
+
+    @property
+    def title(self) -> str:
+        return f"{self.label} {self.direction}"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How device time is shown: `hours * per_hour` of `name` (s, min or h)."""
+
+    name: str
+    per_hour: float
+    device: str
+
+    @property
+    def label(self) -> str:
+        """For example `device time (s)`."""
+        return f"{self.device} time ({self.name})"
+
+
+def task_names(results: Results) -> list[str]:
+    return list(dict.fromkeys([*results.tasks, *results.runs["task"]]))
+
+
+def method_names(results: Results) -> list[str]:
+    """Labels in the suite's order, whether they have runs or not."""
+    return list(dict.fromkeys([*results.methods, *results.runs["method"]]))
+
+
+def metrics(results: Results, task: str) -> list[Metric]:
+    """The task's reported metrics, the primary one first."""
+    return [
+        Metric(
+            name=entry["name"],
+            label=entry.get("label", entry["name"]),
+            higher_is_better=entry.get("higher_is_better", False),
+            log=entry.get("log", False),
+        )
+        for entry in results.tasks[task]["metrics"]
+    ]
+
+
+def primary(results: Results, task: str) -> Metric:
+    return metrics(results, task)[0]
+
+
+def runs_of(results: Results, task: str, method: str | None = None) -> pd.DataFrame:
+    """Rows of `runs`, failed ones included."""
+    chosen = results.runs["task"] == task
+    if method is not None:
+        chosen &= results.runs["method"] == method
+    return results.runs[chosen]
+
+
+def budget(results: Results, task: str) -> float:
+    """The largest budget of the task's runs in GPU-hours; NaN when there are none."""
+    return float(runs_of(results, task)["budget"].max())
+
+
+def unit(results: Results, task: str) -> Unit:
+    """Seconds for budgets under two minutes, minutes under two hours, else hours."""
+    runs = runs_of(results, task)
+    on_gpu = runs["device"].astype(str).str.startswith("cuda").any()
+    device = "GPU" if on_gpu else "device"
+    seconds = budget(results, task) * SECONDS_PER_HOUR
+    if np.isnan(seconds) or seconds >= 2 * SECONDS_PER_HOUR:
+        return Unit("h", 1.0, device)
+    if seconds < 120:
+        return Unit("s", SECONDS_PER_HOUR, device)
+    return Unit("min", 60.0, device)

@@ -1,0 +1,164 @@
+"""Anytime curves: what a run would have delivered at any moment of its budget.
+
+A run's curve is a step function of the GPU-hours charged: the reported metric of its
+incumbent. Fixed budgets cut it vertically, fixed targets horizontally.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from benchmark.analysis import contents
+from benchmark.results import Results
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One run's incumbent in one metric, right-continuous."""
+
+    seed: int
+    hours: Array
+    """`(k,)` non-decreasing GPU-hours at which the incumbent changed."""
+    values: Array
+    """`(k,)` the metric from then on; NaN where it was measured as not finite."""
+    end: float
+    """Last moment at which the value is known: the budget, or where an unfinished run is."""
+
+    @property
+    def first(self) -> float:
+        """When the first finite value was there; infinity if never."""
+        known = np.isfinite(self.values)
+        return float(self.hours[known][0]) if known.any() else float("inf")
+
+    def at(self, hours: ArrayLike) -> Array:
+        """The value at each of `hours`; NaN before the first report and after `end`."""
+        moments = np.asarray(hours, dtype=float)
+        position = np.searchsorted(self.hours, moments, side="right") - 1
+        known = (position >= 0) & (moments <= self.end)
+        return np.where(known, self.values[position], np.nan)
+
+    def reaches(self, target: float, higher_is_better: bool) -> float:
+        """GPU-hours until the value is first as good as `target`; infinity if never."""
+        good = self.values >= target if higher_is_better else self.values <= target
+        return float(self.hours[good][0]) if good.any() else float("inf")
+
+
+class Traces(dict[tuple[str, str, str], list[Trace]]):
+    """`(task, method, metric)` to the traces of its runs, in order of seeds."""
+
+    def of(self, task: str, method: str, metric: str) -> list[Trace]:
+        return self.get((task, method, metric), [])
+
+
+def traces(results: Results) -> Traces:
+    """Traces of all runs that have not failed and have delivered something."""
+    ends = _ends(results.runs)
+    frame = results.frame
+    chosen = frame["incumbent"].astype(bool) & (frame["metric"] != "score")
+    chosen &= ~frame["metric"].str.startswith("param:")
+    delivered = frame[chosen].sort_values(["gpu_hours", "event"], kind="stable")
+    found = Traces()
+    keys = ["task", "method", "metric", "seed"]
+    for (task, method, metric, seed), rows in delivered.groupby(keys, sort=True):
+        end = ends.get((task, method, seed))
+        if end is None:
+            continue
+        values = rows["value"].to_numpy(float)
+        trace = Trace(
+            seed=int(seed),
+            # A run may pass its budget by one primitive step: that still counts as its end.
+            hours=np.minimum(rows["gpu_hours"].to_numpy(float), end),
+            values=np.where(np.isfinite(values), values, np.nan),
+            end=end,
+        )
+        found.setdefault((task, method, metric), []).append(trace)
+    return found
+
+
+def _ends(runs: pd.DataFrame) -> dict[tuple[str, str, int], float]:
+    """Until when each run's value is known: a finished run holds its last until its budget."""
+    good = runs[runs["status"] != "failed"]
+    known = np.where(good["status"] == "finished", good["budget"], good["gpu_hours"])
+    keys = zip(good["task"], good["method"], good["seed"], strict=True)
+    return {key: float(end) for key, end in zip(keys, known, strict=True)}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Several seeds on one grid."""
+
+    hours: Array
+    """`(g,)` increasing GPU-hours."""
+    values: Array
+    """`(n, g)`; NaN where a seed's value is not known."""
+    seeds: tuple[int, ...]
+
+
+def align(runs: Sequence[Trace]) -> Curve | None:
+    """Seeds on the union of their grids by forward fill, from the latest first report on.
+
+    The grid ends with the longest run. None if no run has a finite value.
+    """
+    runs = [trace for trace in runs if np.isfinite(trace.first)]
+    if not runs:
+        return None
+    start = max(trace.first for trace in runs)
+    moments = np.concatenate([trace.hours for trace in runs])
+    ends = [trace.end for trace in runs]
+    hours = np.unique([start, *moments, *ends])
+    hours = hours[hours >= start]
+    values = np.stack([trace.at(hours) for trace in runs])
+    return Curve(hours, values, tuple(trace.seed for trace in runs))
+
+
+def at_fractions(runs: Sequence[Trace], budget: float, fractions: Sequence[float]) -> Array:
+    """`(n, len(fractions))` values at fractions of `budget`; NaN where not known."""
+    if not runs:
+        return np.empty((0, len(fractions)))
+    return np.stack([trace.at(budget * np.asarray(fractions)) for trace in runs])
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Expected running time to a target."""
+
+    hours: float
+    """Infinity if no run reached the target."""
+    successes: int
+    runs: int
+
+
+def expected_running_time(hits: ArrayLike, spent: ArrayLike) -> Cost:
+    """Total cost of all runs over the number of successes.
+
+    (Hansen et al., 2021, COCO, "average runtime".) `hits` are the GPU-hours until each
+    run reached the target, infinity where it never did; such a run costs all it `spent`.
+    """
+    hits, spent = np.asarray(hits, float), np.asarray(spent, float)
+    reached = np.isfinite(hits)
+    successes = int(reached.sum())
+    total = float(np.where(reached, hits, spent).sum())
+    return Cost(total / successes if successes else float("inf"), successes, len(hits))
+
+
+def cost_to_target(results: Results, found: Traces, task: str, method: str, target: float) -> Cost:
+    """Expected GPU-hours until the task's primary metric is as good as `target`.
+
+    Runs that failed or delivered nothing count as runs that did not reach it.
+    """
+    metric = contents.primary(results, task)
+    hits = {
+        trace.seed: trace.reaches(target, metric.higher_is_better)
+        for trace in found.of(task, method, metric.name)
+    }
+    runs = contents.runs_of(results, task, method)
+    return expected_running_time(
+        [hits.get(int(seed), float("inf")) for seed in runs["seed"]], runs["gpu_hours"]
+    )

@@ -1,0 +1,156 @@
+"""Quality of the incumbent against device time, over seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmark.analysis import contents, measures, statistics, style
+from benchmark.analysis.curves import Traces, align
+from benchmark.analysis.figures import layout
+from benchmark.results import Results
+
+SPREAD = 4.0
+"""How many times the median method's distance from the best is kept on the axis."""
+SHOWN_FROM = 0.1
+"""Share of the budget from which on the axis must hold the curves."""
+CROWD = 5
+"""Above this many methods, only the ones that comparisons are made with get a band."""
+
+
+def draw(results: Results, found: Traces) -> Figure:
+    """One panel per task: mean over seeds with its interval band, one line per method."""
+    tasks = contents.task_names(results)
+    methods = [
+        method
+        for method in contents.method_names(results)
+        if any(_has(results, found, task, method) for task in tasks)
+    ]
+    width = style.SINGLE if len(tasks) == 1 else style.DOUBLE
+    note = _note(results, found, tasks, methods)
+    extra = layout.legend_height(methods, width) + layout.note_height(note, width)
+    figure, grid = layout.panels(len(tasks), 2.1, extra=extra)
+    for axes, task in zip(grid, tasks, strict=True):
+        _panel(axes, results, found, task, methods)
+    layout.add_legend(figure, layout.method_handles(results, methods))
+    layout.add_note(figure, note)
+    return figure
+
+
+def _has(results: Results, found: Traces, task: str, method: str) -> bool:
+    return align(found.of(task, method, contents.primary(results, task).name)) is not None
+
+
+def _panel(axes: Axes, results: Results, found: Traces, task: str, methods: list[str]) -> None:
+    metric = contents.primary(results, task)
+    unit = contents.unit(results, task)
+    axes.set_title(task)
+    means, drawn = [], []
+    banded = banded_methods(results, found, task, methods)
+    shown_from = SHOWN_FROM * contents.budget(results, task)
+    for order, method in enumerate(methods):
+        curve = align(found.of(task, method, metric.name))
+        if curve is None:
+            continue
+        estimate = statistics.mean_interval(curve.values, metric.log)
+        x = curve.hours * unit.per_hour
+        look = layout.identity(results, method)
+        front = 3 + order / 100 + (look.width > 2)
+        marks = np.unique(np.linspace(0, len(x) - 1, 6).astype(int))
+        axes.plot(
+            x, estimate.value, drawstyle="steps-post", color=look.colour, ls=look.line,
+            lw=look.width, marker=look.marker, markevery=list(marks), zorder=front,
+        )  # fmt: skip
+        if method in banded:
+            axes.fill_between(
+                x, estimate.low, estimate.high, step="post", color=look.colour, alpha=0.12, lw=0,
+                zorder=2,
+            )  # fmt: skip
+        late = curve.hours >= min(shown_from, curve.hours[-1])
+        means.append(estimate.value[late])
+        drawn.append(method)
+    if not means:
+        layout.empty(axes)
+        return
+    axes.set_xscale("log")
+    axes.set_ylim(*focus(means, metric))
+    axes.grid()
+    layout.metric_axis(axes, metric)
+    layout.plain_ticks(axes, "x", log=True)
+    axes.set_xlabel(unit.label)
+    off = [
+        method for method, values in zip(drawn, means, strict=True) if not _inside(axes, values[-1])
+    ]
+    if off:
+        text = "off the axis: " + ", ".join(off)
+        axes.text(0.98, 0.98, text, transform=axes.transAxes, ha="right", va="top", fontsize=6)
+
+
+def banded_methods(results: Results, found: Traces, task: str, methods: list[str]) -> set[str]:
+    """Methods drawn with their interval: all, or the compared ones where there are many."""
+    if len(methods) <= CROWD:
+        return set(methods)
+    goals = measures.targets(results, found)
+    return {"bilevel", *goals[goals["task"] == task]["method"]}
+
+
+def focus(means: list[np.ndarray], metric: contents.Metric) -> tuple[float, float]:
+    """Limits of the y axis: all curves, unless a few are so bad that they hide the rest.
+
+    Distances from the best value are taken on the axis's own scale; what is further than
+    `SPREAD` times the median distance of the curves' first and last values is left out.
+    """
+    scale = np.log if metric.log else np.asarray
+    values = np.concatenate([mean[np.isfinite(mean)] for mean in means])
+    values = values[values > 0] if metric.log else values
+    if not len(values):
+        return (0.1, 1.0) if metric.log else (0.0, 1.0)
+    sign = -1.0 if metric.higher_is_better else 1.0
+    loss = sign * scale(values)
+    best = loss.min()
+    ends = np.array([end for mean in means for end in (mean[0], mean[-1])])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        distances = sign * scale(ends) - best
+    distances = distances[np.isfinite(distances)]
+    reach = loss.max() - best
+    typical = np.median(distances) if len(distances) else 0.0
+    if typical > 0:
+        reach = min(reach, SPREAD * typical)
+    margin = 0.08 * reach or 0.1 * (abs(best) or 1.0)
+    limits = sorted([sign * (best - margin), sign * (best + reach + margin)])
+    low, high = np.exp(limits) if metric.log else limits
+    return float(low), float(high)
+
+
+def _inside(axes: Axes, value: float) -> bool:
+    low, high = axes.get_ylim()
+    return bool(low <= value <= high) or not np.isfinite(value)
+
+
+def _note(results: Results, found: Traces, tasks: list[str], methods: list[str]) -> str:
+    names = {task: contents.primary(results, task) for task in tasks}
+    counts = [len(found.of(task, method, names[task].name)) for task in tasks for method in methods]
+    logs = any(metric.log for metric in names.values())
+    text = f"Reported metric of the incumbent: mean over seeds, {layout.seeds_note(counts)}"
+    if max(counts, default=0) > 1:
+        text += "; bands: 95 % Student-t interval"
+        if len(methods) > CROWD:
+            text += " (of bilevel, default, random and the best other method)"
+        if 1 in counts:
+            text += ", none where there is one seed"
+    else:
+        text += ", so no interval"
+    if logs:
+        text += "; means and bands of metrics on a log axis are taken on the log scale"
+    text += f". The axis fits the curves from {100 * SHOWN_FROM:g} % of the budget on"
+    return f"{text}.{unfinished_note(results)}"
+
+
+def unfinished_note(results: Results) -> str:
+    """How many runs are drawn only as far as they got, if any."""
+    states = results.runs["status"]
+    going = int((~states.isin(["finished", "failed"])).sum())
+    failed = int((states == "failed").sum())
+    text = f" {going} runs are not finished and enter as far as they got." if going else ""
+    return text + (f" {failed} failed runs are left out." if failed else "")

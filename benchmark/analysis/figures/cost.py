@@ -1,0 +1,83 @@
+"""Device time until a target quality, with the runs that never reached it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from benchmark.analysis import contents, measures
+from benchmark.analysis.curves import Traces
+from benchmark.analysis.figures import layout
+from benchmark.analysis.figures.anytime import unfinished_note
+from benchmark.results import Results
+
+LOOKS = {
+    "default": {"marker": "s", "color": "#000000", "offset": -0.27},
+    "random": {"marker": "X", "color": "#777777", "offset": 0.0},
+    "best baseline": {"marker": "*", "color": "#0072B2", "offset": 0.27},
+}
+
+
+def draw(results: Results, found: Traces) -> Figure:
+    """One panel per task, one row per method, one mark per target."""
+    tasks, methods = contents.task_names(results), contents.method_names(results)
+    costs = measures.costs(results, found)
+    best = costs[costs["target"] == "best baseline"].drop_duplicates("task")
+    note = (
+        "Expected running time (cost of all runs over successes) until the incumbent's reported "
+        "metric is as good as what default, random and the best baseline ("
+        + ", ".join(f"{task}: {who}" for task, who in zip(best["task"], best["target_method"]))
+        + ") reach at the end. Beside a mark: runs that got there, where not all did; at the "
+        f"dashed line (budget), open: none did.{unfinished_note(results)}"
+    )
+    figure, grid = layout.row_panels(len(tasks), len(methods), 0.28, note)
+    for axes, task in zip(grid, tasks, strict=True):
+        _panel(axes, costs[costs["task"] == task], contents.unit(results, task), methods)
+        axes.set_title(task)
+    layout.add_legend(figure, _handles())
+    layout.add_note(figure, note)
+    return figure
+
+
+def _panel(axes: Axes, costs: pd.DataFrame, unit: contents.Unit, methods: list[str]) -> None:
+    layout.method_rows(axes, methods)
+    costs = costs[costs["runs"] > 0]
+    if costs.empty:
+        layout.nothing(axes)
+        return
+    budget = costs["budget"].iloc[0] * unit.per_hour
+    axes.axvline(budget, color="#888888", lw=0.8, ls="--", zorder=1)
+    for cost in costs.to_dict("records"):
+        look = LOOKS[cost["target"]]
+        y = methods.index(cost["method"]) + float(look["offset"])  # type: ignore[arg-type]
+        reached = cost["successes"] > 0
+        x = cost["gpu_hours"] * unit.per_hour if reached else budget
+        axes.plot(
+            x, y, marker=look["marker"], color=look["color"], ms=4.5 if reached else 4,
+            mfc=look["color"] if reached else "white", mew=0.7, zorder=3,
+        )  # fmt: skip
+        if 0 < cost["successes"] < cost["runs"]:
+            axes.annotate(
+                f"{cost['successes']}/{cost['runs']}", (x, y), (3.5, 0),
+                textcoords="offset points", va="center", fontsize=5.5,
+            )  # fmt: skip
+    times = costs["gpu_hours"].to_numpy() * unit.per_hour
+    times = times[np.isfinite(times) & (times > 0)]
+    low, high = min([budget * 0.5, *times]), max([budget, *times])
+    axes.set_xscale("log")
+    axes.set_xlim(low / 1.3, high * (high / low) ** 0.12 * 1.1)
+    layout.plain_ticks(axes, "x", log=True)
+    axes.set_xlabel(f"{unit.label} to target")
+
+
+def _handles() -> list[Line2D]:
+    return [
+        Line2D(
+            [], [], ls="", marker=look["marker"], color=look["color"], ms=4.5, mew=0.7,
+            label=f"quality of {name}",
+        )
+        for name, look in LOOKS.items()
+    ]  # fmt: skip

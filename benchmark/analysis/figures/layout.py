@@ -1,0 +1,187 @@
+"""Panels at printed size, legends and notes outside the data, and byte-stable files."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+
+from benchmark.analysis import contents, style
+from benchmark.results import Results
+
+NOTE_SIZE = 6.5
+LINE_HEIGHT = 0.14
+CHARACTERS_PER_INCH = 21
+
+
+def panels(
+    count: int, height: float, columns: int | None = None, extra: float = 0.0, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels of `height` inches, plus `extra` for legend and note.
+
+    One panel takes a single column, more take the page's width.
+    """
+    columns = columns or {1: 1, 2: 2, 4: 2}.get(count, 3)
+    rows = -(-count // columns)
+    width = style.SINGLE if columns == 1 and count == 1 else style.DOUBLE
+    figure = Figure(figsize=(width, rows * height + extra), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, **options).ravel()
+    for unused in grid[count:]:
+        unused.remove()
+    return figure, list(grid[:count])
+
+
+def row_panels(
+    count: int, rows: int, row_height: float, note: str, legend: Sequence[str] = ()
+) -> tuple[Figure, list[Axes]]:
+    """Panels that share their rows (one per method), named on the left only."""
+    width = style.SINGLE if count == 1 else style.DOUBLE
+    extra = note_height(note, width) + legend_height(legend, width)
+    return panels(count, row_height * rows + 0.65, extra=extra, sharey=True)
+
+
+def legend_columns(labels: Sequence[str], width: float, handle: float = 0.5) -> int:
+    """How many columns of these labels fit into `width` inches."""
+    longest = max((len(label) for label in labels), default=1)
+    return max(1, min(len(labels), int(width / (longest / 17 + handle))))
+
+
+def legend_height(labels: Sequence[str], width: float) -> float:
+    """Inches that a legend of these labels needs."""
+    return LINE_HEIGHT * -(-len(labels) // legend_columns(labels, width)) + 0.1
+
+
+def add_legend(figure: Figure, handles: Sequence[Any]) -> None:
+    """One legend above all panels."""
+    labels = [str(handle.get_label()) for handle in handles]
+    if labels:
+        figure.legend(
+            handles=list(handles),
+            loc="outside upper center",
+            ncols=legend_columns(labels, figure.get_figwidth()),
+            columnspacing=1.2,
+            borderaxespad=0.2,
+        )
+
+
+def method_handles(results: Results, methods: Iterable[str]) -> list[Line2D]:
+    handles = []
+    for method in methods:
+        look = identity(results, method)
+        handles.append(
+            Line2D(
+                [], [], color=look.colour, ls=look.line, lw=look.width, marker=look.marker,
+                label=method,
+            )
+        )  # fmt: skip
+    return handles
+
+
+def identity(results: Results, method: str) -> style.Identity:
+    return style.identity(method, results.methods.get(method, {}).get("name"))
+
+
+def wrap(text: str, width: float) -> str:
+    return textwrap.fill(text, int(width * CHARACTERS_PER_INCH))
+
+
+def note_height(text: str, width: float) -> float:
+    """Inches that the note needs under a figure of `width` inches."""
+    return LINE_HEIGHT * (wrap(text, width).count("\n") + 1) + 0.05
+
+
+def add_note(figure: Figure, text: str) -> None:
+    """What the reader must know, below the panels."""
+    figure.supxlabel(
+        wrap(text, figure.get_figwidth()), fontsize=NOTE_SIZE, color="#444444", x=0.01, ha="left"
+    )
+
+
+def seeds_note(counts: Iterable[int]) -> str:
+    """`n = 3 seeds`, or the range where methods differ."""
+    present = sorted({count for count in counts if count})
+    if not present:
+        return "no seeds"
+    if len(present) == 1:
+        return f"n = {present[0]} seed{'s' if present[0] > 1 else ''}"
+    return f"n = {present[0]} to {present[-1]} seeds"
+
+
+def nothing(axes: Axes, text: str = "no result yet") -> None:
+    """Say why the panel shows nothing, and leave its rows."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#888888")
+    axes.set_xticks([])
+
+
+def empty(axes: Axes, text: str = "no result yet") -> None:
+    """A panel that says why it shows nothing."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#888888")
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def method_rows(axes: Axes, methods: Sequence[str]) -> None:
+    """Methods from top to bottom on the y axis."""
+    axes.set_yticks(range(len(methods)), methods)
+    axes.set_ylim(len(methods) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+    between = np.arange(0.5, len(methods) - 1)
+    axes.hlines(between, 0, 1, transform=axes.get_yaxis_transform(), color="#eeeeee", lw=0.5)
+
+
+def plain_ticks(axes: Axes, which: str, log: bool) -> None:
+    """Plain numbers on a linear or log axis, few enough not to collide, also under a decade."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = sorted(axis.get_view_interval())
+    if log:
+        axes.set(**{f"{which}scale": "log"})
+        if high / max(low, 1e-300) < 4:
+            axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+        elif high / max(low, 1e-300) < 60:
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+        else:
+            axis.set_major_locator(LogLocator(numticks=6))
+        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        axis.set_minor_formatter(FuncFormatter(lambda x, _: ""))
+    else:
+        axis.set_major_locator(MaxNLocator(5))
+
+
+def metric_axis(axes: Axes, metric: contents.Metric, which: str = "y") -> None:
+    axes.set(**{f"{which}label": metric.title})
+    plain_ticks(axes, which, metric.log)
+
+
+def save(figure: Figure, folder: Path, name: str, formats: Sequence[str]) -> list[Path]:
+    """Write the figure in each format, without dates, so that a rerun gives the same bytes."""
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, for all formats alike
+    written = []
+    for extension in formats:
+        path = folder / f"{name}.{extension}"
+        _WRITERS[extension](figure, path)
+        figure.set_dpi(style.DPI)  # vector formats leave theirs behind
+        written.append(path)
+    return written
+
+
+# Straight to the back ends: `Figure.savefig` would draw each figure a second time for layout.
+_WRITERS: dict[str, Callable[[Figure, Path], None]] = {
+    "png": lambda figure, path: FigureCanvasAgg(figure).print_png(path),
+    "pdf": lambda figure, path: FigureCanvasPdf(figure).print_pdf(
+        path, metadata={"CreationDate": None}
+    ),
+    "svg": lambda figure, path: FigureCanvasSVG(figure).print_svg(path, metadata={"Date": None}),
+}

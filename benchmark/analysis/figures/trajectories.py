@@ -1,0 +1,117 @@
+"""The way of the upper-level variables over one run's budget."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmark.analysis import contents, style
+from benchmark.analysis.curves import Traces
+from benchmark.analysis.figures import layout
+from benchmark.results import Results
+
+
+def draw(results: Results, found: Traces, task: str) -> Figure | None:
+    """One panel per variable; None if no run has delivered anything on the task."""
+    variables = results.tasks[task]["variables"]
+    seeds = {
+        method: seed
+        for method in contents.method_names(results)
+        if (seed := representative(results, found, task, method)) is not None
+    }
+    if not seeds or not variables:
+        return None
+    frame = results.frame[results.frame["task"] == task]
+    note = (
+        f"{task}, one run per method: the one whose final {contents.primary(results, task).label} "
+        f"is the median over seeds ({', '.join(f'{name} {seed}' for name, seed in seeds.items())})"
+        ". Lines: single-run methods (thin: their other seeds). Marks: trials of searches; "
+        "outlined: incumbents; large: the last one. Dotted grey: the default setting."
+    )
+    count = len(variables)
+    width = style.SINGLE if count == 1 else style.DOUBLE
+    extra = layout.legend_height(list(seeds), width) + layout.note_height(note, width)
+    figure, grid = layout.panels(count, 1.75, extra=extra)
+    unit = contents.unit(results, task)
+    for axes, variable in zip(grid, variables, strict=True):
+        rows = frame[frame["metric"] == f"param:{variable['name']}"]
+        _panel(axes, results, rows, variable, seeds, unit)
+        axes.set_title(variable["name"])
+        axes.set_xlabel(unit.label)
+    layout.add_legend(figure, layout.method_handles(results, seeds))
+    layout.add_note(figure, note)
+    return figure
+
+
+def representative(results: Results, found: Traces, task: str, method: str) -> int | None:
+    """The seed whose last primary metric is the (lower) median; None without any."""
+    metric = contents.primary(results, task)
+    finals = [
+        (float(trace.values[-1]), trace.seed)
+        for trace in found.of(task, method, metric.name)
+        if np.isfinite(trace.values[-1])
+    ]
+    return sorted(finals)[(len(finals) - 1) // 2][1] if finals else None
+
+
+def _panel(
+    axes: Axes,
+    results: Results,
+    rows: pd.DataFrame,
+    variable: dict[str, Any],
+    seeds: dict[str, int],
+    unit: contents.Unit,
+) -> None:
+    axes.axhline(variable["default"], color="#aaaaaa", lw=0.8, ls=":", zorder=1)
+    for (method, seed), run in rows.groupby(["method", "seed"], sort=False):
+        if method not in seeds:
+            continue
+        look = layout.identity(results, method)
+        run = run.sort_values("event")
+        hours, values = run["gpu_hours"] * unit.per_hour, run["value"]
+        if (run["kind"] == "report").any():
+            _path(axes, hours, values, look, thin=seed != seeds[method])
+        elif seed == seeds[method]:
+            _dots(axes, hours, values, look, run["incumbent"].astype(bool))
+    axes.set_ylim(*_box(variable))
+    if variable.get("log"):
+        axes.set_yscale("log")
+    layout.plain_ticks(axes, "y", bool(variable.get("log")))
+    axes.grid(axis="y")
+
+
+def _path(
+    axes: Axes, hours: pd.Series, values: pd.Series, look: style.Identity, thin: bool
+) -> None:
+    """The states of a single-run method."""
+    if thin:
+        axes.plot(hours, values, color=look.colour, ls=look.line, lw=0.6, alpha=0.5, zorder=3)
+        return
+    axes.plot(
+        hours, values, color=look.colour, ls=look.line, lw=look.width, marker=look.marker,
+        markevery=max(1, len(values) // 8), zorder=4 + look.width,
+    )  # fmt: skip
+
+
+def _dots(
+    axes: Axes, hours: pd.Series, values: pd.Series, look: style.Identity, best: pd.Series
+) -> None:
+    """The trials of a search; incumbents are outlined, the last one is large."""
+    dots = {"ls": "", "marker": look.marker, "color": look.colour}
+    axes.plot(hours, values, **dots, ms=2, mew=0, alpha=0.35, zorder=2)
+    edge = {"mec": style.BLACK, "mew": 0.4}
+    axes.plot(hours[best], values[best], **dots, **edge, ms=3, alpha=0.8, zorder=3.5)
+    axes.plot(hours[best][-1:], values[best][-1:], **dots, **edge, ms=5.5, zorder=4)
+
+
+def _box(variable: dict[str, Any]) -> tuple[float, float]:
+    """The variable's bounds with a little room."""
+    low, high = variable["low"], variable["high"]
+    if variable.get("log"):
+        room = (high / low) ** 0.04
+        return low / room, high * room
+    return low - 0.04 * (high - low), high + 0.04 * (high - low)

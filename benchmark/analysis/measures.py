@@ -1,0 +1,197 @@
+"""Tidy numeric tables at full precision: what the tables print and the figures draw.
+
+Every function gives one row per task × method (× what it is about), also for methods whose
+runs failed or are missing: their values are NaN and their `n` is 0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from benchmark.analysis import contents, statistics
+from benchmark.analysis.curves import Traces, at_fractions, cost_to_target
+from benchmark.results import Results
+
+FRACTIONS = (0.1, 0.25, 0.5, 1.0)
+LEDGERS = ("method", "evaluation", "checkpoint", "setup", "wall")
+
+
+def pairs(results: Results) -> Iterator[tuple[str, str]]:
+    """Every task with every method, in the suite's order."""
+    for task in contents.task_names(results):
+        for method in contents.method_names(results):
+            yield task, method
+
+
+def quality(results: Results, found: Traces) -> pd.DataFrame:
+    """Every reported metric at fractions of the budget, over seeds.
+
+    Columns: task, method, metric, fraction, gpu_hours, mean, low, high (95 % Student-t, on
+    the log scale for log metrics), median, iqm, n (finite values), runs (all runs).
+    """
+    rows = []
+    for task, method in pairs(results):
+        budget = contents.budget(results, task)
+        runs = len(contents.runs_of(results, task, method))
+        for metric in contents.metrics(results, task):
+            values = at_fractions(found.of(task, method, metric.name), budget, FRACTIONS)
+            estimate = statistics.mean_interval(values, metric.log)
+            for column, fraction in enumerate(FRACTIONS):
+                rows.append(
+                    {
+                        "task": task,
+                        "method": method,
+                        "metric": metric.name,
+                        "fraction": fraction,
+                        "gpu_hours": fraction * budget,
+                        "mean": float(estimate.value[column]),
+                        "low": float(estimate.low[column]),
+                        "high": float(estimate.high[column]),
+                        "median": statistics.median(values[:, column]),
+                        "iqm": statistics.iqm(values[:, column]),
+                        "n": int(estimate.n[column]),
+                        "runs": runs,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def usage(results: Results) -> pd.DataFrame:
+    """Work done, as means over the runs that have not failed (`n` of them).
+
+    Columns: task, method, gpu_hours, nfe, train_images, scored_images, trials, reports, n,
+    status (how many runs are in which state).
+    """
+    keys = ["task", "method", "seed"]
+    work = results.frame.groupby(keys)[["nfe", "train_images", "scored_images"]].max()
+    numbers = results.frame.groupby([*keys, "kind"])["trial"].nunique().unstack("kind")
+    numbers = numbers.reindex(columns=["trial", "report"])
+    counts = numbers.rename(columns={"trial": "trials", "report": "reports"})
+    per_run = results.runs.set_index(keys)[["status", "gpu_hours"]]
+    per_run = per_run.join(work).join(counts)
+    columns = ["nfe", "train_images", "scored_images", "trials", "reports"]
+    per_run[columns] = per_run[columns].fillna(0)
+    healthy = per_run[per_run["status"] != "failed"].drop(columns="status")
+    groups = healthy.groupby(["task", "method"])
+    means = groups.mean().join(groups.size().rename("n"))
+    states = results.runs.groupby(["task", "method"])["status"].agg(_states)
+    table = means.join(states, how="outer").reindex(_index(results)).reset_index()
+    table["n"] = table["n"].fillna(0).astype(int)
+    table["status"] = table["status"].fillna("no run")
+    return table
+
+
+def targets(results: Results, found: Traces) -> pd.DataFrame:
+    """Qualities to reach: what `default`, `random` and the best baseline deliver at the end.
+
+    Columns: task, target (what it is called), method (who set it), value. The value is the
+    mean over seeds of the primary metric (geometric for log metrics). A baseline is any
+    method that is not a variant of `bilevel`. Targets that nobody set are left out.
+    """
+    rows = []
+    for task in contents.task_names(results):
+        metric = contents.primary(results, task)
+        budget = contents.budget(results, task)
+        ends: dict[str, float] = {}
+        for method in contents.method_names(results):
+            values = at_fractions(found.of(task, method, metric.name), budget, (1.0,))
+            end = float(statistics.mean_interval(values, metric.log).value[0])
+            if np.isfinite(end):
+                ends[method] = end
+        setters = {label: label for label in ("default", "random") if label in ends}
+        baselines = [label for label in ends if _is_baseline(results, label)]
+        if baselines:
+            choose = max if metric.higher_is_better else min
+            setters["best baseline"] = choose(baselines, key=ends.__getitem__)
+        for target, method in setters.items():
+            rows.append({"task": task, "target": target, "method": method, "value": ends[method]})
+    return pd.DataFrame(rows, columns=["task", "target", "method", "value"])
+
+
+def costs(results: Results, found: Traces) -> pd.DataFrame:
+    """GPU-hours until each of `targets`: expected running time over seeds.
+
+    Columns: task, target, target_method, value, method, gpu_hours (infinity if no run
+    reached it), successes, runs, budget.
+    """
+    rows = []
+    for goal in targets(results, found).itertuples():
+        for method in contents.method_names(results):
+            cost = cost_to_target(results, found, goal.task, method, goal.value)
+            rows.append(
+                {
+                    "task": goal.task,
+                    "target": goal.target,
+                    "target_method": goal.method,
+                    "value": goal.value,
+                    "method": method,
+                    "gpu_hours": cost.hours if cost.runs else float("nan"),
+                    "successes": cost.successes,
+                    "runs": cost.runs,
+                    "budget": contents.budget(results, goal.task),
+                }
+            )
+    columns = "task target target_method value method gpu_hours successes runs budget"
+    return pd.DataFrame(rows, columns=columns.split())
+
+
+def ledgers(results: Results) -> pd.DataFrame:
+    """Where the wall time of a run went, in seconds: means over runs that have not failed.
+
+    Columns: task, method, method_s (charged), evaluation_s, checkpoint_s, setup_s, wall_s,
+    peak_memory_mb (the largest of all runs), n.
+    """
+    healthy = results.runs[results.runs["status"] != "failed"]
+    groups = healthy.groupby(["task", "method"])
+    means = groups[[f"{ledger}_s" for ledger in LEDGERS]].mean()
+    means = means.join(groups["peak_memory_mb"].max()).join(groups.size().rename("n"))
+    table = means.reindex(_index(results)).reset_index()
+    table["n"] = table["n"].fillna(0).astype(int)
+    return table
+
+
+def operations(results: Results) -> pd.DataFrame:
+    """Charged seconds by primitive operation, and `overhead` for the method's own code.
+
+    Columns: task, method, operation, seconds (mean over runs that have not failed), share
+    (of the charged time), n.
+    """
+    rows = []
+    healthy = results.runs[results.runs["status"] != "failed"]
+    for (task, method), runs in healthy.groupby(["task", "method"], sort=False):
+        parts = [_breakdown(text) for text in runs["breakdown"]]
+        seconds = pd.DataFrame(parts).fillna(0.0).mean()
+        total = seconds.sum()
+        for operation, value in seconds.items():
+            rows.append(
+                {
+                    "task": task,
+                    "method": method,
+                    "operation": operation,
+                    "seconds": float(value),
+                    "share": float(value / total) if total else float("nan"),
+                    "n": len(runs),
+                }
+            )
+    return pd.DataFrame(rows, columns=["task", "method", "operation", "seconds", "share", "n"])
+
+
+def _breakdown(text: object) -> dict[str, float]:
+    return json.loads(text) if isinstance(text, str) and text else {}
+
+
+def _index(results: Results) -> pd.MultiIndex:
+    return pd.MultiIndex.from_tuples(list(pairs(results)), names=["task", "method"])
+
+
+def _is_baseline(results: Results, label: str) -> bool:
+    name = results.methods.get(label, {}).get("name", label)
+    return not str(name).startswith("bilevel")
+
+
+def _states(status: pd.Series) -> str:
+    return ", ".join(f"{count} {state}" for state, count in status.value_counts().items())

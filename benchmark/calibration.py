@@ -1,0 +1,57 @@
+"""Prices of a task's primitive operations on this machine, measured once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import platformdirs
+
+from benchmark import registry
+from benchmark.clock import Calibration
+from benchmark.runner import device_name
+from benchmark.store import read_json, write_json
+
+TRIAL_PRICE = 1e-3
+"""Seconds that starting a trial costs under the priced clock, where optimisers are free."""
+REPEATS = 3
+
+
+def cache_folder() -> Path:
+    """Where prices and prepared data are kept: the user's cache folder."""
+    return Path(platformdirs.user_cache_dir("diffusion-tuning-benchmark"))
+
+
+def prices(task_name: str, device: str) -> dict[str, float]:
+    """Seconds per unit of each primitive of a task on `device`, measured on first use."""
+    import torch
+
+    setting = [task_name, device_name(device), torch.__version__]
+    digest = hashlib.sha256(json.dumps(setting).encode()).hexdigest()[:16]
+    path = cache_folder() / "prices" / f"{digest}.json"
+    stored = read_json(path)
+    if stored is not None:
+        return dict(stored["prices"])
+    measured = measure(task_name, device)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"setting": setting, "prices": measured})
+    return measured
+
+
+def measure(task_name: str, device: str) -> dict[str, float]:
+    """Rehearse the task a few times on one thread and take the median cost of each primitive."""
+    import torch
+
+    task = registry.task(task_name)(device)
+    task.setup()
+    meter = Calibration(device)
+    task.meter = meter
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for repeat in range(REPEATS):
+            task.rehearse(repeat)
+    finally:
+        torch.set_num_threads(threads)
+    return {"trial": TRIAL_PRICE, **meter.prices()}

@@ -1,0 +1,313 @@
+"""The command line: arguments and messages; the work is elsewhere.
+
+Modules that import torch or pandas are imported inside the commands, so that `--help`
+answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from benchmark.suite import Suite
+
+app = typer.Typer(
+    name="benchmark",
+    help="Compare ways to tune diffusion models under a metered GPU-hour budget.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+WIDE = None if sys.stdout.isatty() else 200  # a pipe or a file has no width to fit into
+console = Console(width=WIDE)
+errors = Console(stderr=True)
+
+
+class ClockKind(StrEnum):
+    device = "device"
+    priced = "priced"
+
+
+class Kind(StrEnum):
+    tasks = "tasks"
+    methods = "methods"
+    suites = "suites"
+
+
+SuiteOption = Annotated[str, typer.Option("--suite", help="Shipped suite, or a TOML file.")]
+ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of all suites' results.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Show an error that the user can act on as one line, and exit with code 2."""
+    from benchmark.registry import BrokenModule, UnknownName
+    from benchmark.runner import SpecMismatch
+    from benchmark.session import SessionError
+    from benchmark.store import Busy
+    from benchmark.suite import SuiteError
+
+    known = (BrokenModule, UnknownName, SpecMismatch, SessionError, SuiteError, Busy, OSError)
+    try:
+        yield
+    except known as error:
+        errors.print(Text(f"error: {error}", style="red"), soft_wrap=True)
+        raise typer.Exit(2) from None
+
+
+@app.command()
+def run(
+    everything: Annotated[bool, typer.Option("--all", help="Run the whole suite.")] = False,
+    task: Annotated[list[str] | None, typer.Option(help="Task name or pattern (repeatable).")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Method, pattern, or a .py file (repeatable).")
+    ] = None,
+    suite: SuiteOption = "quick",
+    seeds: Annotated[int | None, typer.Option(help="Runs per task and method.")] = None,
+    budget: Annotated[float | None, typer.Option(help="GPU-hours per run.")] = None,
+    results: ResultsOption = Path("results"),
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Worker processes; 0 runs in this process. "
+                                 "Default: one per GPU or CPU core.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda if any.")] = None,
+    clock: Annotated[
+        ClockKind, typer.Option(help="Measured device time, or calibrated prices.")
+    ] = ClockKind.device,
+    fresh: Annotated[bool, typer.Option(help="Delete the chosen runs and start over.")] = False,
+    retry_failed: Annotated[bool, typer.Option(help="Run failed runs again.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Show what would run, and stop.")] = False,
+) -> None:  # fmt: skip
+    """Run a suite, or a part of it; what is finished is not run again."""
+    if not (everything or task or method):
+        raise typer.BadParameter("say --all, or choose with --task and --method")
+    with clear_errors():
+        from benchmark import session
+        from benchmark.suite import load, select
+
+        chosen = select(load(suite), task or (), method or (), seeds, budget)
+        device = _device(device)
+        count = session.default_workers(device) if workers is None else workers
+        threads = session.default_workers("cpu") if workers == 0 and device == "cpu" else 1
+        _require_available(chosen)
+        specs = chosen.specs(results, clock, device, threads)
+        if fresh and not dry_run:
+            session.start_over(specs)
+        plan = session.make_plan(specs, retry_failed or fresh)
+        _announce(plan, chosen, count, device)
+        if dry_run:
+            return
+        try:
+            progress = session.run(plan, count, console, _draw)
+        except KeyboardInterrupt:
+            errors.print("stopped; nothing is lost: the same command goes on from here")
+            raise typer.Exit(130) from None
+    folder = results / chosen.name
+    paths = _draw(folder)
+    _print_summary(folder)
+    console.print(f"{len(paths)} tables and figures in {folder}", soft_wrap=True, highlight=False)
+    if progress.failed:
+        errors.print(f"{len(progress.failed)} runs failed; see: benchmark status", style="red")
+        raise typer.Exit(1)
+
+
+@app.command(name="list")
+def list_command(kind: Kind, as_json: JsonOption = False) -> None:
+    """List tasks, methods or suites."""
+    with clear_errors():
+        from benchmark import catalogue
+
+        rows = getattr(catalogue, kind.value)()
+    _show(rows, as_json)
+
+
+@app.command()
+def info(name: str, as_json: JsonOption = False) -> None:
+    """Describe a task or a method: space, references, citation, cost."""
+    with clear_errors():
+        from benchmark import catalogue
+
+        details = catalogue.details(name)
+    if as_json:
+        typer.echo(json.dumps(details, indent=1))
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for key, value in details.items():
+        lines = value if isinstance(value, list) else [value]
+        text = "\n".join(item if isinstance(item, str) else json.dumps(item) for item in lines)
+        table.add_row(Text(key, style="bold"), Text(text))
+    console.print(table)
+
+
+@app.command()
+def status(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:
+    """Show every run of a suite and how far it is."""
+    with clear_errors():
+        from benchmark.results import load
+
+        stored = load(results / Path(suite).stem)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("task", "method", "seed", "status", "budget used", "reason"):
+        table.add_column(column)
+    for run_row in stored.runs.to_dict("records"):
+        table.add_row(
+            run_row["task"], run_row["method"], str(run_row["seed"]), run_row["status"],
+            f"{run_row['gpu_hours'] / run_row['budget']:.0%}", Text(run_row["reason"]),
+        )  # fmt: skip
+    console.print(table)
+
+
+@app.command()
+def table(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:
+    """Write the tables again from stored results, and print the summary."""
+    folder = results / Path(suite).stem
+    with clear_errors():
+        from benchmark.analysis.tables import write_tables
+        from benchmark.results import load, save_frame
+
+        stored = load(folder)
+        save_frame(stored)
+        paths = write_tables(stored, folder / "tables")
+    _print_summary(folder)
+    _print_paths(paths)
+
+
+@app.command()
+def plot(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:
+    """Draw the figures again from stored results."""
+    folder = results / Path(suite).stem
+    with clear_errors():
+        from benchmark.analysis.figures import write_figures
+        from benchmark.results import load
+
+        paths = write_figures(load(folder), folder / "figures")
+    _print_paths(paths)
+
+
+@app.command()
+def check(name: str) -> None:
+    """Run the contract suite on one method (name or .py file) or task."""
+    with clear_errors():
+        from benchmark import contract
+
+        failures = 0
+        for title, problem in contract.check(name):
+            mark, style = ("ok", "green") if problem is None else ("FAILED", "bold red")
+            console.print(Text(f"{mark:>6}", style=style), Text(title))
+            if problem is not None:
+                failures += 1
+                console.print(Text(f"       {problem}"), soft_wrap=True)
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command(name="new-method")
+def new_method(
+    name: str, folder: Annotated[Path | None, typer.Option(help="Where to write it.")] = None
+) -> None:
+    """Write a commented method file that passes `check`."""
+    with clear_errors():
+        from benchmark import template
+
+        path = template.write(name, folder)
+    console.print(f"wrote {path}", soft_wrap=True, highlight=False)
+    console.print(f"try it: python -m benchmark check {path}", soft_wrap=True, highlight=False)
+
+
+def main() -> None:
+    """Entry point."""
+    app(prog_name="benchmark" if sys.argv[0].endswith("benchmark") else "python -m benchmark")
+
+
+def _device(asked: str | None) -> str:
+    from benchmark.session import SessionError, default_device
+
+    if asked is None:
+        return default_device()
+    if asked != "cpu" and not asked.startswith("cuda"):
+        raise SessionError(f"--device must be cpu or cuda, got {asked!r}")
+    if asked.startswith("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            raise SessionError(f"--device {asked}: this machine has no usable CUDA device")
+    return asked
+
+
+def _require_available(suite: Suite) -> None:
+    from benchmark import registry
+    from benchmark.session import SessionError
+
+    for entry in suite.tasks:
+        reason = registry.task(entry.name).unavailable()
+        if reason is not None:
+            raise SessionError(f"{entry.name} cannot run here: {reason}")
+
+
+def _announce(plan: Any, suite: Suite, workers: int, device: str) -> None:
+    budgets = {entry.name: entry.budget * 3600 for entry in suite.tasks}
+    for name, seconds in budgets.items():
+        labels = [method.label for task, method in suite.pairs() if task.name == name]
+        console.print(
+            f"{name}: {len(labels)} methods x {suite.seeds} seeds x {seconds:.3g} s "
+            f"of {device} time: {', '.join(labels)}",
+            soft_wrap=True, highlight=False, markup=False,
+        )  # fmt: skip
+    where = f"{workers} workers" if workers else "this process"
+    console.print(
+        f"{len(plan.specs)} runs, {len(plan.pending)} to do in {where}: "
+        f"{plan.gpu_hours:.3g} device-hours to spend",
+        highlight=False,
+    )
+    if plan.failed:
+        console.print(f"{len(plan.failed)} failed earlier; --retry-failed runs them again")
+
+
+def _draw(folder: Path) -> list[Path]:
+    """Write the frame, tables and figures of a suite; importable, so a worker can do it."""
+    from benchmark.drawing import draw
+
+    return draw(folder)
+
+
+def _print_summary(folder: Path) -> None:
+    from benchmark.analysis.tables import summary
+    from benchmark.results import load
+
+    frame = summary(load(folder))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in frame.columns:
+        table.add_column(str(column))
+    for row in frame.astype(str).itertuples(index=False):
+        table.add_row(*(Text(value) for value in row))
+    console.print(table)
+
+
+def _print_paths(paths: list[Path]) -> None:
+    for path in paths:
+        console.print(str(path), soft_wrap=True, highlight=False, markup=False)
+
+
+def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in rows[0] if rows else ():
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(Text(str(value)) for value in row.values()))
+    console.print(table)

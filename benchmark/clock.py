@@ -1,0 +1,212 @@
+"""The budget: ledgers of device time, and the exception that ends a run.
+
+A GPU-hour is device-seconds / 3600 while a method holds one device. Every second of a run
+stands in exactly one of four ledgers: `method` is charged against the budget; `setup`
+(loading data and models, replaying a log), `evaluation` (reported metrics) and `checkpoint`
+(writing) are visible but free.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+LEDGERS = ("setup", "method", "evaluation", "checkpoint")
+WORK = ("nfe", "train_images", "scored_images")
+OVERHEAD = "overhead"
+"""Breakdown entry for charged time outside any primitive: the method's own code."""
+
+
+class BudgetExhausted(BaseException):
+    """Raised out of a charged call when the budget is spent.
+
+    Not an `Exception`, so that a method's `except Exception` around a fragile fit does not
+    swallow the end of its run.
+    """
+
+
+class Clock(ABC):
+    """Attributes seconds to ledgers and, within the charged one, to primitive operations."""
+
+    def __init__(self, budget: float) -> None:
+        self.budget = budget
+        """Seconds that may be charged."""
+        self.ledgers = dict.fromkeys(LEDGERS, 0.0)
+        self.breakdown: Counter[str] = Counter()
+        """Charged seconds by operation."""
+        self.work: Counter[str] = Counter(dict.fromkeys(WORK, 0))
+        self.on_charge: Callable[[], None] = lambda: None
+        """Called after each charged primitive (sign of life)."""
+        self._ledger = "setup"
+        self._operation: str | None = None
+
+    @property
+    def used(self) -> float:
+        """Seconds charged so far."""
+        self._read()
+        return self.ledgers["method"]
+
+    @property
+    def ledger(self) -> str:
+        """The ledger that is running."""
+        return self._ledger
+
+    def switch(self, ledger: str) -> None:
+        """Close the running ledger and go on in `ledger`."""
+        self._read()
+        self._ledger = ledger
+
+    @contextmanager
+    def enter(self, ledger: str) -> Iterator[None]:
+        """Book what happens inside to `ledger`."""
+        outside = self._ledger
+        self.switch(ledger)
+        try:
+            yield
+        finally:
+            self.switch(outside)
+
+    @contextmanager
+    def charge(self, operation: str, count: int = 1, **work: int) -> Iterator[None]:
+        """Account for `count` units of a primitive `operation` (see `tasks.base.Meter`).
+
+        Raises BudgetExhausted before the primitive starts if the budget is already spent;
+        so a run oversteps its budget by one primitive at most.
+        """
+        charged = self._ledger == "method"
+        if charged and self._now_used() >= self.budget:
+            raise BudgetExhausted
+        self._begin(operation)
+        try:
+            yield
+        finally:
+            self._end(operation, count)
+        if charged:
+            self.work.update(work)
+            self.on_charge()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything needed to go on later, as plain JSON values."""
+        self._read()
+        return {
+            "ledgers": dict(self.ledgers),
+            "breakdown": dict(self.breakdown),
+            "work": dict(self.work),
+        }
+
+    def rewind(self, snapshot: Mapping[str, Any]) -> None:
+        """Take the charged ledger, its breakdown and the work counts from `snapshot`."""
+        self._read()
+        self.ledgers["method"] = snapshot["ledgers"]["method"]
+        self.breakdown = Counter(snapshot["breakdown"])
+        self.work = Counter(snapshot["work"])
+
+    def _book(self, seconds: float, operation: str) -> None:
+        self.ledgers[self._ledger] += seconds
+        if self._ledger == "method":
+            self.breakdown[operation] += seconds
+
+    def _now_used(self) -> float:
+        return self.used
+
+    @abstractmethod
+    def _read(self) -> None:
+        """Bring the running ledger up to date."""
+
+    @abstractmethod
+    def _begin(self, operation: str) -> None: ...
+
+    @abstractmethod
+    def _end(self, operation: str, count: int) -> None: ...
+
+
+class DeviceClock(Clock):
+    """Measured time. On CUDA the device is synchronised at every reading."""
+
+    SYNC_INTERVAL = 0.02
+    """Seconds within which a CUDA reading is not repeated: a synchronisation per primitive
+    would stall the device, so a run may overstep its budget by this much more."""
+
+    def __init__(self, budget: float, device: str = "cpu") -> None:
+        super().__init__(budget)
+        self._synchronize: Callable[[], None] = lambda: None
+        self._interval = 0.0
+        if device.startswith("cuda"):
+            import torch
+
+            self._synchronize = lambda: torch.cuda.synchronize(device)
+            self._interval = self.SYNC_INTERVAL
+        self._last = time.perf_counter()
+
+    def _read(self) -> None:
+        self._synchronize()
+        now = time.perf_counter()
+        self._book(now - self._last, self._operation or OVERHEAD)
+        self._last = now
+
+    def _now_used(self) -> float:
+        if time.perf_counter() - self._last >= self._interval:
+            self._read()
+        return self.ledgers["method"]
+
+    def _begin(self, operation: str) -> None:
+        self._operation = operation
+
+    def _end(self, operation: str, count: int) -> None:
+        if time.perf_counter() - self._last >= self._interval:
+            self._read()
+        self._operation = None
+
+
+class PricedClock(Clock):
+    """Time as counted work: each primitive costs its calibrated price times its count.
+
+    A run under this clock is a deterministic function of its seed, whatever else the machine
+    is doing. A method's own code is free here, except for the price of a `trial`.
+    """
+
+    def __init__(self, budget: float, prices: Mapping[str, float]) -> None:
+        super().__init__(budget)
+        self.prices = prices
+
+    def _read(self) -> None:
+        pass
+
+    def _begin(self, operation: str) -> None:
+        if operation not in self.prices:
+            raise KeyError(
+                f"no price for operation {operation!r}; priced are {sorted(self.prices)}. "
+                "A task's `rehearse` must run every primitive once."
+            )
+
+    def _end(self, operation: str, count: int) -> None:
+        self._book(self.prices[operation] * count, operation)
+
+
+class Calibration:
+    """A meter that measures the price of each primitive: seconds per unit of count.
+
+    The price is the median over charges, so that a first slow call does not set it.
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
+        self._clock = DeviceClock(float("inf"), device)
+        self._samples: dict[str, list[float]] = {}
+
+    @contextmanager
+    def charge(self, operation: str, count: int = 1, **work: int) -> Iterator[None]:
+        self._clock._read()
+        start = time.perf_counter()
+        yield
+        self._clock._read()
+        elapsed = time.perf_counter() - start
+        self._samples.setdefault(operation, []).append(elapsed / max(count, 1))
+
+    def prices(self) -> dict[str, float]:
+        from statistics import median
+
+        return {name: median(samples) for name, samples in self._samples.items()}

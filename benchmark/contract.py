@@ -1,0 +1,352 @@
+"""The contract that every method and task keeps: the same checks in CI and for a user.
+
+`python -m benchmark check NAME` runs them on a new method or task, in under a minute. Each
+check is a function that returns None, or says in words what is wrong.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from benchmark import calibration, registry
+from benchmark.clock import BudgetExhausted, PricedClock
+from benchmark.runner import Outcome, RunSpec, execute
+from benchmark.store import effective_steps
+from methods.base import Method
+from tasks.base import Task
+
+Check = Callable[[], str | None]
+TASKS = ("finetune/gaussian", "schedule/gaussian")
+"""Where methods are checked: closed form, so a run takes about a second."""
+BUDGET_SECONDS = 0.5
+
+
+class Interruption(BaseException):
+    """Stands for a crash: ends a run where it is, without its leave."""
+
+
+def check(name: str) -> Iterator[tuple[str, str | None]]:
+    """Run the contract suite on a method or task; yields (title, what is wrong or None)."""
+    for title, verify in checks(name):
+        try:
+            yield title, verify()
+        except Exception as error:
+            yield title, f"raised {type(error).__name__}: {error}"
+
+
+def checks(name: str) -> list[tuple[str, Check]]:
+    """The checks for a registered task, a registered method, or a method file."""
+    if name in registry.all_tasks():
+        return task_checks(registry.task(name))
+    if name in registry.all_methods() or name.endswith(".py"):
+        return method_checks(name)
+    known = [*registry.all_tasks(), *registry.all_methods()]
+    raise registry.UnknownName("task or method", name, known)
+
+
+# -- methods --------------------------------------------------------------------------------
+
+
+def method_checks(name: str) -> list[tuple[str, Check]]:
+    """Contract checks of a method on the closed-form tasks it supports."""
+    method = registry.method(name)
+    titled: list[tuple[str, Check]] = [("declares itself", lambda: declares_method(method))]
+    supported = [task for task in TASKS if method.supports(registry.task(task))]
+    if not supported:
+        titled.append(("supports a closed-form task", lambda: f"supports none of {TASKS}"))
+    for task in supported:
+        bench = MethodBench(name, task)
+        titled += [
+            (f"{task}: ends within its budget with an incumbent", bench.ends),
+            (f"{task}: same seed, same run", bench.repeats),
+            (f"{task}: an interrupted run ends the same", bench.resumes),
+            (f"{task}: leaves global state alone", bench.leaves_globals),
+        ]
+    return titled
+
+
+def declares_method(method: type[Method]) -> str | None:
+    for attribute in ("name", "citation", "uses"):
+        if not isinstance(getattr(method, attribute, None), str):
+            return f"{method.__name__}.{attribute} must be a string"
+    if not (method.__doc__ or "").strip():
+        return f"{method.__name__} needs a docstring: its first line stands in tables"
+    try:
+        method()
+    except TypeError as error:
+        return f"every option needs a default: {error}"
+    return None
+
+
+class MethodBench:
+    """Runs one method on one task under the priced clock, in temporary folders."""
+
+    def __init__(self, method: str, task: str) -> None:
+        self.method, self.task = method, task
+        self._undisturbed: tuple[Outcome, list[dict[str, Any]]] | None = None
+
+    def spec(self, results: str) -> RunSpec:
+        return RunSpec(
+            suite="check", task=self.task, label="checked", method=self.method, seed=0,
+            budget=BUDGET_SECONDS / 3600, results=results, clock="priced",
+            prices=calibration.prices(self.task, "cpu"),
+        )  # fmt: skip
+
+    def run(self) -> tuple[Outcome, list[dict[str, Any]]]:
+        with tempfile.TemporaryDirectory() as results:
+            spec = self.spec(results)
+            return execute(spec), spec.folder.events()
+
+    def undisturbed(self) -> tuple[Outcome, list[dict[str, Any]]]:
+        if self._undisturbed is None:
+            self._undisturbed = self.run()
+        return self._undisturbed
+
+    def ends(self) -> str | None:
+        outcome, events = self.undisturbed()
+        if outcome.status != "finished":
+            return outcome.reason
+        steps = effective_steps(events)
+        if not any(step["incumbent"] for step in steps):
+            return "the run ended without an incumbent: evaluate or report something"
+        used = events[-1]["clock"]["ledgers"]["method"]
+        longest = max(calibration.prices(self.task, "cpu").values()) * 10_000
+        if used > BUDGET_SECONDS + longest:
+            return f"charged {used:.3f} s of a budget of {BUDGET_SECONDS} s"
+        return None
+
+    def repeats(self) -> str | None:
+        return _difference(self.undisturbed()[1], self.run()[1])
+
+    def resumes(self) -> str | None:
+        """Crash the run in the middle of a primitive, three times, and go on each time."""
+        _, expected = self.undisturbed()
+        with tempfile.TemporaryDirectory() as results:
+            spec = self.spec(results)
+            rng = random.Random(0)
+            for _ in range(3):
+                with _crash_after(rng.randrange(1, 400)), _suppress_interruption():
+                    execute(spec)
+            outcome = execute(spec)
+            if outcome.status != "finished":
+                return f"failed after an interruption: {outcome.reason}"
+            return _difference(expected, spec.folder.events())
+
+    def leaves_globals(self) -> str | None:
+        with _unchanged_globals() as changed:
+            self.run()
+        return f"changed {', '.join(changed)}" if changed else None
+
+
+def _difference(expected: list[dict[str, Any]], found: list[dict[str, Any]]) -> str | None:
+    """What differs between the steps of two runs, setup and checkpoint ledgers aside."""
+    pairs = itertools.zip_longest(map(_essence, effective_steps(expected)),
+                                  map(_essence, effective_steps(found)))  # fmt: skip
+    for number, (one, other) in enumerate(pairs):
+        if one != other:
+            return f"step {number} differs: {one} became {other}"
+    return None
+
+
+def _essence(step: dict[str, Any]) -> dict[str, Any]:
+    clock = step["clock"]
+    return step | {"clock": (clock["ledgers"]["method"], clock["work"])}
+
+
+@contextmanager
+def _crash_after(charges: int) -> Iterator[None]:
+    """Make the clock raise an `Interruption` after some charged primitives."""
+    original = PricedClock._end
+    left = charges
+
+    def crash(self: PricedClock, operation: str, count: int) -> None:
+        nonlocal left
+        original(self, operation, count)
+        if self.ledger == "method":
+            left -= 1
+            if left == 0:
+                raise Interruption
+
+    PricedClock._end = crash  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        PricedClock._end = original  # type: ignore[method-assign]
+
+
+@contextmanager
+def _suppress_interruption() -> Iterator[None]:
+    try:
+        yield
+    except Interruption:
+        pass
+
+
+@contextmanager
+def _unchanged_globals() -> Iterator[list[str]]:
+    """Yields a list that afterwards names the global settings that changed inside."""
+    import torch
+
+    def state() -> dict[str, Any]:
+        return {
+            "random's seed": random.getstate(),
+            "numpy's global seed": str(np.random.get_state(legacy=False)),
+            "torch's global seed": torch.get_rng_state().tolist(),
+            "torch's default dtype": torch.get_default_dtype(),
+            "torch's thread count": torch.get_num_threads(),
+            "torch's gradient mode": torch.is_grad_enabled(),
+        }
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    before, changed = state(), list[str]()
+    try:
+        yield changed
+    finally:
+        after = state()
+        changed += [name for name, value in before.items() if after[name] != value]
+        torch.set_num_threads(threads)
+
+
+# -- tasks ----------------------------------------------------------------------------------
+
+
+def task_checks(cls: type[Task]) -> list[tuple[str, Check]]:
+    """Contract checks of a task, on the CPU."""
+    bench = TaskBench(cls)
+    return [
+        ("declares itself", bench.declares),
+        ("prices every primitive", bench.prices),
+        ("iterate yields a candidate at each stop", bench.stops),
+        ("same seed, same score and metrics", bench.repeats),
+        ("evaluate returns its metrics, finite", bench.metrics),
+        ("the budget can end a solve", bench.ends),
+        ("a solve goes on where it was resumed", bench.resumes),
+        ("images are 8-bit", bench.images),
+        ("leaves global state alone", bench.leaves_globals),
+    ]
+
+
+class TaskBench:
+    """Solves, scores and evaluates one task in small."""
+
+    FIDELITY = 0.02
+
+    def __init__(self, cls: type[Task]) -> None:
+        self.cls = cls
+        self._task: Task | None = None
+
+    @property
+    def task(self) -> Task:
+        if self._task is None:
+            reason = self.cls.unavailable()
+            if reason is not None:
+                raise ValueError(f"not available here: {reason}")
+            self._task = self.cls("cpu")
+            self._task.setup()
+        return self._task
+
+    def solve(self, stops: tuple[float, ...] | None = None, seed: int = 0) -> list[Any]:
+        stops = stops or (self.FIDELITY,)
+        return list(self.task.iterate(self.task.space.default, stops, seed))
+
+    def declares(self) -> str | None:
+        cls = self.cls
+        for attribute in ("name", "description", "citation", "family"):
+            if not isinstance(getattr(cls, attribute, None), str):
+                return f"{cls.__name__}.{attribute} must be a string"
+        if not cls.metrics:
+            return "needs at least one metric"
+        if not cls.budget > 0:
+            return f"the default budget must be positive, got {cls.budget}"
+        cls.space.validate(cls.space.default)
+        return None
+
+    def prices(self) -> str | None:
+        prices = calibration.measure(self.cls.name, "cpu")
+        bad = {name: price for name, price in prices.items() if not price > 0}
+        if bad:
+            return f"primitives without a cost: {bad}"
+        clock = PricedClock(math.inf, prices)
+        self.task.meter = clock
+        clock.switch("method")
+        for candidate in self.solve():
+            self.task.score(candidate, 0)
+        return None if clock.used > 0 else "solving charges nothing"
+
+    def stops(self) -> str | None:
+        stops = (self.FIDELITY / 2, self.FIDELITY)
+        found = len(self.solve(stops))
+        return None if found == 2 else f"2 stops gave {found} candidates"
+
+    def repeats(self) -> str | None:
+        results = []
+        for _ in range(2):
+            candidate = self.solve()[-1]
+            results.append((self.task.score(candidate, 1), self.task.evaluate(candidate, 2)))
+        return None if results[0] == results[1] else f"{results[0]} became {results[1]}"
+
+    def metrics(self) -> str | None:
+        candidate = self.solve()[-1]
+        score = self.task.score(candidate, 1)
+        if not isinstance(score, float) or not math.isfinite(score):
+            return f"score must be a finite float, got {score!r}"
+        found = self.task.evaluate(candidate, 2)
+        if set(found) != {metric.name for metric in self.task.metrics}:
+            return f"evaluate gave {sorted(found)}, the task declares {self.task.metrics}"
+        bad = {name: value for name, value in found.items() if not math.isfinite(value)}
+        return f"not finite: {bad}" if bad else None
+
+    def ends(self) -> str | None:
+        clock = PricedClock(1.0, _EqualPrices())
+        self.task.meter = clock
+        clock.switch("method")
+        try:
+            for candidate in self.task.iterate(self.task.space.default, (1e6,), 0):
+                self.task.score(candidate, 0)
+        except BudgetExhausted:
+            return None
+        return "a solve of a million trial lengths went on past its budget"
+
+    def resumes(self) -> str | None:
+        stops = (self.FIDELITY / 2, self.FIDELITY)
+        first, last = self.solve(stops)
+        if first.resume is None:
+            return None  # the task says that it cannot
+        rest = list(self.task.iterate(first.params, stops, 0, resume=first.resume))
+        if len(rest) != 1:
+            return f"after the first of two stops, {len(rest)} were yielded"
+        one, other = self.task.score(last, 1), self.task.score(rest[0], 1)
+        return None if one == other else f"score {one} became {other}"
+
+    def images(self) -> str | None:
+        images = self.task.images(self.solve()[-1], 8, 0)
+        if images is None or (images.dtype == np.uint8 and len(images) == 8):
+            return None
+        return f"expected 8 uint8 images, got {images.dtype} {images.shape}"
+
+    def leaves_globals(self) -> str | None:
+        with _unchanged_globals() as changed:
+            candidate = self.solve()[-1]
+            self.task.score(candidate, 1)
+            self.task.evaluate(candidate, 2)
+        return f"changed {', '.join(changed)}" if changed else None
+
+
+class _EqualPrices(dict[str, float]):
+    """A small price for every operation: 1000 units spend a budget of one second."""
+
+    def __contains__(self, operation: object) -> bool:
+        return True
+
+    def __missing__(self, operation: str) -> float:
+        return 1e-3
+

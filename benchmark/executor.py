@@ -1,0 +1,102 @@
+"""Where runs go: this process, or Dask workers, one process per device.
+
+A worker is a process of its own with its own threads or its own GPU, so a crash takes one
+run with it and not the suite. Everything a run produces is in its folder; a worker sends
+back only how the run ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from benchmark.runner import Outcome, RunSpec, execute
+
+Job = Callable[[], Any]
+
+
+def run_here(specs: Sequence[RunSpec], follow_up: Callable[[RunSpec], Job | None]) -> Iterator[Outcome]:
+    """Execute runs one after the other in this process, each with its follow-up."""
+    for spec in specs:
+        outcome = execute(spec)
+        job = follow_up(spec)
+        if job is not None:
+            job()
+        yield outcome
+
+
+def run_on_workers(
+    specs: Sequence[RunSpec], workers: int, follow_up: Callable[[RunSpec], Job | None]
+) -> Iterator[Outcome]:
+    """Execute runs on `workers` local processes, yielding outcomes as they come.
+
+    `follow_up` may return a job to run on a worker after a run, ahead of the waiting runs:
+    drawing on a worker does not compete with the runs whose device time is measured.
+    """
+    from dask.distributed import as_completed
+
+    with _cluster(workers, specs[0].device) as client:
+        futures = {
+            client.submit(execute, spec, key=str(spec.folder.path), priority=-i, retries=1): spec
+            for i, spec in enumerate(specs)
+        }
+        jobs = set()
+        stream = as_completed(futures)
+        for future in stream:
+            if future in jobs:
+                jobs.discard(future)
+                continue
+            spec = futures[future]
+            error = future.exception()
+            yield future.result() if error is None else _lost(spec, error)
+            job = follow_up(spec)
+            if job is not None:
+                drawing = client.submit(job, priority=1, pure=False)
+                jobs.add(drawing)
+                stream.add(drawing)
+
+
+def _lost(spec: RunSpec, error: BaseException) -> Outcome:
+    """A run whose worker died or that raised outside the method's work."""
+    return Outcome(spec, "failed", f"{type(error).__name__}: {str(error).splitlines()[0]}")
+
+
+@contextmanager
+def _cluster(workers: int, device: str) -> Iterator[Any]:
+    """A Dask cluster on the loopback interface with one single-threaded worker per device."""
+    import logging
+
+    import dask
+    from dask.distributed import Client, Nanny, Scheduler, SpecCluster
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    dask.config.set({"distributed.admin.log-format": "%(message)s"})
+    specification = {
+        index: {
+            "cls": Nanny,
+            "options": {
+                "nthreads": 1,
+                "host": "127.0.0.1",
+                "memory_limit": None,
+                "env": _worker_environment(index, device),
+                "silence_logs": logging.CRITICAL,
+            },
+        }
+        for index in range(workers)
+    }
+    scheduler = {
+        "cls": Scheduler,
+        "options": {"host": "127.0.0.1", "dashboard": False, "dashboard_address": None},
+    }
+    with SpecCluster(
+        specification, scheduler, silence_logs=logging.CRITICAL
+    ) as cluster, Client(cluster) as client:  # fmt: skip
+        yield client
+
+
+def _worker_environment(index: int, device: str) -> dict[str, str]:
+    """One GPU, or one CPU thread, to each worker."""
+    if device.startswith("cuda"):
+        return {"CUDA_VISIBLE_DEVICES": str(index)}
+    return {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}

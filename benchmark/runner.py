@@ -1,0 +1,326 @@
+"""Executes one run: one method on one task with one seed, until its budget is spent."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from benchmark import registry
+from benchmark.clock import BudgetExhausted, Clock, DeviceClock, PricedClock
+from benchmark.problem import RecordedProblem
+from benchmark.results import SCHEMA_VERSION
+from benchmark.store import (
+    RunFolder,
+    effective_steps,
+    read_json,
+    run_folder,
+    status,
+    write_atomic,
+    write_json,
+)
+from methods.base import Method
+from tasks.base import Task
+
+HEARTBEAT_SECONDS = 1.0
+VERSIONED = (
+    "diffusion-tuning-benchmark", "torch", "diffusers", "optuna", "scikit-optimize", "numpy",
+    "scipy", "pandas", "scikit-learn", "clean-fid",
+)  # fmt: skip
+
+
+class SpecMismatch(ValueError):
+    """A run folder holds a run of other settings than the one asked for."""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that defines one run; plain values, so it travels to any worker."""
+
+    suite: str
+    task: str
+    label: str
+    """Name of the method in this suite; the method itself may appear under several."""
+    method: str
+    """Registered name, or path of a Python file."""
+    seed: int
+    budget: float
+    """GPU-hours."""
+    results: str
+    """Folder of all suites' results."""
+    options: dict[str, Any] = field(default_factory=dict)
+    suite_seed: int = 0
+    clock: str = "device"
+    device: str = "cpu"
+    threads: int = 1
+    prices: dict[str, float] | None = None
+    """Seconds per unit of each primitive operation, for the priced clock."""
+
+    @property
+    def folder(self) -> RunFolder:
+        return run_folder(Path(self.results), self.suite, self.task, self.label, self.seed)
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change between the sessions of one run."""
+        free = ("budget", "results", "threads", "prices", "method")
+        return {key: value for key, value in asdict(self).items() if key not in free}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: `finished`, `failed` (with its reason), or `busy`."""
+
+    spec: RunSpec
+    status: str
+    reason: str = ""
+
+
+def is_finished(spec: RunSpec) -> bool:
+    """Whether the run has ended for good under (at least) this budget."""
+    stored = read_json(spec.folder.description)
+    if stored is None:
+        return False
+    check_identity(spec, stored["spec"])
+    if status(spec.folder) != "finished":
+        return False
+    end = spec.folder.events()[-1]
+    return end["reason"] == "returned" or stored["spec"]["budget"] >= spec.budget
+
+
+def check_identity(spec: RunSpec, stored: dict[str, Any]) -> None:
+    """Raise SpecMismatch, naming the setting, if `stored` is not a session of `spec`."""
+    for key, value in json.loads(json.dumps(spec.identity())).items():
+        if stored.get(key) != value:
+            raise SpecMismatch(
+                f"{spec.folder.path} was run with {key} = {stored.get(key)!r}, now {value!r}; "
+                "choose another --results folder, or run with --fresh to start over"
+            )
+
+
+def execute(spec: RunSpec) -> Outcome:
+    """Run `spec` from where its folder left off; failures are recorded, not raised."""
+    import torch
+
+    torch.set_num_threads(spec.threads)
+    folder = spec.folder
+    with folder.owned():
+        started = time.perf_counter()
+        folder.mend()
+        clock = _make_clock(spec)
+        carried = _carried_ledgers(folder)
+        clock.ledgers.update(carried)
+        folder.append({"kind": "start", "time": time.time(), "pid": os.getpid()})
+        outcome, reason = "interrupted", ""
+        try:
+            task, method = _build(spec)
+            describe(spec, task, method)
+            reason = _work(spec, task, method, clock)
+            outcome = "finished"
+        except Exception as error:
+            outcome = "failed"
+            reason = f"{type(error).__name__}: {error}"
+            write_atomic(folder.error, traceback.format_exc())
+        finally:
+            snapshot = clock.snapshot()
+            wall = time.perf_counter() - started + sum(carried.values())
+            folder.append(
+                {
+                    "kind": "end",
+                    "status": outcome,
+                    "reason": reason,
+                    "clock": snapshot,
+                    "wall": wall,
+                    "peak_memory_mb": _peak_memory_mb(spec.device),
+                }
+            )
+    return Outcome(spec, outcome, reason)
+
+
+def _work(spec: RunSpec, task: Task, method: Method, clock: Clock) -> str:
+    """Set up, let the method work, evaluate the end; returns why the run ended."""
+    task.meter = clock
+    task.setup()
+    shared = (spec.suite_seed, spec.task, spec.seed)
+    problem = RecordedProblem(task, clock, spec.folder, spec.label, shared)
+    clock.on_charge = _heartbeat(spec.folder, clock, problem)
+    reason = "returned"
+    problem.begin()
+    try:
+        method.run(problem)
+    except BudgetExhausted:
+        reason = "budget"
+    problem.finish()
+    return "budget" if clock.ledgers["method"] >= 0.95 * clock.budget else reason
+
+
+def _build(spec: RunSpec) -> tuple[Task, Method]:
+    task = registry.task(spec.task)(spec.device)
+    method = registry.method(spec.method)(**spec.options)
+    return task, method
+
+
+def _make_clock(spec: RunSpec) -> Clock:
+    seconds = spec.budget * 3600
+    if spec.clock == "device":
+        return DeviceClock(seconds, spec.device)
+    stored = read_json(spec.folder.description)
+    prices = stored["spec"]["prices"] if stored else spec.prices
+    if prices is None:
+        raise ValueError("the priced clock needs prices")
+    return PricedClock(seconds, prices)
+
+
+def _carried_ledgers(folder: RunFolder) -> dict[str, float]:
+    """Ledgers as earlier sessions left them.
+
+    Charged is what led to a recorded step; what an interruption cut off is done again, so its
+    time moves to `setup`.
+    """
+    events = folder.events()
+    clocked = [record for record in events if "clock" in record]
+    if not clocked:
+        return {}
+    ledgers: dict[str, float] = dict(clocked[-1]["clock"]["ledgers"])
+    steps = effective_steps(events)
+    charged = steps[-1]["clock"]["ledgers"]["method"] if steps else 0.0
+    ledgers["setup"] += ledgers["method"] - charged
+    ledgers["method"] = charged
+    return ledgers
+
+
+def describe(spec: RunSpec, task: Task, method: Method) -> None:
+    """Write `run.json`: the run, its task and method, and where it ran with what."""
+    folder = spec.folder
+    stored = read_json(folder.description)
+    if stored is not None:
+        check_identity(spec, stored["spec"])
+        if stored["spec"]["budget"] >= spec.budget:
+            return
+    spec_values = asdict(spec)
+    if stored is not None:
+        spec_values["prices"] = stored["spec"]["prices"]
+    write_json(
+        folder.description,
+        {
+            "schema": SCHEMA_VERSION,
+            "spec": spec_values,
+            "space_hash": task.space.hash,
+            "task": describe_task(task),
+            "method": describe_method(method) | {"options": spec.options},
+            "provenance": provenance(spec.device),
+        },
+    )
+
+
+def describe_task(task: Task) -> dict[str, Any]:
+    return {
+        "description": task.description,
+        "family": task.family,
+        "citation": task.citation,
+        "metrics": [asdict(metric) for metric in task.metrics],
+        "variables": [asdict(variable) for variable in task.space.variables],
+        "references": task.references(),
+        "evaluator": task.evaluator(),
+    }
+
+
+def describe_method(method: Method | type[Method]) -> dict[str, Any]:
+    doc = (method.__doc__ or "").strip().splitlines()
+    return {
+        "name": method.name,
+        "description": doc[0] if doc else "",
+        "citation": method.citation,
+        "uses": method.uses,
+    }
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """Where and with what a run is executed."""
+    return {
+        "device": device_name(device),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in VERSIONED},
+        "git": _git_state(),
+        "command": " ".join(sys.argv),
+    }
+
+
+def device_name(device: str) -> str:
+    if device.startswith("cuda"):
+        import torch
+
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    return f"cpu: {_processor()}"
+
+
+@cache
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def _git_state() -> dict[str, Any] | None:
+    """Commit and dirtiness of the checkout this code runs from; None for an installed wheel."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *arguments],
+            capture_output=True, text=True, timeout=10, check=True,
+        ).stdout.strip()  # fmt: skip
+
+    try:
+        if not git("ls-files", "--", __file__):
+            return None
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _heartbeat(folder: RunFolder, clock: Clock, problem: RecordedProblem) -> Any:
+    """A sign of life about once a second: budget used and the best reported metrics."""
+    due = 0.0
+
+    def beat() -> None:
+        nonlocal due
+        now = time.monotonic()
+        if now < due:
+            return
+        due = now + HEARTBEAT_SECONDS
+        life = {"time": time.time(), "progress": problem.progress, "metrics": problem.metrics}
+        temporary = folder.heartbeat.with_suffix(".tmp")
+        temporary.write_text(json.dumps(life))
+        os.replace(temporary, folder.heartbeat)
+
+    return beat
+
+
+def _peak_memory_mb(device: str) -> float:
+    """Peak resident memory of this worker so far, in MB (10^6 bytes)."""
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if sys.platform == "darwin":
+        kilobytes /= 1024  # macOS reports bytes
+    return round(kilobytes * 1024 / 1e6, 1)

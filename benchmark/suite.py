@@ -1,0 +1,276 @@
+"""A suite file: which tasks, methods, seeds and budgets; read, checked, turned into runs.
+
+    seeds = 3                         # runs per task and method
+    description = "..."
+
+    [[tasks]]
+    name = "finetune/digits"          # or a pattern: "finetune/*"
+    budget = 0.003                    # GPU-hours per run; the task's own default if left out
+
+    [[methods]]
+    name = "grid"                     # a registered name, or the path of a Python file
+    label = "grid-smoothed"           # how it is called in results; its name if left out
+    options = { smoothed = true }     # keyword arguments of the method
+    tasks = ["finetune/*"]            # where it takes part; everywhere it can if left out
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, TypeVar
+
+from benchmark import registry
+from benchmark.registry import UnknownName
+from benchmark.runner import RunSpec
+
+SHIPPED = Path(__file__).parent / "suites"
+DEFAULT = "quick"
+T = TypeVar("T")
+
+
+class SuiteError(ValueError):
+    """A suite that cannot be run; the message says what, where, and what would be right."""
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    name: str
+    budget: float
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    name: str
+    label: str
+    options: dict[str, Any] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ("*",)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A checked suite. `entries` are task x method pairs that go together."""
+
+    name: str
+    description: str
+    seeds: int
+    suite_seed: int
+    tasks: tuple[TaskEntry, ...]
+    methods: tuple[MethodEntry, ...]
+
+    def pairs(self) -> list[tuple[TaskEntry, MethodEntry]]:
+        """Tasks in order and, for each, the methods that take part in it."""
+        return [
+            (task, method)
+            for task in self.tasks
+            for method in self.methods
+            if any(fnmatchcase(task.name, pattern) for pattern in method.tasks)
+            and registry.method(method.name).supports(registry.task(task.name))
+        ]
+
+    def specs(self, results: Path, clock: str, device: str, threads: int = 1) -> list[RunSpec]:
+        """All runs: by task, then seed, then method, so that comparisons complete early."""
+        return [
+            RunSpec(
+                suite=self.name,
+                task=task.name,
+                label=method.label,
+                method=method.name,
+                seed=seed,
+                budget=task.budget,
+                results=str(results),
+                options=method.options,
+                suite_seed=self.suite_seed,
+                clock=clock,
+                device=device,
+                threads=threads,
+            )
+            for task in self.tasks
+            for seed in range(self.seeds)
+            for other, method in self.pairs()
+            if other is task
+        ]
+
+
+def shipped() -> dict[str, Path]:
+    """The suites that come with the package, by name."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
+
+
+def load(name: str) -> Suite:
+    """Read and check a shipped suite by name, or a suite file by path. Raises SuiteError."""
+    path = shipped().get(name, Path(name))
+    if not path.is_file():
+        raise UnknownName("suite", name, shipped())
+    try:
+        content = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SuiteError(f"{path}: not a TOML file: {error}") from None
+    try:
+        return _suite(path.stem, content)
+    except (SuiteError, UnknownName, registry.BrokenModule) as error:
+        raise SuiteError(f"{path}: {error}") from None
+
+
+def select(
+    suite: Suite,
+    tasks: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    seeds: int | None = None,
+    budget: float | None = None,
+) -> Suite:
+    """Narrow a suite to task and method patterns, and override seeds and budget.
+
+    A method given as a `.py` path, or by a registered name that the suite does not use, is
+    added. A pattern that matches nothing is an error.
+    """
+    entries = list(suite.methods)
+    for pattern in methods:
+        labels = [entry.label for entry in entries]
+        if pattern.endswith(".py") or (
+            not any(fnmatchcase(label, pattern) for label in labels)
+            and pattern in registry.all_methods()
+        ):
+            entries.append(_method({"name": pattern}))
+    wanted = [_label(pattern) for pattern in methods]
+    chosen_methods = _matching("method", wanted, {entry.label: entry for entry in entries})
+    extra = [TaskEntry(name, registry.task(name).budget)
+             for name in tasks if name in registry.all_tasks()]  # fmt: skip
+    known = {entry.name: entry for entry in (*extra, *suite.tasks)}
+    chosen_tasks = _matching("task", tasks, known) if tasks else list(suite.tasks)
+    if budget is not None:
+        _positive("--budget", budget)
+        chosen_tasks = [replace(entry, budget=budget) for entry in chosen_tasks]
+    if seeds is not None and seeds < 1:
+        raise SuiteError(f"--seeds must be at least 1, got {seeds}")
+    narrowed = replace(
+        suite,
+        tasks=tuple(chosen_tasks),
+        methods=tuple(chosen_methods),
+        seeds=suite.seeds if seeds is None else seeds,
+    )
+    if not narrowed.pairs():
+        raise SuiteError("nothing to run: none of the chosen methods works on the chosen tasks")
+    return narrowed
+
+
+def _label(pattern: str) -> str:
+    return registry.method(pattern).name if pattern.endswith(".py") else pattern
+
+
+def _matching(kind: str, patterns: Sequence[str], known: Mapping[str, T]) -> list[T]:
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in known):
+            raise UnknownName(kind, pattern, known)
+    return [
+        value
+        for name, value in known.items()
+        if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+    ]
+
+
+def _suite(name: str, content: dict[str, Any]) -> Suite:
+    _keys("the suite", content, {"description", "seeds", "suite_seed", "tasks", "methods"})
+    seeds = _whole("seeds", content.get("seeds", 3), least=1)
+    suite_seed = _whole("suite_seed", content.get("suite_seed", 0), least=0)
+    tasks = [entry for table in _tables(content, "tasks") for entry in _tasks(table)]
+    methods = [_method(table) for table in _tables(content, "methods")]
+    _distinct("task", [entry.name for entry in tasks])
+    _distinct("method label", [entry.label for entry in methods])
+    for method in methods:
+        for pattern in method.tasks:
+            if not any(fnmatchcase(entry.name, pattern) for entry in tasks):
+                raise SuiteError(f"method {method.label!r}: tasks pattern {pattern!r} fits none")
+    return Suite(
+        name=name,
+        description=str(content.get("description", "")),
+        seeds=seeds,
+        suite_seed=suite_seed,
+        tasks=tuple(tasks),
+        methods=tuple(methods),
+    )
+
+
+def _tasks(table: dict[str, Any]) -> list[TaskEntry]:
+    where = f"task {table.get('name')!r}"
+    _keys(where, table, {"name", "budget"})
+    pattern = _text(where, "name", table)
+    names = [name for name in registry.all_tasks() if fnmatchcase(name, pattern)]
+    if not names:
+        raise UnknownName("task", pattern, registry.all_tasks())
+    entries = []
+    for name in names:
+        budget = table.get("budget", registry.task(name).budget)
+        _positive(f"{where}: budget", budget)
+        entries.append(TaskEntry(name, float(budget)))
+    return entries
+
+
+def _method(table: dict[str, Any]) -> MethodEntry:
+    where = f"method {table.get('label', table.get('name'))!r}"
+    _keys(where, table, {"name", "label", "options", "tasks"})
+    name = _text(where, "name", table)
+    cls = registry.method(name)
+    label = table.get("label", cls.name)
+    if not isinstance(label, str) or not label or not set(label) <= _LABEL_CHARACTERS:
+        raise SuiteError(f"{where}: label must be letters, digits, '-', '_' or '.', got {label!r}")
+    options = table.get("options", {})
+    known = set(inspect.signature(cls).parameters)
+    _keys(f"{where}: options", options, known)
+    try:
+        cls(**options)
+    except (TypeError, ValueError) as error:
+        raise SuiteError(f"{where}: options {options}: {error}") from None
+    patterns = table.get("tasks", ["*"])
+    if not isinstance(patterns, list) or not all(isinstance(item, str) for item in patterns):
+        raise SuiteError(f"{where}: tasks must be a list of names or patterns, got {patterns!r}")
+    resolved = str(Path(name).resolve()) if name.endswith(".py") else name
+    return MethodEntry(resolved, label, options, tuple(patterns))
+
+
+_LABEL_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+
+
+def _tables(content: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    tables = content.get(key)
+    if not isinstance(tables, list) or not tables or not all(isinstance(t, dict) for t in tables):
+        raise SuiteError(f"needs at least one [[{key}]] table")
+    return tables
+
+
+def _keys(where: str, table: Any, known: Iterable[str]) -> None:
+    if not isinstance(table, dict):
+        raise SuiteError(f"{where} must be a table, got {table!r}")
+    for key in table:
+        if key not in set(known):
+            raise UnknownName(f"key in {where}:", key, known)
+
+
+def _text(where: str, key: str, table: dict[str, Any]) -> str:
+    value = table.get(key)
+    if not isinstance(value, str) or not value:
+        raise SuiteError(f"{where}: needs a {key}, got {value!r}")
+    return value
+
+
+def _whole(where: str, value: Any, least: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise SuiteError(f"{where} must be a whole number of at least {least}, got {value!r}")
+    return value
+
+
+def _positive(where: str, value: Any) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value <= 0:
+        raise SuiteError(f"{where} must be a positive number of GPU-hours, got {value!r}")
+
+
+def _distinct(what: str, names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise SuiteError(f"{what} {name!r} appears twice")

@@ -1,0 +1,66 @@
+"""A new method file to start from."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from pathlib import Path
+
+from benchmark import registry
+
+TEXT = '''"""{title}: say in a paragraph what the method does and where it is published."""
+
+import numpy as np
+
+from methods.base import Search
+from tasks.space import Params, Space
+
+
+class {cls}(Search):
+    """One line for tables and `list methods`."""
+
+    name = "{name}"
+    citation = "Author et al., Venue Year"
+
+    def start(self, space: Space, rng: np.random.Generator) -> None:
+        # Make the optimiser. All randomness comes from `rng`, or a run cannot be repeated.
+        self.space, self.rng = space, rng
+        self.best: tuple[float, Params] | None = None
+
+    def ask(self) -> Params:
+        # The next parameters to try: {{variable: value}} inside the space. Here: a step of a
+        # tenth of the box from the best point so far.
+        if self.best is None:
+            return self.space.default
+        position = self.space.to_unit(self.best[1])
+        return self.space.from_unit(position + self.rng.normal(0, 0.1, len(self.space)))
+
+    def tell(self, params: Params, score: float) -> None:
+        # `score` is a loss: lower is better, on every task.
+        if self.best is None or score < self.best[0]:
+            self.best = (score, params)
+'''
+
+
+class BadName(registry.BrokenModule):
+    """A method name that cannot be used."""
+
+
+def write(name: str, folder: Path | None) -> Path:
+    """Write `<folder>/<name>.py` (default: the methods room). Never overwrites a file."""
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+        raise BadName(f"a method name is lower-case letters, digits and '-', got {name!r}")
+    if name in registry.all_methods():
+        raise BadName(f"there is a method {name!r} already")
+    module = name.replace("-", "_")
+    if keyword.iskeyword(module):
+        raise BadName(f"{name!r} is a word of the Python language")
+    if folder is None:
+        import methods
+
+        folder = Path(methods.__path__[0])
+    path = folder / f"{module}.py"
+    cls = "".join(part.capitalize() for part in name.split("-"))
+    with open(path, "x") as file:
+        file.write(TEXT.format(title=cls, cls=cls, name=name))
+    return path

@@ -1,0 +1,46 @@
+"""Grid search."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from methods.base import Search
+from tasks.space import Params, Space
+
+
+def refining_grid(space: Space, levels: int, rng: np.random.Generator) -> Iterator[Params]:
+    """Points of a full-factorial grid, ends included, in random order; then of finer ones.
+
+    Each refinement halves the spacing and leaves out the points already visited. The random
+    order makes an unfinished grid cover the box instead of one face of it.
+    """
+    from sklearn.model_selection import ParameterGrid
+
+    visited: set[tuple[float, ...]] = set()
+    while True:
+        grid = ParameterGrid({name: np.linspace(0, 1, levels) for name in space.names})
+        for index in rng.permutation(len(grid)):
+            point = tuple(float(grid[index][name]) for name in space.names)
+            if point not in visited:
+                visited.add(point)
+                yield space.from_unit(np.array(point))
+        levels = 2 * levels - 1
+
+
+class GridSearch(Search):
+    """Full-factorial grid in random order, refined once it is complete."""
+
+    name = "grid"
+    citation = "-"
+
+    def __init__(self, levels: int = 5, fidelity: float = 1.0, finish: float = 0.0) -> None:
+        super().__init__(fidelity, finish)
+        if levels < 2:
+            raise ValueError(f"levels must be at least 2, got {levels}")
+        self.levels = levels
+
+    def start(self, space: Space, rng: np.random.Generator) -> None:
+        self.points = refining_grid(space, self.levels, rng)
+
+    def ask(self) -> Params:
+        return next(self.points)

@@ -1,0 +1,50 @@
+"""Ask/tell over an Optuna study: what the methods built on Optuna samplers share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from methods.base import Search
+from tasks.space import Params, Space
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def distributions(space: Space) -> dict[str, Any]:
+    """The space in Optuna's terms."""
+    from optuna.distributions import FloatDistribution
+
+    return {v.name: FloatDistribution(v.low, v.high, log=v.log) for v in space.variables}
+
+
+def new_study(
+    sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner | None = None
+) -> optuna.Study:
+    """A quiet in-memory study that minimises."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(sampler=sampler, pruner=pruner)
+
+
+class OptunaSearch(Search):
+    """A search by one Optuna sampler."""
+
+    @abstractmethod
+    def sampler(self, seed: int) -> optuna.samplers.BaseSampler:
+        """The sampler, seeded."""
+
+    def start(self, space: Space, rng: np.random.Generator) -> None:
+        self.distributions = distributions(space)
+        self.study = new_study(self.sampler(int(rng.integers(2**31))))
+
+    def ask(self) -> Params:
+        self.trial = self.study.ask(self.distributions)
+        return dict(self.trial.params)
+
+    def tell(self, params: Params, score: float) -> None:
+        self.study.tell(self.trial, score)

@@ -1,0 +1,22 @@
+"""Quasi-random search."""
+
+import numpy as np
+
+from methods.base import Search
+from tasks.space import Params, Space
+
+
+class SobolSearch(Search):
+    """Quasi-random search along a scrambled Sobol sequence."""
+
+    name = "sobol"
+    citation = "Sobol', 1967; Owen, J. Complexity 1998"
+
+    def start(self, space: Space, rng: np.random.Generator) -> None:
+        from scipy.stats import qmc
+
+        self.space = space
+        self.sequence = qmc.Sobol(len(space), scramble=True, rng=rng)
+
+    def ask(self) -> Params:
+        return self.space.from_unit(self.sequence.random(1)[0])

@@ -1,0 +1,51 @@
+"""Multi-fidelity search with continued training."""
+
+from methods.base import Method, Problem
+from methods.optuna_base import distributions, new_study
+from tasks.base import Task
+
+
+class SuccessiveHalving(Method):
+    """Asynchronous successive halving over random draws (Optuna's pruner).
+
+    A trial is trained on from rung to rung and abandoned where it ranks below the best
+    `1 / reduction` of what reached that rung.
+    """
+
+    name = "successive-halving"
+    citation = "Jamieson & Talwalkar, AISTATS 2016; Li et al., MLSys 2020"
+    uses = "scores of unfinished trials"
+
+    def __init__(self, reduction: int = 3, rungs: int = 3, longest: float = 1.0) -> None:
+        if reduction < 2 or rungs < 1 or not longest > 0:
+            raise ValueError(f"need reduction >= 2, rungs >= 1, longest > 0, got {reduction}, "
+                             f"{rungs}, {longest}")  # fmt: skip
+        self.reduction = reduction
+        self.rungs = [reduction**rung for rung in range(rungs)]
+        self.fidelities = [longest * rung / self.rungs[-1] for rung in self.rungs]
+
+    @classmethod
+    def supports(cls, task: type[Task]) -> bool:
+        return task.fidelities
+
+    def run(self, problem: Problem) -> None:
+        from optuna.pruners import SuccessiveHalvingPruner
+        from optuna.samplers import RandomSampler
+        from optuna.trial import TrialState
+
+        study = new_study(
+            RandomSampler(seed=int(problem.rng.integers(2**31))),
+            SuccessiveHalvingPruner(min_resource=1, reduction_factor=self.reduction),
+        )
+        while True:
+            trial = study.ask(distributions(problem.space))
+            pruned = False
+            for rung, score in zip(
+                self.rungs, problem.stages(trial.params, self.fidelities), strict=False
+            ):
+                trial.report(score, rung)
+                pruned = trial.should_prune()
+                if pruned:
+                    break
+            study.tell(trial, None if pruned else score,
+                       TrialState.PRUNED if pruned else TrialState.COMPLETE)  # fmt: skip

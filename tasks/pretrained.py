@@ -1,0 +1,51 @@
+"""Pre-trained models that tasks rely on: shipped as package data, made again by a command.
+
+The shipped file is part of the benchmark: every machine scores with the same feature
+networks and fine-tunes the same pre-trained model, named by the hash of the file's content.
+`python -m tasks.pretrain NAME` runs the recipe that made a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors.torch import load_file, save_file
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+Model = TypeVar("Model", bound=torch.nn.Module)
+
+
+def path(name: str) -> Path:
+    """Where the weights called `name` are shipped."""
+    return WEIGHTS / f"{name}.safetensors"
+
+
+@cache
+def fingerprint(name: str) -> str:
+    """Identity of the weights called `name`: 12 hex digits of the file's SHA-256."""
+    return hashlib.sha256(path(name).read_bytes()).hexdigest()[:12]
+
+
+def load(name: str, model: Model, device: str = "cpu") -> Model:
+    """Fill `model` with the weights called `name`; frozen, in evaluation mode.
+
+    Raises FileNotFoundError with the command that makes the file when it is missing.
+    """
+    file = path(name)
+    if not file.exists():
+        raise FileNotFoundError(f"{file} is missing; make it with: python -m tasks.pretrain {name}")
+    model.load_state_dict(load_file(file))
+    return model.to(device).eval().requires_grad_(False)
+
+
+def save(name: str, model: torch.nn.Module, **metadata: str) -> Path:
+    """Write the weights of `model` under `name`, with `metadata` (how it was made)."""
+    WEIGHTS.mkdir(exist_ok=True)
+    tensors = {key: value.contiguous().cpu() for key, value in model.state_dict().items()}
+    save_file(tensors, path(name), metadata=metadata)
+    return path(name)

@@ -1,0 +1,122 @@
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmark.clock import LEDGERS, BudgetExhausted, Calibration, DeviceClock, PricedClock
+
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("switch"), st.sampled_from(LEDGERS)),
+        st.tuples(st.just("charge"), st.integers(0, 50)),
+    ),
+    max_size=60,
+)
+
+
+@given(events=EVENTS, budget=st.floats(0.01, 5.0))
+def test_priced_clock_charges_only_the_method_and_oversteps_by_one_primitive(events, budget):
+    clock = PricedClock(budget, {"step": 0.1})
+    expected, total, nfe = 0.0, 0.0, 0
+    for kind, value in events:
+        if kind == "switch":
+            clock.switch(value)
+            continue
+        spent = clock.ledger == "method" and expected >= budget
+        try:
+            with clock.charge("step", count=value, nfe=value):
+                pass
+        except BudgetExhausted:
+            assert spent
+            continue
+        assert not spent
+        total += 0.1 * value
+        if clock.ledger == "method":
+            expected += 0.1 * value
+            nfe += value
+    assert clock.used == pytest.approx(expected)
+    assert sum(clock.ledgers.values()) == pytest.approx(total)
+    assert clock.work["nfe"] == nfe
+    assert clock.used <= budget + 0.1 * 50
+
+
+@given(order=st.lists(st.sampled_from(LEDGERS), min_size=1, max_size=30))
+def test_device_ledgers_add_up_to_wall_time(order):
+    started = time.perf_counter()
+    clock = DeviceClock(1e9)
+    for ledger in order:
+        clock.switch(ledger)
+        with clock.charge("step"):
+            sum(range(200))
+    clock.switch("setup")
+    wall = time.perf_counter() - started
+    assert sum(clock.ledgers.values()) == pytest.approx(wall, abs=2e-3)
+    assert sum(clock.breakdown.values()) == pytest.approx(clock.ledgers["method"])
+
+
+def test_device_clock_charges_the_methods_own_code_as_overhead():
+    clock = DeviceClock(1e9)
+    clock.switch("method")
+    time.sleep(0.02)
+    with clock.charge("step"):
+        time.sleep(0.03)
+    assert clock.used >= 0.05
+    assert clock.breakdown["overhead"] >= 0.02
+    assert clock.breakdown["step"] >= 0.03
+
+
+def test_exhausted_budget_is_not_swallowed_by_except_exception():
+    clock = PricedClock(0.1, {"step": 0.2})
+    clock.switch("method")
+    with clock.charge("step"):
+        pass
+    with pytest.raises(BudgetExhausted):
+        try:
+            with clock.charge("step"):
+                pass
+        except Exception:
+            pytest.fail("a method's safety net caught the end of the run")
+
+
+def test_evaluation_goes_on_after_the_budget_is_spent():
+    clock = PricedClock(0.1, {"step": 0.2})
+    clock.switch("method")
+    with clock.charge("step"):
+        pass
+    with clock.enter("evaluation"), clock.charge("step", nfe=5):
+        pass
+    assert clock.ledgers["evaluation"] == pytest.approx(0.2)
+    assert clock.work["nfe"] == 0
+    assert clock.ledger == "method"
+
+
+def test_rewind_restores_what_is_charged_and_nothing_else():
+    clock = PricedClock(10, {"step": 1.0})
+    clock.switch("method")
+    with clock.charge("step", nfe=3):
+        pass
+    saved = clock.snapshot()
+    with clock.charge("step", nfe=3):
+        pass
+    clock.switch("setup")
+    with clock.charge("step"):
+        pass
+    clock.rewind(saved)
+    assert clock.used == 1.0
+    assert clock.work["nfe"] == 3
+    assert clock.ledgers["setup"] == 1.0
+
+
+def test_unpriced_operation_is_named():
+    clock = PricedClock(1, {"step": 1.0})
+    with pytest.raises(KeyError, match="'leap'"), clock.charge("leap"):
+        pass
+
+
+def test_calibration_prices_a_unit_of_count():
+    meter = Calibration()
+    for _ in range(3):
+        with meter.charge("nap", count=4):
+            time.sleep(0.02)
+    assert meter.prices()["nap"] == pytest.approx(0.005, rel=0.5)

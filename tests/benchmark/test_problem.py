@@ -1,0 +1,196 @@
+import dataclasses
+import itertools
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from benchmark import contract, registry
+from benchmark.runner import RunSpec, execute
+from benchmark.store import effective_steps
+from methods.base import Method, Problem
+from tasks.base import Candidate
+
+Spec = Callable[..., RunSpec]
+
+
+class Descent(Method):
+    """A single-run method with checkpoints: halves its step size while reporting."""
+
+    name = "descent"
+    citation = "-"
+
+    def run(self, problem: Problem) -> None:
+        state = problem.restored or {"iteration": 0, "draw": 0.0}
+        while True:
+            position = 1.0 / (1 + state["iteration"])
+            params = problem.space.from_unit([position])
+            for _ in range(7):
+                with problem.task.meter.charge("step", train_images=1):
+                    pass
+            problem.report(Candidate(params, position))
+            state = {"iteration": state["iteration"] + 1, "draw": float(problem.rng.random())}
+            problem.checkpoint(state)
+
+
+class Oracle(Method):
+    """Uses oracle calls between evaluations and keeps no checkpoint."""
+
+    name = "oracle"
+    citation = "-"
+
+    def run(self, problem: Problem) -> None:
+        for iteration in itertools.count():
+            for _ in range(3):
+                with problem.task.meter.charge("step"):
+                    pass
+            problem.evaluate(problem.space.from_unit([problem.rng.random()]), 0.5)
+            if iteration % 3 == 2:
+                for score in problem.stages(problem.space.default, (0.2, 0.4, 0.8)):
+                    if score > 2.5:
+                        break
+
+
+@pytest.fixture
+def own_methods(monkeypatch):
+    known = registry.all_methods() | {"descent": Descent, "oracle": Oracle}
+    monkeypatch.setattr(registry, "all_methods", lambda: known)
+
+
+def steps_of(spec: RunSpec) -> list[dict]:
+    return effective_steps(spec.folder.events())
+
+
+def essence(spec: RunSpec) -> list[dict]:
+    return [contract._essence(step) for step in steps_of(spec)]
+
+
+def test_a_run_spends_its_budget_and_oversteps_by_one_primitive(toy_spec: Spec):
+    spec = toy_spec()
+    assert execute(spec).status == "finished"
+    end = spec.folder.events()[-1]
+    assert end["reason"] == "budget"
+    assert 2.0 <= end["clock"]["ledgers"]["method"] <= 2.0 + 0.02
+    assert spec.folder.events()[-2]["kind"] == "unfinished"
+
+
+def test_what_is_unfinished_never_becomes_an_incumbent(toy_spec: Spec):
+    spec = toy_spec(budget=0.1 / 3600)  # solved at 0.101, not yet scored
+    execute(spec)
+    assert steps_of(spec) == []
+    unfinished = [e for e in spec.folder.events() if e["kind"] == "unfinished"]
+    assert len(unfinished) == 1
+
+
+def test_incumbents_improve_and_carry_metrics(toy_spec: Spec):
+    spec = toy_spec()
+    execute(spec)
+    incumbents = [step for step in steps_of(spec) if step["incumbent"]]
+    scores = [step["score"] for step in incumbents]
+    assert scores == sorted(scores, reverse=True)
+    assert all(step["metrics"] for step in incumbents)
+    assert all(step["metrics"] is None for step in steps_of(spec) if not step["incumbent"])
+
+
+def test_trials_are_paired_across_methods_and_rng_is_not(toy_spec: Spec):
+    grid, random = toy_spec("grid"), toy_spec("random")
+    for spec in (grid, random):
+        execute(spec)
+    one, other = steps_of(grid)[0], steps_of(random)[0]
+    assert one["params"] != other["params"]
+    # Same initial point: undoing ten steps of each step size gives the same start.
+    starts = [
+        (step["score"]) / (1 - 2 * step["params"]["step_size"]) ** 10 for step in (one, other)
+    ]
+    assert abs(starts[0]) == pytest.approx(abs(starts[1]), rel=1e-3)
+
+
+def test_a_run_is_a_function_of_its_seed(toy_spec: Spec, tmp_path):
+    one = toy_spec("optuna-tpe", budget=1 / 3600)
+    again = dataclasses.replace(one, results=str(tmp_path / "again"))
+    other = dataclasses.replace(one, seed=1)
+    for spec in (one, again, other):
+        execute(spec)
+    assert essence(one) == essence(again)
+    assert essence(one) != essence(other)
+
+
+@pytest.mark.parametrize("method", ["random", "default", "successive-halving", "descent", "oracle"])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(crashes=st.lists(st.integers(1, 120), min_size=1, max_size=4))
+def test_crashed_runs_end_as_undisturbed_ones(own_methods, toy_spec, tmp_path, method, crashes):
+    whole = toy_spec(method, results=str(tmp_path / "whole"))
+    if not whole.folder.description.exists():
+        execute(whole)
+    crashed = toy_spec(method, results=str(tmp_path / "_".join(map(str, crashes))))
+    for charges in crashes:
+        with contract._crash_after(charges), contract._suppress_interruption():
+            execute(crashed)
+    assert execute(crashed).status == "finished"
+    assert essence(crashed) == essence(whole)
+
+
+def test_raising_the_budget_continues(toy_spec: Spec, tmp_path):
+    spec = toy_spec()
+    execute(spec)
+    before = essence(spec)
+    longer = dataclasses.replace(spec, budget=2 * spec.budget)
+    execute(longer)
+    whole = dataclasses.replace(longer, results=str(tmp_path / "whole"))
+    execute(whole)
+    assert essence(longer)[: len(before)] == before
+    assert essence(longer) == essence(whole)
+
+
+def test_replay_that_differs_names_both(toy_spec: Spec, own_methods):
+    spec = toy_spec("oracle", budget=0.5 / 3600)
+    execute(spec)
+    log = spec.folder.log.read_text().splitlines()
+    changed = [line.replace('"fidelity": 0.5', '"fidelity": 0.25') for line in log]
+    spec.folder.log.write_text("\n".join(changed) + "\n")
+    outcome = execute(dataclasses.replace(spec, budget=1 / 3600))
+    assert outcome.status == "failed"
+    assert "0.25" in outcome.reason
+    assert "0.5" in outcome.reason
+
+
+def test_reports_are_evaluated_at_a_spacing_and_at_the_end(toy_spec: Spec, own_methods):
+    spec = toy_spec("descent")
+    execute(spec)
+    events = spec.folder.events()
+    evaluated = [step for step in steps_of(spec) if step["metrics"]]
+    assert 10 <= len(evaluated) <= 21
+    last = steps_of(spec)[-1]
+    assert last["metrics"] or [e for e in events if e["kind"] == "final"][-1]["metrics"]
+
+
+def test_default_reports_at_its_stops_and_within_the_budget(toy_spec: Spec):
+    spec = toy_spec("default")
+    execute(spec)
+    used = [step["clock"]["ledgers"]["method"] for step in steps_of(spec)]
+    assert [round(share / 2.0, 2) for share in used] == pytest.approx(
+        [0.1, 0.25, 0.5, 0.74, 0.99], abs=0.02
+    )
+    assert used[-1] <= 2.0
+
+
+def test_bad_parameters_fail_the_run_with_their_name(toy_spec: Spec, monkeypatch):
+    class Outside(Method):
+        """Leaves the space."""
+
+        name = "outside"
+        citation = "-"
+
+        def run(self, problem: Problem) -> None:
+            problem.evaluate({"step_size": 7.0})
+
+    known = registry.all_methods() | {"outside": Outside}
+    monkeypatch.setattr(registry, "all_methods", lambda: known)
+    spec = toy_spec("outside")
+    outcome = execute(spec)
+    assert outcome.status == "failed"
+    assert "step_size = 7.0 is outside" in outcome.reason
+    assert "Traceback" in spec.folder.error.read_text()

@@ -1,0 +1,83 @@
+"""A toy task that costs nothing, so that the harness can be tested apart from diffusion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmark import registry
+from benchmark.runner import RunSpec
+from tasks.base import Candidate, Metric, Task
+from tasks.space import Params, Space, Variable
+
+PRICES = {"trial": 0.001, "step": 0.01, "score": 0.02}
+
+
+class ToyTask(Task):
+    """Gradient steps on (x - target)^2, where the upper level chooses the step size."""
+
+    name = "toy/quadratic"
+    description = "gradient descent with a step size to tune"
+    citation = "-"
+    family = "toy"
+    space = Space((Variable("step_size", 1e-3, 1.0, 0.01, log=True),))
+    metrics = (Metric("distance", "distance", log=True),)
+    budget = 2 / 3600
+    fidelities = True
+    STEPS = 10
+
+    def iterate(
+        self, params: Params, stops: Sequence[float], seed: int,
+        progress: Callable[[], float] | None = None, resume: dict[str, Any] | None = None,
+    ) -> Iterator[Candidate]:  # fmt: skip
+        start = float(np.random.default_rng(seed).normal(3, 0.1))
+        x, step = (resume["x"], resume["step"]) if resume else (start, 0)
+        passed = resume["passed"] if resume else 0
+        while passed < len(stops):
+            share = progress() if progress else step / self.STEPS
+            if share >= stops[passed]:
+                passed += 1
+                state = {"x": x, "step": step, "passed": passed}
+                yield Candidate(params, x, state)
+                continue
+            with self.meter.charge("step", train_images=1):
+                x -= params["step_size"] * 2 * x
+                step += 1
+
+    def score(self, candidate: Candidate, seed: int) -> float:
+        with self.meter.charge("score", scored_images=1):
+            return abs(float(candidate.state)) + float(np.random.default_rng(seed).normal(0, 1e-6))
+
+    def evaluate(self, candidate: Candidate, seed: int) -> dict[str, float]:
+        with self.meter.charge("score"):
+            return {"distance": abs(float(candidate.state))}
+
+    def images(self, candidate: Candidate, count: int, seed: int) -> np.ndarray:
+        return np.full((count, 4, 4), 7, dtype=np.uint8)
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> type[ToyTask]:
+    """Register the toy task."""
+    known = registry.all_tasks() | {ToyTask.name: ToyTask}
+    monkeypatch.setattr(registry, "all_tasks", lambda: known)
+    return ToyTask
+
+
+@pytest.fixture
+def toy_spec(toy: type[ToyTask], tmp_path: Path) -> Callable[..., RunSpec]:
+    """A factory of specs on the toy task under the priced clock."""
+
+    def make(method: str = "random", **changes: Any) -> RunSpec:
+        settings: dict[str, Any] = {
+            "suite": "toy", "task": toy.name, "label": method, "method": method, "seed": 0,
+            "budget": toy.budget, "results": str(tmp_path / "results"), "clock": "priced",
+            "prices": PRICES,
+        }  # fmt: skip
+        return RunSpec(**(settings | changes))
+
+    return make
