@@ -10,7 +10,7 @@ import itertools
 import math
 import random
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,12 +21,13 @@ from benchmark.clock import BudgetExhausted, PricedClock
 from benchmark.runner import Outcome, RunSpec, execute
 from benchmark.store import effective_steps
 from methods.base import Method
-from tasks.base import Task
+from tasks.base import FreeMeter, Task
 
 Check = Callable[[], str | None]
 TASKS = ("finetune/gaussian", "schedule/gaussian")
 """Where methods are checked: closed form, so a run takes about a second."""
-BUDGET_SECONDS = 0.5
+BUDGET_TRIALS = 12
+"""Budget of a checked run, in standard trials of the task."""
 
 
 class Interruption(BaseException):
@@ -91,13 +92,14 @@ class MethodBench:
 
     def __init__(self, method: str, task: str) -> None:
         self.method, self.task = method, task
+        self.prices = calibration.prices(task, "cpu")
+        self.budget = BUDGET_TRIALS * _trial_cost(registry.task(task), self.prices)
         self._undisturbed: tuple[Outcome, list[dict[str, Any]]] | None = None
 
     def spec(self, results: str) -> RunSpec:
         return RunSpec(
             suite="check", task=self.task, label="checked", method=self.method, seed=0,
-            budget=BUDGET_SECONDS / 3600, results=results, clock="priced",
-            prices=calibration.prices(self.task, "cpu"),
+            budget=self.budget / 3600, results=results, clock="priced", prices=self.prices,
         )  # fmt: skip
 
     def run(self) -> tuple[Outcome, list[dict[str, Any]]]:
@@ -107,7 +109,10 @@ class MethodBench:
 
     def undisturbed(self) -> tuple[Outcome, list[dict[str, Any]]]:
         if self._undisturbed is None:
-            self._undisturbed = self.run()
+            with crash_after(math.inf) as seen:
+                self._undisturbed = self.run()
+            self._primitives = seen[0]
+        assert self._undisturbed is not None
         return self._undisturbed
 
     def ends(self) -> str | None:
@@ -118,9 +123,8 @@ class MethodBench:
         if not any(step["incumbent"] for step in steps):
             return "the run ended without an incumbent: evaluate or report something"
         used = events[-1]["clock"]["ledgers"]["method"]
-        longest = max(calibration.prices(self.task, "cpu").values()) * 10_000
-        if used > BUDGET_SECONDS + longest:
-            return f"charged {used:.3f} s of a budget of {BUDGET_SECONDS} s"
+        if used > self.budget * (1 + 1 / BUDGET_TRIALS):
+            return f"charged {used:.3g} s, over a trial more than the budget of {self.budget:.3g} s"
         return None
 
     def repeats(self) -> str | None:
@@ -131,9 +135,8 @@ class MethodBench:
         _, expected = self.undisturbed()
         with tempfile.TemporaryDirectory() as results:
             spec = self.spec(results)
-            rng = random.Random(0)
-            for _ in range(3):
-                with _crash_after(rng.randrange(1, 400)), _suppress_interruption():
+            for share in (0.4, 0.1, 0.3):
+                with crash_after(max(round(share * self._primitives), 1)):
                     execute(spec)
             outcome = execute(spec)
             if outcome.status != "finished":
@@ -144,6 +147,18 @@ class MethodBench:
         with _unchanged_globals() as changed:
             self.run()
         return f"changed {', '.join(changed)}" if changed else None
+
+
+def _trial_cost(cls: type[Task], prices: Mapping[str, float]) -> float:
+    """Seconds of a standard trial and its score under `prices`."""
+    task = cls("cpu")
+    task.setup()
+    clock = PricedClock(math.inf, prices)
+    clock.switch("method")
+    task.meter = clock
+    for candidate in task.iterate(cls.space.default, (1.0,), 0):
+        task.score(candidate, 0)
+    return clock.used + prices["trial"]
 
 
 def _difference(expected: list[dict[str, Any]], found: list[dict[str, Any]]) -> str | None:
@@ -162,32 +177,25 @@ def _essence(step: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _crash_after(charges: int) -> Iterator[None]:
-    """Make the clock raise an `Interruption` after some charged primitives."""
+def crash_after(charges: float) -> Iterator[list[int]]:
+    """End the run inside after some charged primitives; yields their count in a list of one."""
     original = PricedClock._end
-    left = charges
+    seen = [0]
 
     def crash(self: PricedClock, operation: str, count: int) -> None:
-        nonlocal left
         original(self, operation, count)
         if self.ledger == "method":
-            left -= 1
-            if left == 0:
+            seen[0] += 1
+            if seen[0] == charges:
                 raise Interruption
 
     PricedClock._end = crash  # type: ignore[method-assign]
     try:
-        yield
-    finally:
-        PricedClock._end = original  # type: ignore[method-assign]
-
-
-@contextmanager
-def _suppress_interruption() -> Iterator[None]:
-    try:
-        yield
+        yield seen
     except Interruption:
         pass
+    finally:
+        PricedClock._end = original  # type: ignore[method-assign]
 
 
 @contextmanager
@@ -275,12 +283,21 @@ class TaskBench:
         bad = {name: price for name, price in prices.items() if not price > 0}
         if bad:
             return f"primitives without a cost: {bad}"
-        clock = PricedClock(math.inf, prices)
-        self.task.meter = clock
-        clock.switch("method")
-        for candidate in self.solve():
-            self.task.score(candidate, 0)
+        clock = self._meter(math.inf, prices)
+        try:
+            for candidate in self.solve():
+                self.task.score(candidate, 0)
+                self.task.evaluate(candidate, 0)
+        finally:
+            self.task.meter = FreeMeter()
         return None if clock.used > 0 else "solving charges nothing"
+
+    def _meter(self, budget: float, prices: Mapping[str, float] | None = None) -> PricedClock:
+        """Put the task under a running clock, by default with equal prices."""
+        clock = PricedClock(budget, prices or _EqualPrices())
+        clock.switch("method")
+        self.task.meter = clock
+        return clock
 
     def stops(self) -> str | None:
         stops = (self.FIDELITY / 2, self.FIDELITY)
@@ -306,15 +323,16 @@ class TaskBench:
         return f"not finite: {bad}" if bad else None
 
     def ends(self) -> str | None:
-        clock = PricedClock(1.0, _EqualPrices())
-        self.task.meter = clock
-        clock.switch("method")
+        cost = self._meter(math.inf)
+        self.solve()
+        clock = self._meter(3 * cost.used)
         try:
-            for candidate in self.task.iterate(self.task.space.default, (1e6,), 0):
-                self.task.score(candidate, 0)
+            self.solve((10 * self.FIDELITY,))
         except BudgetExhausted:
             return None
-        return "a solve of a million trial lengths went on past its budget"
+        finally:
+            self.task.meter = FreeMeter()
+        return f"a solve ten times as long stayed within {clock.budget:.3g} s, three times the cost"
 
     def resumes(self) -> str | None:
         stops = (self.FIDELITY / 2, self.FIDELITY)
@@ -342,7 +360,7 @@ class TaskBench:
 
 
 class _EqualPrices(dict[str, float]):
-    """A small price for every operation: 1000 units spend a budget of one second."""
+    """One price for every operation."""
 
     def __contains__(self, operation: object) -> bool:
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import platform
@@ -150,6 +151,8 @@ def _work(spec: RunSpec, task: Task, method: Method, clock: Clock) -> str:
     """Set up, let the method work, evaluate the end; returns why the run ended."""
     task.meter = clock
     task.setup()
+    for library in method.libraries:
+        importlib.import_module(library)
     shared = (spec.suite_seed, spec.task, spec.seed)
     problem = RecordedProblem(task, clock, spec.folder, spec.label, shared)
     clock.on_charge = _heartbeat(spec.folder, clock, problem)
@@ -160,6 +163,7 @@ def _work(spec: RunSpec, task: Task, method: Method, clock: Clock) -> str:
     except BudgetExhausted:
         reason = "budget"
     problem.finish()
+    clock.on_charge()
     return "budget" if clock.ledgers["method"] >= 0.95 * clock.budget else reason
 
 
@@ -307,7 +311,7 @@ def _heartbeat(folder: RunFolder, clock: Clock, problem: RecordedProblem) -> Any
     def beat() -> None:
         nonlocal due
         now = time.monotonic()
-        if now < due:
+        if now < due and clock.ledger == "method":
             return
         due = now + HEARTBEAT_SECONDS
         life = {"time": time.time(), "progress": problem.progress, "metrics": problem.metrics}

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,10 @@ from benchmark.runner import RunSpec
 
 SHIPPED = Path(__file__).parent / "suites"
 DEFAULT = "quick"
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Labels name folders."""
+LEAST_BUDGET = 1e-3
+"""Least budget, as a share of the task's default: below it no trial would end."""
 T = TypeVar("T")
 
 
@@ -144,8 +149,9 @@ def select(
     known = {entry.name: entry for entry in (*extra, *suite.tasks)}
     chosen_tasks = _matching("task", tasks, known) if tasks else list(suite.tasks)
     if budget is not None:
-        _positive("--budget", budget)
-        chosen_tasks = [replace(entry, budget=budget) for entry in chosen_tasks]
+        chosen_tasks = [
+            replace(entry, budget=_budget("--budget", budget, entry.name)) for entry in chosen_tasks
+        ]
     if seeds is not None and seeds < 1:
         raise SuiteError(f"--seeds must be at least 1, got {seeds}")
     narrowed = replace(
@@ -206,8 +212,7 @@ def _tasks(table: dict[str, Any]) -> list[TaskEntry]:
     entries = []
     for name in names:
         budget = table.get("budget", registry.task(name).budget)
-        _positive(f"{where}: budget", budget)
-        entries.append(TaskEntry(name, float(budget)))
+        entries.append(TaskEntry(name, _budget(f"{where}: budget", budget, name)))
     return entries
 
 
@@ -217,7 +222,7 @@ def _method(table: dict[str, Any]) -> MethodEntry:
     name = _text(where, "name", table)
     cls = registry.method(name)
     label = table.get("label", cls.name)
-    if not isinstance(label, str) or not label or not set(label) <= _LABEL_CHARACTERS:
+    if not isinstance(label, str) or not LABEL.fullmatch(label):
         raise SuiteError(f"{where}: label must be letters, digits, '-', '_' or '.', got {label!r}")
     options = table.get("options", {})
     known = set(inspect.signature(cls).parameters)
@@ -231,9 +236,6 @@ def _method(table: dict[str, Any]) -> MethodEntry:
         raise SuiteError(f"{where}: tasks must be a list of names or patterns, got {patterns!r}")
     resolved = str(Path(name).resolve()) if name.endswith(".py") else name
     return MethodEntry(resolved, label, options, tuple(patterns))
-
-
-_LABEL_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 
 def _tables(content: dict[str, Any], key: str) -> list[dict[str, Any]]:
@@ -264,10 +266,17 @@ def _whole(where: str, value: Any, least: int) -> int:
     return value
 
 
-def _positive(where: str, value: Any) -> None:
+def _budget(where: str, value: Any, task: str) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or value <= 0:
         raise SuiteError(f"{where} must be a positive number of GPU-hours, got {value!r}")
+    least = LEAST_BUDGET * registry.task(task).budget
+    if value < least:
+        raise SuiteError(
+            f"{where} of {value:g} GPU-hours is less than {least:.2g}, with which no trial of "
+            f"{task} would end; its default is {registry.task(task).budget:.2g}"
+        )
+    return float(value)
 
 
 def _distinct(what: str, names: Sequence[str]) -> None:

@@ -97,6 +97,9 @@ class Method(ABC):
     citation: ClassVar[str]
     uses: ClassVar[str] = "scores"
     """What the method uses beyond the space, in words a table can show."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Modules that `run` imports. They are loaded before the clock starts: an import takes as
+    long for a budget of seconds as for one of days, and only once per process."""
 
     @classmethod
     def supports(cls, task: type[Task]) -> bool:

@@ -32,6 +32,7 @@ class GridSearch(Search):
 
     name = "grid"
     citation = "-"
+    libraries = ("sklearn.model_selection",)
 
     def __init__(self, levels: int = 5, fidelity: float = 1.0, finish: float = 0.0) -> None:
         super().__init__(fidelity, finish)

@@ -1,5 +1,7 @@
 """Grid search with its noisy scores smoothed before the best point is chosen."""
 
+import warnings
+
 import numpy as np
 
 from methods.base import Method, Problem
@@ -16,6 +18,7 @@ class SmoothedGrid(Method):
 
     name = "grid-smoothed"
     citation = "Rasmussen & Williams, 2006"
+    libraries = ("sklearn.model_selection", "sklearn.gaussian_process")
 
     def __init__(self, levels: int = 5, fidelity: float = 1.0) -> None:
         self.levels = levels
@@ -35,6 +38,7 @@ class SmoothedGrid(Method):
 
 def smoothed_best(scored: list[tuple[np.ndarray, float]]) -> np.ndarray:
     """The scored point with the lowest posterior mean; the lowest score while under 4 points."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 
@@ -46,6 +50,8 @@ def smoothed_best(scored: list[tuple[np.ndarray, float]]) -> np.ndarray:
         return best
     kernel = Matern(0.3, (0.05, 3.0), nu=2.5) + WhiteKernel(0.1, (1e-4, 1.0))
     process = GaussianProcessRegressor(kernel, normalize_y=True)
-    mean = process.fit(points[usable], scores[usable]).predict(points[usable])
+    with warnings.catch_warnings():  # a length scale at its bound is an answer like any other
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        mean = process.fit(points[usable], scores[usable]).predict(points[usable])
     best = points[usable][np.argmin(mean)]
     return best

@@ -12,6 +12,7 @@ class OptunaCMAES(OptunaSearch):
 
     name = "optuna-cmaes"
     citation = "Hansen & Ostermeier, Evol. Comput. 2001; Akiba et al., KDD 2019"
+    libraries = ("optuna", "cmaes")
 
     @classmethod
     def supports(cls, task: type[Task]) -> bool:

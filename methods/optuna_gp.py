@@ -8,6 +8,7 @@ class OptunaGP(OptunaSearch):
 
     name = "optuna-gp"
     citation = "Akiba et al., KDD 2019"
+    libraries = ("optuna", "scipy.optimize", "torch")
 
     def sampler(self, seed: int):  # type: ignore[no-untyped-def]
         from optuna.samplers import GPSampler

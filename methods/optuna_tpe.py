@@ -8,6 +8,7 @@ class OptunaTPE(OptunaSearch):
 
     name = "optuna-tpe"
     citation = "Bergstra et al., NeurIPS 2011; Akiba et al., KDD 2019"
+    libraries = ("optuna",)
 
     def sampler(self, seed: int):  # type: ignore[no-untyped-def]
         from optuna.samplers import TPESampler

@@ -11,6 +11,7 @@ class SkoptGP(Search):
 
     name = "skopt-gp"
     citation = "Head et al., scikit-optimize, 2018; Hoffman et al., UAI 2011"
+    libraries = ("skopt",)
 
     def start(self, space: Space, rng: np.random.Generator) -> None:
         from skopt import Optimizer

@@ -11,6 +11,7 @@ class SobolSearch(Search):
 
     name = "sobol"
     citation = "Sobol', 1967; Owen, J. Complexity 1998"
+    libraries = ("scipy.stats",)
 
     def start(self, space: Space, rng: np.random.Generator) -> None:
         from scipy.stats import qmc

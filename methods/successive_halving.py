@@ -15,6 +15,7 @@ class SuccessiveHalving(Method):
     name = "successive-halving"
     citation = "Jamieson & Talwalkar, AISTATS 2016; Li et al., MLSys 2020"
     uses = "scores of unfinished trials"
+    libraries = ("optuna",)
 
     def __init__(self, reduction: int = 3, rungs: int = 3, longest: float = 1.0) -> None:
         if reduction < 2 or rungs < 1 or not longest > 0:

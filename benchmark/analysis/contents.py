@@ -1,4 +1,4 @@
-"""What a `Results` holds: its tasks, methods, metrics and budgets, in the suite's order."""
+"""What a `Results` holds: its tasks, methods, metrics and budgets, in a fixed order."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ import pandas as pd
 from benchmark.results import Results
 
 SECONDS_PER_HOUR = 3600.0
+METHODS = (
+    "default", "grid", "grid-smoothed", "random", "sobol", "optuna-tpe", "optuna-gp",
+    "optuna-cmaes", "skopt-gp", "successive-halving", "hyperband", "weighted-sum", "spsa-crn",
+    "bilevel-paper", "bilevel",
+)  # fmt: skip
+"""The order in which tables and figures list the methods they know."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +51,20 @@ class Unit:
 
 
 def task_names(results: Results) -> list[str]:
-    return list(dict.fromkeys([*results.tasks, *results.runs["task"]]))
+    return list(results.tasks)
 
 
 def method_names(results: Results) -> list[str]:
-    """Labels in the suite's order, whether they have runs or not."""
-    return list(dict.fromkeys([*results.methods, *results.runs["method"]]))
+    """Labels in the order of `METHODS`, then by name, whether they have runs or not.
+
+    A label that is a variant of a known method stands behind it.
+    """
+
+    def place(label: str) -> tuple[int, str]:
+        known = label if label in METHODS else results.methods[label].get("name", label)
+        return METHODS.index(known) if known in METHODS else len(METHODS), label
+
+    return sorted(results.methods, key=place)
 
 
 def metrics(results: Results, task: str) -> list[Metric]:
@@ -68,6 +82,12 @@ def metrics(results: Results, task: str) -> list[Metric]:
 
 def primary(results: Results, task: str) -> Metric:
     return metrics(results, task)[0]
+
+
+def evaluator(results: Results, task: str) -> str:
+    """The evaluator's identity in words: sample sizes, feature networks and their hashes."""
+    identity = results.tasks[task].get("evaluator") or {}
+    return ", ".join(f"{name} {value}" for name, value in identity.items()) or "not stated"
 
 
 def runs_of(results: Results, task: str, method: str | None = None) -> pd.DataFrame:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from benchmark.analysis import contents
 from benchmark.results import Results
 
-Array = np.ndarray
+Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,14 @@ def traces(results: Results) -> Traces:
     delivered = frame[chosen].sort_values(["gpu_hours", "event"], kind="stable")
     found = Traces()
     keys = ["task", "method", "metric", "seed"]
-    for (task, method, metric, seed), rows in delivered.groupby(keys, sort=True):
+    for key, rows in delivered.groupby(keys, sort=True):
+        task, method, metric, seed = cast("tuple[str, str, str, int]", key)
         end = ends.get((task, method, seed))
         if end is None:
             continue
         values = rows["value"].to_numpy(float)
         trace = Trace(
-            seed=int(seed),
+            seed=seed,
             # A run may pass its budget by one primitive step: that still counts as its end.
             hours=np.minimum(rows["gpu_hours"].to_numpy(float), end),
             values=np.where(np.isfinite(values), values, np.nan),
@@ -85,9 +88,12 @@ def traces(results: Results) -> Traces:
 def _ends(runs: pd.DataFrame) -> dict[tuple[str, str, int], float]:
     """Until when each run's value is known: a finished run holds its last until its budget."""
     good = runs[runs["status"] != "failed"]
-    known = np.where(good["status"] == "finished", good["budget"], good["gpu_hours"])
     keys = zip(good["task"], good["method"], good["seed"], strict=True)
-    return {key: float(end) for key, end in zip(keys, known, strict=True)}
+    return {key: float(end) for key, end in zip(keys, _known_until(good), strict=True)}
+
+
+def _known_until(runs: pd.DataFrame) -> pd.Series:
+    return runs["budget"].where(runs["status"] == "finished", runs["gpu_hours"])
 
 
 @dataclass(frozen=True)
@@ -133,19 +139,22 @@ class Cost:
     """Infinity if no run reached the target."""
     successes: int
     runs: int
+    censored: float
+    """How far the longest run is known: a target that no run reached costs more than this."""
 
 
-def expected_running_time(hits: ArrayLike, spent: ArrayLike) -> Cost:
+def expected_running_time(hits: ArrayLike, spent: ArrayLike) -> tuple[float, int]:
     """Total cost of all runs over the number of successes.
 
     (Hansen et al., 2021, COCO, "average runtime".) `hits` are the GPU-hours until each
     run reached the target, infinity where it never did; such a run costs all it `spent`.
+    Returns the expected running time (infinity without a success) and the successes.
     """
     hits, spent = np.asarray(hits, float), np.asarray(spent, float)
     reached = np.isfinite(hits)
     successes = int(reached.sum())
     total = float(np.where(reached, hits, spent).sum())
-    return Cost(total / successes if successes else float("inf"), successes, len(hits))
+    return total / successes if successes else float("inf"), successes
 
 
 def cost_to_target(results: Results, found: Traces, task: str, method: str, target: float) -> Cost:
@@ -159,6 +168,7 @@ def cost_to_target(results: Results, found: Traces, task: str, method: str, targ
         for trace in found.of(task, method, metric.name)
     }
     runs = contents.runs_of(results, task, method)
-    return expected_running_time(
+    hours, successes = expected_running_time(
         [hits.get(int(seed), float("inf")) for seed in runs["seed"]], runs["gpu_hours"]
     )
+    return Cost(hours, successes, len(runs), float(_known_until(runs).max()))

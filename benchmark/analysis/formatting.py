@@ -6,7 +6,7 @@ import math
 
 from benchmark.analysis.contents import Unit
 
-MISSING = "–"
+MISSING = "-"
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -49,9 +49,10 @@ def count(value: float) -> str:
     """A mean count: `1204`, `3.5`, `12.5k`, `1.25M`."""
     if math.isnan(value):
         return MISSING
-    for scale, suffix in ((1e6, "M"), (1e3, "k")):
-        if abs(value) >= 10 * scale:
-            return number(value / scale) + suffix
+    if value >= 1e6:
+        return f"{number(value / 1e6)}M"
+    if value >= 1e4:
+        return f"{number(value / 1e3)}k"
     return f"{value:.0f}" if value == round(value) else f"{value:.1f}"
 
 

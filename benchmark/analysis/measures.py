@@ -17,6 +17,12 @@ from benchmark.analysis.curves import Traces, at_fractions, cost_to_target
 from benchmark.results import Results
 
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)
+REFERENCES = ("default", "random")
+"""Methods whose final quality is a target for the others."""
+COST_COLUMNS = [
+    "task", "target", "target_method", "value", "method", "gpu_hours", "successes", "runs",
+    "censored",
+]  # fmt: skip
 LEDGERS = ("method", "evaluation", "checkpoint", "setup", "wall")
 
 
@@ -102,7 +108,7 @@ def targets(results: Results, found: Traces) -> pd.DataFrame:
             end = float(statistics.mean_interval(values, metric.log).value[0])
             if np.isfinite(end):
                 ends[method] = end
-        setters = {label: label for label in ("default", "random") if label in ends}
+        setters: dict[str, str] = {name: name for name in REFERENCES if name in ends}
         baselines = [label for label in ends if _is_baseline(results, label)]
         if baselines:
             choose = max if metric.higher_is_better else min
@@ -116,27 +122,27 @@ def costs(results: Results, found: Traces) -> pd.DataFrame:
     """GPU-hours until each of `targets`: expected running time over seeds.
 
     Columns: task, target, target_method, value, method, gpu_hours (infinity if no run
-    reached it), successes, runs, budget.
+    reached it), successes, runs, censored (how far the longest run got; see `Trace.end`).
     """
     rows = []
-    for goal in targets(results, found).itertuples():
+    for goal in targets(results, found).to_dict("records"):
+        task, value = goal["task"], goal["value"]
         for method in contents.method_names(results):
-            cost = cost_to_target(results, found, goal.task, method, goal.value)
+            cost = cost_to_target(results, found, task, method, value)
             rows.append(
                 {
-                    "task": goal.task,
-                    "target": goal.target,
-                    "target_method": goal.method,
-                    "value": goal.value,
+                    "task": task,
+                    "target": goal["target"],
+                    "target_method": goal["method"],
+                    "value": value,
                     "method": method,
                     "gpu_hours": cost.hours if cost.runs else float("nan"),
                     "successes": cost.successes,
                     "runs": cost.runs,
-                    "budget": contents.budget(results, goal.task),
+                    "censored": cost.censored,
                 }
             )
-    columns = "task target target_method value method gpu_hours successes runs budget"
-    return pd.DataFrame(rows, columns=columns.split())
+    return pd.DataFrame(rows, columns=COST_COLUMNS)
 
 
 def ledgers(results: Results) -> pd.DataFrame:
@@ -181,7 +187,8 @@ def operations(results: Results) -> pd.DataFrame:
 
 
 def _breakdown(text: object) -> dict[str, float]:
-    return json.loads(text) if isinstance(text, str) and text else {}
+    parts: dict[str, float] = json.loads(text) if isinstance(text, str) and text else {}
+    return parts
 
 
 def _index(results: Results) -> pd.MultiIndex:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 from scipy.stats import trim_mean
 
-Array = np.ndarray
+Array = npt.NDArray[np.float64]
 CONFIDENCE = 0.95
 
 
@@ -69,13 +70,6 @@ def iqm(sample: ArrayLike) -> float:
     return float(trim_mean(x, 0.25)) if len(x) >= 4 else float("nan")
 
 
-def interval_name(log: bool) -> str:
-    """What `mean_interval` computes, in the words of a caption."""
-    kind = "geometric mean" if log else "mean"
-    scale = " on the log scale" if log else ""
-    return f"{kind}, 95 % Student-t interval{scale}"
-
-
 def _finite(sample: ArrayLike) -> Array:
-    x = np.asarray(sample, dtype=float)
+    x: Array = np.asarray(sample, dtype=float)
     return x[np.isfinite(x)]

@@ -27,6 +27,7 @@ RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "font.size": 7.5,
     "axes.titlesize": 8,
+    "axes.titley": 1.0,  # fixed: finding room above the ticks takes a tenth of the time
     "axes.labelsize": 7.5,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
@@ -90,7 +91,7 @@ KNOWN = {
     "hyperband": Identity(PURPLE, "H", DASHED),
     "weighted-sum": Identity(ORANGE, "*", SOLID),
     "spsa-crn": Identity(INDIGO, "p", DASHDOT),
-    "bilevel": Identity(VERMILION, "o", SOLID, width=2.2),
+    "bilevel": Identity(VERMILION, "o", SOLID, width=1.9),
     "bilevel-paper": Identity(VERMILION, "o", DASHED),
 }
 SPARE_COLOURS = (WINE, TEAL, OLIVE, SAND)
@@ -123,7 +124,7 @@ OVERHEAD_COLOUR = "#BBBBBB"
 HATCHES = ("", "////", "....")
 
 
-def operation(position: int) -> dict[str, str]:
+def operation(position: int) -> dict[str, Any]:
     """Fill of the primitive operation at `position` among the names in a figure."""
     turn, index = divmod(position, len(OPERATION_COLOURS))
     return {"color": OPERATION_COLOURS[index], "hatch": HATCHES[turn % len(HATCHES)]}

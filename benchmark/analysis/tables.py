@@ -6,20 +6,23 @@ is the short form for a terminal.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from benchmark.analysis import contents, formatting, measures, statistics
+from benchmark.analysis import contents, formatting, latex, measures
 from benchmark.analysis.curves import traces
 from benchmark.results import Results
 
-INTERVAL = statistics.interval_name(False)
-INTERVAL_NOTE = (
-    f"{INTERVAL} over n seeds; geometric mean and log-scale interval for metrics on a log scale"
+INTERVAL = (
+    "mean over the n runs with a finite value and 95 % Student-t interval; for metrics on a log "
+    "scale the geometric mean and the interval on the log scale"
 )
+FINAL = "at the end [95 % t]"
+
+Row = dict[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -36,30 +39,21 @@ def tables(results: Results) -> list[Table]:
     """All tables of the results."""
     found = traces(results)
     quality = measures.quality(results, found)
+    usage = measures.usage(results)
     return [
-        Table(
-            "quality",
-            f"Primary metric at shares of the budget ({INTERVAL_NOTE}).",
-            quality,
-            _quality_text(results, quality, measures.usage(results)),
-        ),
-        Table(
-            "metrics",
-            f"All reported metrics at the end of the budget ({INTERVAL_NOTE}).",
-            quality[quality["fraction"] == 1.0].drop(columns="fraction"),
-            _metrics_text(results, quality),
-        ),
-        _usage_table(results),
-        _cost_table(results, measures.costs(results, found)),
-        _ledger_table(results),
-        _operation_table(results),
+        _quality(results, quality, usage),
+        _metrics(results, quality),
+        _usage(results, usage),
+        _costs(results, measures.costs(results, found)),
+        _ledgers(measures.ledgers(results)),
+        _operations(measures.operations(results)),
     ]
 
 
 def summary(results: Results) -> pd.DataFrame:
     """One row of strings per task × method: quality over the budget, and what it took."""
     quality = measures.quality(results, traces(results))
-    return _quality_text(results, quality, measures.usage(results))
+    return _quality(results, quality, measures.usage(results)).text
 
 
 def write_tables(results: Results, folder: Path) -> list[Path]:
@@ -67,140 +61,16 @@ def write_tables(results: Results, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for table in tables(results):
-        writers: dict[str, Callable[[Table], str]] = {"csv": _csv, "md": _markdown, "tex": _latex}
-        for extension, write in writers.items():
+        written_as = {
+            "csv": table.data.to_csv(index=False, lineterminator="\n"),
+            "md": _markdown(table),
+            "tex": latex.table(table.text, table.caption, table.name),
+        }
+        for extension, text in written_as.items():
             path = folder / f"{table.name}.{extension}"
-            path.write_text(write(table), encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
             written.append(path)
     return written
-
-
-def _quality_text(results: Results, quality: pd.DataFrame, usage: pd.DataFrame) -> pd.DataFrame:
-    cells = {key: rows for key, rows in quality.groupby(["task", "method", "metric"])}
-    work = usage.set_index(["task", "method"])
-    rows = []
-    for task, method in measures.pairs(results):
-        metric = contents.primary(results, task)
-        values = cells[task, method, metric.name].set_index("fraction")
-        final = values.loc[1.0]
-        used = work.loc[(task, method)]
-        row = {"task": task, "method": method, "metric": metric.title}
-        for fraction in measures.FRACTIONS[:-1]:
-            row[f"at {formatting.percent(fraction)}"] = formatting.number(
-                values.loc[fraction, "mean"]
-            )
-        row["at the end [95 % t]"] = formatting.estimate(final["mean"], final["low"], final["high"])
-        row["n"] = f"{final['n']:.0f}"
-        row["used"] = formatting.duration(used["gpu_hours"], contents.unit(results, task))
-        row["NFE"] = formatting.count(used["nfe"])
-        row["trials"] = formatting.count(used["trials"])
-        row["runs"] = used["status"]
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _metrics_text(results: Results, quality: pd.DataFrame) -> pd.DataFrame:
-    titles = {
-        (task, metric.name): metric.title
-        for task in contents.task_names(results)
-        for metric in contents.metrics(results, task)
-    }
-    final = quality[quality["fraction"] == 1.0]
-    return pd.DataFrame(
-        {
-            "task": final["task"],
-            "method": final["method"],
-            "metric": [titles[key] for key in zip(final["task"], final["metric"], strict=True)],
-            "at the end [95 % t]": [
-                formatting.estimate(mean, low, high)
-                for mean, low, high in zip(final["mean"], final["low"], final["high"], strict=True)
-            ],
-            "median": final["median"].map(formatting.number),
-            "IQM": final["iqm"].map(formatting.number),
-            "n": final["n"].astype(str) + "/" + final["runs"].astype(str),
-        }
-    )
-
-
-def _usage_table(results: Results) -> Table:
-    data = measures.usage(results)
-    units = {task: contents.unit(results, task) for task in contents.task_names(results)}
-    counts = ["nfe", "train_images", "scored_images", "trials", "reports"]
-    text = data[["task", "method"]].copy()
-    text["used"] = [
-        formatting.duration(hours, units[task])
-        for task, hours in zip(data["task"], data["gpu_hours"], strict=True)
-    ]
-    for column in counts:
-        text[column.replace("_", " ").replace("nfe", "NFE")] = data[column].map(formatting.count)
-    text["runs"] = data["status"]
-    caption = "Work done by a run: means over runs that have not failed (NFE: network evaluations)."
-    return Table("usage", caption, data, text)
-
-
-def _cost_table(results: Results, data: pd.DataFrame) -> Table:
-    text = []
-    for (task, method), rows in data.groupby(["task", "method"], sort=False):
-        unit = contents.unit(results, task)
-        row = {"task": task, "method": method}
-        for cost in rows.itertuples():
-            row[cost.target] = _cost_text(cost, unit)
-        text.append(row)
-    goals = data.drop_duplicates(["task", "target"])
-    named = "; ".join(
-        f"{task}: "
-        + ", ".join(
-            f"{goal.target} {formatting.number(goal.value)}"
-            + (f" by {goal.target_method}" if goal.target != goal.target_method else "")
-            for goal in rows.itertuples()
-        )
-        for task, rows in goals.groupby("task", sort=False)
-    )
-    caption = (
-        "Device time until the quality that others reach at the end of the budget: expected "
-        "running time (cost of all runs over successes) and successes/runs; "
-        f"> budget where no run reached it. Targets: {named or 'none yet'}."
-    )
-    columns = ["task", "method", *dict.fromkeys(data["target"])]
-    frame = pd.DataFrame(text, columns=columns).fillna(formatting.MISSING)
-    return Table("cost_to_target", caption, data, frame)
-
-
-def _cost_text(cost: object, unit: contents.Unit) -> str:
-    hours, successes, runs = cost.gpu_hours, cost.successes, cost.runs  # type: ignore[attr-defined]
-    if not runs:
-        return formatting.MISSING
-    budget: float = cost.budget  # type: ignore[attr-defined]
-    reached = (
-        formatting.duration(hours, unit) if successes else f"> {formatting.duration(budget, unit)}"
-    )
-    return f"{reached} ({successes}/{runs})"
-
-
-def _ledger_table(results: Results) -> Table:
-    data = measures.ledgers(results)
-    text = data[["task", "method"]].copy()
-    for ledger in measures.LEDGERS:
-        charged = " (charged)" if ledger == "method" else ""
-        text[f"{ledger}{charged} (s)"] = data[f"{ledger}_s"].map(formatting.number)
-    text["peak memory (MB)"] = data["peak_memory_mb"].map(formatting.number)
-    text["n"] = data["n"].astype(str)
-    caption = "Wall time of a run by ledger: means over runs that have not failed."
-    return Table("ledgers", caption, data, text)
-
-
-def _operation_table(results: Results) -> Table:
-    data = measures.operations(results)
-    text = data[["task", "method", "operation"]].copy()
-    text["charged (s)"] = data["seconds"].map(formatting.number)
-    text["share"] = [formatting.MISSING if x != x else f"{100 * x:.1f} %" for x in data["share"]]
-    text["n"] = data["n"].astype(str)
-    caption = "Charged time of a run by primitive operation; overhead is the method's own code."
-    return Table("operations", caption, data, text)
-
-
-def _csv(table: Table) -> str:
-    return table.data.to_csv(index=False, lineterminator="\n")
 
 
 def _markdown(table: Table) -> str:
@@ -209,28 +79,151 @@ def _markdown(table: Table) -> str:
     return f"{table.caption}\n\n{body}\n"
 
 
-_LATEX_SYMBOLS = {
-    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--", "×": r"$\times$", "λ": r"$\lambda$",
-    "&gt;": ">",
-}  # fmt: skip
-
-
-def _latex(table: Table) -> str:
-    """A booktabs table; needs `\\usepackage{booktabs}`."""
-    text = table.text.to_latex(
-        index=False,
-        escape=True,
-        caption=_escape(table.caption),
-        label=f"tab:{table.name}",
-        position="tb",
-        column_format="l" * len(table.text.columns),
+def _quality(results: Results, quality: pd.DataFrame, usage: pd.DataFrame) -> Table:
+    cells = {
+        (row["task"], row["method"], row["metric"], row["fraction"]): row
+        for row in quality.to_dict("records")
+    }
+    rows = []
+    for used in usage.to_dict("records"):
+        task, method = used["task"], used["method"]
+        metric = contents.primary(results, task)
+        at = {share: cells[task, method, metric.name, share] for share in measures.FRACTIONS}
+        row: Row = {"task": task, "method": method, "metric": metric.title}
+        for share in measures.FRACTIONS[:-1]:
+            row[f"at {formatting.percent(share)}"] = _value(at[share], at[1.0]["n"])
+        row[FINAL] = _estimate(at[1.0])
+        row["n"] = str(at[1.0]["n"])
+        row["used"] = formatting.duration(used["gpu_hours"], contents.unit(results, task))
+        row["NFE"] = formatting.count(used["nfe"])
+        row["trials"] = formatting.count(used["trials"])
+        row["runs"] = used["status"]
+        rows.append(row)
+    caption = (
+        f"Primary metric of the incumbent at shares of the budget: {INTERVAL}. In brackets: n at "
+        "that moment where it is not n at the end. Used: charged time; NFE: network evaluations "
+        "(means over runs). " + _evaluators(results)
     )
-    for symbol, command in _LATEX_SYMBOLS.items():
-        text = text.replace(symbol, command)
-    return "% needs \\usepackage{booktabs}\n" + text
+    return Table("quality", caption, quality, pd.DataFrame(rows))
 
 
-def _escape(text: str) -> str:
-    for symbol in "&%$#_{}":
-        text = text.replace(symbol, f"\\{symbol}")
-    return text
+def _value(cell: Row, n: int) -> str:
+    value = formatting.number(cell["mean"])
+    return f"{value} ({cell['n']})" if cell["n"] not in (0, n) else value
+
+
+def _estimate(cell: Row) -> str:
+    return formatting.estimate(cell["mean"], cell["low"], cell["high"])
+
+
+def _evaluators(results: Results) -> str:
+    """What the metrics were measured with: values with other sample sizes do not compare."""
+    parts = [
+        f"{task} ({contents.evaluator(results, task)})" for task in contents.task_names(results)
+    ]
+    return f"Evaluators: {', '.join(parts)}."
+
+
+def _metrics(results: Results, quality: pd.DataFrame) -> Table:
+    titles = {
+        (task, metric.name): metric.title
+        for task in contents.task_names(results)
+        for metric in contents.metrics(results, task)
+    }
+    final = quality[quality["fraction"] == 1.0].drop(columns="fraction")
+    rows = [
+        {
+            "task": row["task"],
+            "method": row["method"],
+            "metric": titles[row["task"], row["metric"]],
+            FINAL: _estimate(row),
+            "median": formatting.number(row["median"]),
+            "IQM": formatting.number(row["iqm"]),
+            "n": f"{row['n']}/{row['runs']}",
+        }
+        for row in final.to_dict("records")
+    ]
+    caption = (
+        f"All reported metrics of the incumbent at the end of the budget: {INTERVAL}; "
+        "interquartile mean (IQM) from four runs on; n of all runs. " + _evaluators(results)
+    )
+    return Table("metrics", caption, final, pd.DataFrame(rows))
+
+
+def _usage(results: Results, data: pd.DataFrame) -> Table:
+    units = {task: contents.unit(results, task) for task in contents.task_names(results)}
+    rows = [
+        {
+            "task": row["task"],
+            "method": row["method"],
+            "uses": results.methods[row["method"]].get("uses", formatting.MISSING),
+            "used": formatting.duration(row["gpu_hours"], units[row["task"]]),
+            "NFE": formatting.count(row["nfe"]),
+            "train images": formatting.count(row["train_images"]),
+            "scored images": formatting.count(row["scored_images"]),
+            "trials": formatting.count(row["trials"]),
+            "reports": formatting.count(row["reports"]),
+            "runs": row["status"],
+        }
+        for row in data.to_dict("records")
+    ]
+    caption = (
+        "Work of a run: means over runs that have not failed. Uses: what the method sees beyond "
+        "the space; used: charged time; NFE: network evaluations."
+    )
+    return Table("usage", caption, data, pd.DataFrame(rows))
+
+
+def _costs(results: Results, data: pd.DataFrame) -> Table:
+    rows: dict[tuple[str, str], Row] = {}
+    goals: dict[str, str] = {}
+    for cost in data.to_dict("records"):
+        task, method, target = cost["task"], cost["method"], cost["target"]
+        row = rows.setdefault((task, method), {"task": task, "method": method})
+        row[target] = _cost(cost, contents.unit(results, task))
+        by = "" if target == cost["target_method"] else f" ({cost['target_method']})"
+        goals[f"{task} {target}"] = f"{task} {target}{by} {formatting.number(cost['value'])}"
+    caption = (
+        "Device time until the quality that others reach at the end of the budget: expected "
+        "running time (cost of all runs over successes) with successes/runs; > the budget, or "
+        "as far as unfinished runs are, if none got there. "
+        f"Targets: {'; '.join(goals.values()) or 'none yet'}."
+    )
+    columns = ["task", "method", *dict.fromkeys(data["target"])]
+    text = pd.DataFrame(list(rows.values()), columns=columns).fillna(formatting.MISSING)
+    return Table("cost_to_target", caption, data, text)
+
+
+def _cost(cost: Row, unit: contents.Unit) -> str:
+    if not cost["runs"]:
+        return formatting.MISSING
+    if cost["successes"]:
+        time = formatting.duration(cost["gpu_hours"], unit)
+    else:
+        time = f"> {formatting.duration(cost['censored'], unit)}"
+    return f"{time} ({cost['successes']}/{cost['runs']})"
+
+
+def _ledgers(data: pd.DataFrame) -> Table:
+    text = data[["task", "method"]].copy()
+    for ledger in measures.LEDGERS:
+        text[f"{ledger} (s)"] = data[f"{ledger}_s"].map(formatting.number)
+    text["peak memory (MB)"] = data["peak_memory_mb"].map(formatting.number)
+    text["n"] = data["n"].astype(str)
+    caption = (
+        "Wall time of a run by ledger: means over n runs that have not failed. Only the method "
+        "ledger is charged to the budget."
+    )
+    return Table("ledgers", caption, data, text)
+
+
+def _operations(data: pd.DataFrame) -> Table:
+    text = data[["task", "method", "operation"]].copy()
+    text["charged (s)"] = data["seconds"].map(formatting.number)
+    text["share (%)"] = (100 * data["share"]).map(formatting.number)
+    text["n"] = data["n"].astype(str)
+    caption = (
+        "Charged time of a run by primitive operation: means over n runs; overhead is the "
+        "method's own code."
+    )
+    return Table("operations", caption, data, text)

@@ -15,6 +15,8 @@ SPREAD = 4.0
 """How many times the median method's distance from the best is kept on the axis."""
 SHOWN_FROM = 0.1
 """Share of the budget from which on the axis must hold the curves."""
+TIME_RANGE = 300
+"""The time axis starts no earlier than this fraction of the budget."""
 CROWD = 5
 """Above this many methods, only the ones that comparisons are made with get a band."""
 
@@ -47,6 +49,7 @@ def _panel(axes: Axes, results: Results, found: Traces, task: str, methods: list
     unit = contents.unit(results, task)
     axes.set_title(task)
     means, drawn = [], []
+    first = np.inf
     banded = banded_methods(results, found, task, methods)
     shown_from = SHOWN_FROM * contents.budget(results, task)
     for order, method in enumerate(methods):
@@ -56,7 +59,7 @@ def _panel(axes: Axes, results: Results, found: Traces, task: str, methods: list
         estimate = statistics.mean_interval(curve.values, metric.log)
         x = curve.hours * unit.per_hour
         look = layout.identity(results, method)
-        front = 3 + order / 100 + (look.width > 2)
+        front = 3 + order / 100 + look.width
         marks = np.unique(np.linspace(0, len(x) - 1, 6).astype(int))
         axes.plot(
             x, estimate.value, drawstyle="steps-post", color=look.colour, ls=look.line,
@@ -67,6 +70,7 @@ def _panel(axes: Axes, results: Results, found: Traces, task: str, methods: list
                 x, estimate.low, estimate.high, step="post", color=look.colour, alpha=0.12, lw=0,
                 zorder=2,
             )  # fmt: skip
+        first = min(first, curve.hours[0])
         late = curve.hours >= min(shown_from, curve.hours[-1])
         means.append(estimate.value[late])
         drawn.append(method)
@@ -77,14 +81,19 @@ def _panel(axes: Axes, results: Results, found: Traces, task: str, methods: list
     axes.set_ylim(*focus(means, metric))
     axes.grid()
     layout.metric_axis(axes, metric)
+    end = contents.budget(results, task) * unit.per_hour
+    axes.set_xlim(max(first * unit.per_hour, end / TIME_RANGE) * 0.9, end * 1.1)
     layout.plain_ticks(axes, "x", log=True)
     axes.set_xlabel(unit.label)
     off = [
         method for method, values in zip(drawn, means, strict=True) if not _inside(axes, values[-1])
     ]
     if off:
-        text = "off the axis: " + ", ".join(off)
-        axes.text(0.98, 0.98, text, transform=axes.transAxes, ha="right", va="top", fontsize=6)
+        axes.text(
+            0.98, 0.03 if metric.higher_is_better else 0.97, "off the axis: " + ", ".join(off),
+            transform=axes.transAxes, ha="right", fontsize=6,
+            va="bottom" if metric.higher_is_better else "top",
+        )  # fmt: skip
 
 
 def banded_methods(results: Results, found: Traces, task: str, methods: list[str]) -> set[str]:
@@ -131,18 +140,17 @@ def _inside(axes: Axes, value: float) -> bool:
 def _note(results: Results, found: Traces, tasks: list[str], methods: list[str]) -> str:
     names = {task: contents.primary(results, task) for task in tasks}
     counts = [len(found.of(task, method, names[task].name)) for task in tasks for method in methods]
-    logs = any(metric.log for metric in names.values())
-    text = f"Reported metric of the incumbent: mean over seeds, {layout.seeds_note(counts)}"
+    text = f"Reported metric of the incumbent, {layout.seeds_note(counts)}"
     if max(counts, default=0) > 1:
-        text += "; bands: 95 % Student-t interval"
+        text += ": mean over seeds, band: 95 % Student-t interval"
         if len(methods) > CROWD:
             text += " (of bilevel, default, random and the best other method)"
         if 1 in counts:
             text += ", none where there is one seed"
+        if any(metric.log for metric in names.values()):
+            text += "; both on the log scale for metrics on a log axis"
     else:
         text += ", so no interval"
-    if logs:
-        text += "; means and bands of metrics on a log axis are taken on the log scale"
     text += f". The axis fits the curves from {100 * SHOWN_FROM:g} % of the budget on"
     return f"{text}.{unfinished_note(results)}"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,10 +13,9 @@ from matplotlib.lines import Line2D
 from benchmark.analysis import contents, measures
 from benchmark.analysis.curves import Traces
 from benchmark.analysis.figures import layout
-from benchmark.analysis.figures.anytime import unfinished_note
 from benchmark.results import Results
 
-LOOKS = {
+LOOKS: dict[str, dict[str, Any]] = {
     "default": {"marker": "s", "color": "#000000", "offset": -0.27},
     "random": {"marker": "X", "color": "#777777", "offset": 0.0},
     "best baseline": {"marker": "*", "color": "#0072B2", "offset": 0.27},
@@ -29,32 +30,38 @@ def draw(results: Results, found: Traces) -> Figure:
     note = (
         "Expected running time (cost of all runs over successes) until the incumbent's reported "
         "metric is as good as what default, random and the best baseline ("
-        + ", ".join(f"{task}: {who}" for task, who in zip(best["task"], best["target_method"]))
-        + ") reach at the end. Beside a mark: runs that got there, where not all did; at the "
-        f"dashed line (budget), open: none did.{unfinished_note(results)}"
+        + ", ".join(
+            f"{task}: {who}" for task, who in zip(best["task"], best["target_method"], strict=True)
+        )
+        + ") reach at the end. Beside a mark: runs that got there, where not all did; open, "
+        "at the end of the runs: none did. Dashed: the budget."
     )
     figure, grid = layout.row_panels(len(tasks), len(methods), 0.28, note)
     for axes, task in zip(grid, tasks, strict=True):
-        _panel(axes, costs[costs["task"] == task], contents.unit(results, task), methods)
+        budget = contents.budget(results, task)
+        _panel(axes, costs[costs["task"] == task], budget, contents.unit(results, task), methods)
         axes.set_title(task)
-    layout.add_legend(figure, _handles())
+    present = set(costs["target"])
+    layout.add_legend(figure, _handles([name for name in LOOKS if name in present]))
     layout.add_note(figure, note)
     return figure
 
 
-def _panel(axes: Axes, costs: pd.DataFrame, unit: contents.Unit, methods: list[str]) -> None:
+def _panel(
+    axes: Axes, costs: pd.DataFrame, budget: float, unit: contents.Unit, methods: list[str]
+) -> None:
     layout.method_rows(axes, methods)
     costs = costs[costs["runs"] > 0]
     if costs.empty:
         layout.nothing(axes)
         return
-    budget = costs["budget"].iloc[0] * unit.per_hour
+    budget *= unit.per_hour
     axes.axvline(budget, color="#888888", lw=0.8, ls="--", zorder=1)
     for cost in costs.to_dict("records"):
         look = LOOKS[cost["target"]]
-        y = methods.index(cost["method"]) + float(look["offset"])  # type: ignore[arg-type]
+        y = methods.index(cost["method"]) + look["offset"]
         reached = cost["successes"] > 0
-        x = cost["gpu_hours"] * unit.per_hour if reached else budget
+        x = cost["gpu_hours"] * unit.per_hour if reached else cost["censored"] * unit.per_hour
         axes.plot(
             x, y, marker=look["marker"], color=look["color"], ms=4.5 if reached else 4,
             mfc=look["color"] if reached else "white", mew=0.7, zorder=3,
@@ -73,11 +80,11 @@ def _panel(axes: Axes, costs: pd.DataFrame, unit: contents.Unit, methods: list[s
     axes.set_xlabel(f"{unit.label} to target")
 
 
-def _handles() -> list[Line2D]:
+def _handles(targets: list[str]) -> list[Line2D]:
     return [
         Line2D(
-            [], [], ls="", marker=look["marker"], color=look["color"], ms=4.5, mew=0.7,
-            label=f"quality of {name}",
+            [], [], ls="", marker=LOOKS[name]["marker"], color=LOOKS[name]["color"], ms=4.5,
+            mew=0.7, label=f"quality of {name}",
         )
-        for name, look in LOOKS.items()
+        for name in targets
     ]  # fmt: skip

@@ -58,7 +58,23 @@ def _panel(
     if metric.log:
         axes.set_xscale("log")
     axes.set_xlim(*focus(means, metric))
+    _off_axis(axes, known[known["fraction"] == 1.0], methods)
     layout.metric_axis(axes, metric, "x")
+
+
+def _off_axis(axes: Axes, finals: pd.DataFrame, methods: list[str]) -> None:
+    """Write final values that the axis leaves out at the edge that they lie beyond."""
+    low, high = axes.get_xlim()
+    for row in finals.to_dict("records"):
+        if low <= row["mean"] <= high:
+            continue
+        x, side, arrow = (0.02, "left", "←") if row["mean"] < low else (0.98, "right", "→")
+        value = formatting.number(row["mean"])
+        axes.text(
+            x, methods.index(row["method"]) + OFFSETS[-1],
+            f"{arrow} {value}" if side == "left" else f"{value} {arrow}",
+            transform=axes.get_yaxis_transform(), ha=side, va="center", fontsize=6,
+        )  # fmt: skip
 
 
 def _handles() -> list[Line2D]:

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from benchmark.analysis import contents, style
 from benchmark.results import Results
@@ -143,19 +143,20 @@ def method_rows(axes: Axes, methods: Sequence[str]) -> None:
 def plain_ticks(axes: Axes, which: str, log: bool) -> None:
     """Plain numbers on a linear or log axis, few enough not to collide, also under a decade."""
     axis = axes.xaxis if which == "x" else axes.yaxis
-    low, high = sorted(axis.get_view_interval())
-    if log:
-        axes.set(**{f"{which}scale": "log"})
-        if high / max(low, 1e-300) < 4:
-            axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
-        elif high / max(low, 1e-300) < 60:
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
-        else:
-            axis.set_major_locator(LogLocator(numticks=6))
-        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-        axis.set_minor_formatter(FuncFormatter(lambda x, _: ""))
-    else:
+    if not log:
         axis.set_major_locator(MaxNLocator(5))
+        return
+    axes.set(**{f"{which}scale": "log"})
+    low, high = sorted(axis.get_view_interval())
+    decades = np.log10(high / low)
+    if decades < 0.6:
+        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+    elif decades < 2.2:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    else:
+        axis.set_major_locator(LogLocator(numticks=6))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def metric_axis(axes: Axes, metric: contents.Metric, which: str = "y") -> None:
@@ -166,8 +167,9 @@ def metric_axis(axes: Axes, metric: contents.Metric, which: str = "y") -> None:
 def save(figure: Figure, folder: Path, name: str, formats: Sequence[str]) -> list[Path]:
     """Write the figure in each format, without dates, so that a rerun gives the same bytes."""
     FigureCanvasAgg(figure)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once, for all formats alike
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")  # laid out once, for all formats alike
     written = []
     for extension in formats:
         path = folder / f"{name}.{extension}"

@@ -27,7 +27,7 @@ def draw(results: Results, found: Traces, task: str) -> Figure | None:
     for method in contents.method_names(results):
         runs = contents.runs_of(results, task, method).sort_values("seed")
         for run in runs.to_dict("records"):
-            tiles = load(results.folder, run["samples"], run["tile"])
+            tiles = load(run["samples"], run["tile"])
             if tiles is not None:
                 strips.append(strip(tiles))
                 methods.append(method)
@@ -37,8 +37,8 @@ def draw(results: Results, found: Traces, task: str) -> Figure | None:
     if not strips:
         return None
     note = (
-        f"{task}: the first {TILES} samples, not chosen, of the incumbent at the end of the "
-        f"budget; the first seed that has samples. Right: {metric.label} of that run."
+        f"{task}: the first {TILES} samples (not picked) of the incumbent at the end of the "
+        f"budget, from the first seed that has any. Right: {metric.label} of that run."
     )
     return _figure(np.concatenate(strips), methods, values, metric.title, note)
 
@@ -60,8 +60,9 @@ def _figure(
     for side in axes.spines.values():
         side.set_visible(False)
     axes.set_xticks([])
-    rows = (np.arange(len(methods)) + 0.5) * sheet.shape[0] / len(methods)
-    axes.set_yticks(rows, methods)
+    tile = 1 / (1 + GAP)  # share of a row that the gap below leaves
+    rows = (np.arange(len(methods)) + tile / 2) * sheet.shape[0] / len(methods)
+    axes.set_yticks(rows, methods, fontsize=style.RC["font.size"])
     axes.tick_params(length=0)
     for row, value in zip(rows, values, strict=True):
         axes.annotate(
@@ -73,21 +74,20 @@ def _figure(
     return figure
 
 
-def load(folder: Path, path: object, tile: float) -> np.ndarray | None:
+def load(path: object, tile: float) -> np.ndarray | None:
     """`(k, tile, tile, 3)` uint8 tiles of a stored grid, k <= 16; None if there is no file.
 
     Raises ValueError if the file is not a grid of 8 columns of that tile.
     """
-    if not isinstance(path, str | Path) or not (folder / path).is_file():
+    if not isinstance(path, str | Path) or not Path(path).is_file():
         return None
-    with Image.open(folder / path) as image:
+    with Image.open(path) as image:
         grid = np.asarray(image.convert("RGB"))
     side = int(tile)
     height, width = grid.shape[:2]
     if width != STORED_COLUMNS * side or height % side:
         raise ValueError(
-            f"{folder / path} is {width} x {height} pixels, not rows of {STORED_COLUMNS} tiles "
-            f"of {side}"
+            f"{path} is {width} x {height} pixels, not rows of {STORED_COLUMNS} tiles of {side}"
         )
     tiles = grid.reshape(height // side, side, STORED_COLUMNS, side, 3).swapaxes(1, 2)
     return tiles.reshape(-1, side, side, 3)[:TILES]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -18,11 +20,14 @@ def draw(results: Results) -> Figure:
     tasks, methods = contents.task_names(results), contents.method_names(results)
     table = measures.operations(results)
     names = [name for name in dict.fromkeys(table["operation"]) if name != OVERHEAD]
-    fills = {name: style.operation(position) for position, name in enumerate(sorted(names))}
+    fills: dict[str, dict[str, Any]] = {
+        name: style.operation(position) for position, name in enumerate(sorted(names))
+    }
     fills[OVERHEAD] = {"color": style.OVERHEAD_COLOUR, "hatch": ""}
     note = (
         "Charged device time of a run by primitive operation, mean over seeds, "
-        f"{layout.seeds_note(table['n'])}; overhead: the method's own code."
+        f"{layout.seeds_note(table['n'])}; overhead: the method's own code. "
+        "Dashed: the budget."
     )
     figure, grid = layout.row_panels(len(tasks), len(methods), 0.17, note, legend=list(fills))
     for axes, task in zip(grid, tasks, strict=True):
@@ -41,7 +46,9 @@ def draw(results: Results) -> Figure:
                 left += width
         if left.any():
             layout.plain_ticks(axes, "x", log=False)
-            axes.set_xlim(0, left.max() * 1.03)
+            budget = contents.budget(results, task) * unit.per_hour
+            axes.axvline(budget, color="#888888", lw=0.8, ls="--", zorder=3)
+            axes.set_xlim(0, max(budget, left.max()) * 1.03)
             axes.set_xlabel(unit.label)
         else:
             layout.nothing(axes)

@@ -30,7 +30,7 @@ def draw(results: Results, found: Traces, task: str) -> Figure | None:
         f"{task}, one run per method: the one whose final {contents.primary(results, task).label} "
         f"is the median over seeds ({', '.join(f'{name} {seed}' for name, seed in seeds.items())})"
         ". Lines: single-run methods (thin: their other seeds). Marks: trials of searches; "
-        "outlined: incumbents; large: the last one. Dotted grey: the default setting."
+        "outlined: incumbents; large: what the run delivers. Dotted grey: the default setting."
     )
     count = len(variables)
     width = style.SINGLE if count == 1 else style.DOUBLE
@@ -71,12 +71,14 @@ def _panel(
         if method not in seeds:
             continue
         look = layout.identity(results, method)
-        run = run.sort_values("event")
-        hours, values = run["gpu_hours"] * unit.per_hour, run["value"]
-        if (run["kind"] == "report").any():
-            _path(axes, hours, values, look, thin=seed != seeds[method])
+        run = run.sort_values("event").assign(hours=lambda part: part["gpu_hours"] * unit.per_hour)
+        trials = run[run["kind"] == "trial"]
+        if trials.empty:
+            _path(axes, run, look, thin=seed != seeds[method])
         elif seed == seeds[method]:
-            _dots(axes, hours, values, look, run["incumbent"].astype(bool))
+            _dots(axes, trials, look)
+            delivered = run[run["incumbent"]]
+            _mark(axes, delivered[-1:], look)
     axes.set_ylim(*_box(variable))
     if variable.get("log"):
         axes.set_yscale("log")
@@ -84,28 +86,31 @@ def _panel(
     axes.grid(axis="y")
 
 
-def _path(
-    axes: Axes, hours: pd.Series, values: pd.Series, look: style.Identity, thin: bool
-) -> None:
+def _path(axes: Axes, run: pd.DataFrame, look: style.Identity, thin: bool) -> None:
     """The states of a single-run method."""
+    line: dict[str, Any] = {"color": look.colour, "ls": look.line}
     if thin:
-        axes.plot(hours, values, color=look.colour, ls=look.line, lw=0.6, alpha=0.5, zorder=3)
+        axes.plot(run["hours"], run["value"], **line, lw=0.6, alpha=0.5, zorder=3)
         return
+    marks: dict[str, Any] = {"marker": look.marker, "markevery": max(1, len(run) // 8)}
+    axes.plot(run["hours"], run["value"], **line, **marks, lw=look.width, zorder=4 + look.width)
+
+
+def _dots(axes: Axes, trials: pd.DataFrame, look: style.Identity) -> None:
+    """The trials of a search; incumbents are outlined."""
+    dots: dict[str, Any] = {"ls": "", "marker": look.marker, "color": look.colour}
+    axes.plot(trials["hours"], trials["value"], **dots, ms=2, mew=0, alpha=0.35, zorder=2)
+    best = trials[trials["incumbent"]]
+    edge: dict[str, Any] = {"mec": style.BLACK, "mew": 0.4}
+    axes.plot(best["hours"], best["value"], **dots, **edge, ms=3, alpha=0.8, zorder=3.5)
+
+
+def _mark(axes: Axes, delivered: pd.DataFrame, look: style.Identity) -> None:
+    """What a search delivers."""
     axes.plot(
-        hours, values, color=look.colour, ls=look.line, lw=look.width, marker=look.marker,
-        markevery=max(1, len(values) // 8), zorder=4 + look.width,
+        delivered["hours"], delivered["value"], ls="", marker=look.marker, color=look.colour,
+        ms=5.5, mec=style.BLACK, mew=0.6, zorder=4,
     )  # fmt: skip
-
-
-def _dots(
-    axes: Axes, hours: pd.Series, values: pd.Series, look: style.Identity, best: pd.Series
-) -> None:
-    """The trials of a search; incumbents are outlined, the last one is large."""
-    dots = {"ls": "", "marker": look.marker, "color": look.colour}
-    axes.plot(hours, values, **dots, ms=2, mew=0, alpha=0.35, zorder=2)
-    edge = {"mec": style.BLACK, "mew": 0.4}
-    axes.plot(hours[best], values[best], **dots, **edge, ms=3, alpha=0.8, zorder=3.5)
-    axes.plot(hours[best][-1:], values[best][-1:], **dots, **edge, ms=5.5, zorder=4)
 
 
 def _box(variable: dict[str, Any]) -> tuple[float, float]:

@@ -1,0 +1,46 @@
+"""First-order generative bilevel optimisation, one solver per task family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from methods.base import Method, Problem
+from tasks.base import Task
+
+FAMILIES = ("finetune", "schedule")
+
+
+class Bilevel(Method):
+    """Follow the hypergradient of a single run instead of comparing many.
+
+    `finetune` and `schedule` hold options of the family's solver: fields of
+    `methods.bilevel.finetune.Options` and `methods.bilevel.schedule.Options`.
+    """
+
+    name = "bilevel"
+    citation = "Xiao et al., ICML 2025, arXiv:2502.08808"
+    uses = "rewards of its own samples; on schedule tasks, gradients of the loss and of FID"
+
+    def __init__(
+        self,
+        finetune: Mapping[str, Any] | None = None,
+        schedule: Mapping[str, Any] | None = None,
+    ) -> None:
+        from methods.bilevel.finetune import Options as FinetuneOptions
+        from methods.bilevel.schedule import Options as ScheduleOptions
+
+        self.finetune = FinetuneOptions(**(finetune or {}))
+        self.schedule = ScheduleOptions(**(schedule or {}))
+
+    @classmethod
+    def supports(cls, task: type[Task]) -> bool:
+        return task.family in FAMILIES
+
+    def run(self, problem: Problem) -> None:
+        from methods.bilevel import finetune, schedule
+
+        if problem.task.family == "finetune":
+            finetune.run(problem, self.finetune)
+        else:
+            schedule.run(problem, self.schedule)

@@ -1,0 +1,205 @@
+"""Generative bilevel optimisation of noise schedules (arXiv 2502.08808, Algorithm 6).
+
+Upper level: Fréchet distance F(theta, q) of samples under the schedule q. Lower level:
+denoising loss L(theta; q). One run trains one network and, towards its end, tunes it for what
+it is judged by.
+
+**The joint last phase** steps on F(theta, q') / gamma + L(theta; q) in the weights theta and in
+a sampling schedule q' of their own, F by its pathwise gradient through the sampler. Training
+and sampling need not share a schedule, and a sampling schedule is tuned without retraining.
+
+**Learning the training schedule** (`learn_training`) follows the paper's penalty form
+
+    dF/dq ~ dF/dq(theta_z, q) + gamma (dL/dq(theta_z; q) - dL/dq(theta_y; q)),
+
+theta_y minimising L and theta_z minimising F / gamma + L, both continued from one state for
+`lookahead` steps on the same batches, so that their difference is not minibatch noise. The
+first term alone points the wrong way: at frozen weights a schedule that trains better may
+sample worse. One such gradient costs as much as dozens of training steps, it is noisy in
+runs of minutes, and on some seeds it walks to the edge of the box: off by default.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from methods.base import Problem
+from tasks.schedule.base import ScheduleTask
+from tasks.schedule.training import Training
+from tasks.space import Params
+
+END = 0.985
+"""Share of the budget at which the last candidate is handed over."""
+REPORTS = 11
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of the run."""
+
+    gamma: float = 1e4
+    """Penalty: how many units of Fréchet distance weigh as much as one of the loss."""
+    tail: float = 0.15
+    """Share of the run given to the joint last phase."""
+    samples: int = 128
+    """Images per pathwise gradient."""
+    rate: float = 5e-4
+    """Learning rate of the weights at the start of the last phase; falls to zero."""
+    schedule_rate: float = 0.03
+    """Step of the sampling schedule, in unit-cube coordinates, at the start of the last phase."""
+    learn_training: bool = False
+    """Also learn the schedule that the network is trained under."""
+    lookahead: int = 25
+    """Steps of both sides of the penalty before their gradients are compared."""
+    interval: int = 200
+    """Training steps between two steps of the training schedule."""
+    trust: float = 0.05
+    """Length of a step of the training schedule, largest coordinate, in the unit cube."""
+
+
+def run(problem: Problem, options: Options | None = None) -> None:
+    """Train, tune, and report until `END` of the budget."""
+    ScheduleRun(problem, options or Options()).run()
+
+
+class ScheduleRun:
+    """One run: a network in training, its training schedule and its sampling schedule."""
+
+    def __init__(self, problem: Problem, options: Options) -> None:
+        task = problem.task
+        assert isinstance(task, ScheduleTask)
+        self.problem, self.task, self.options = problem, task, options
+        self.training = task.begin(problem.seed("training"))
+        start = torch.as_tensor(problem.space.to_unit(problem.space.default), device=task.device)
+        self.position = start
+        """Training schedule in the unit cube, `(d,)`."""
+        self.sampling = start.clone().requires_grad_()
+        """Sampling schedule in the unit cube, `(d,)`."""
+        self.sampling_optimiser = torch.optim.Adam([self.sampling], betas=(0.8, 0.95))
+        self.iteration = 0
+        self.reported = 0.0
+        self.tuning = False
+
+    def run(self) -> None:
+        restored = self.problem.restored
+        if restored is not None:
+            self.load_state_dict(restored)
+        while (progress := self.problem.progress / END) < 1:
+            if progress >= self.reported + 1 / REPORTS:
+                self.reported = progress
+                self.report()
+                self.problem.checkpoint(self.state_dict())
+            trained = progress / (1 - self.options.tail)
+            if trained < 1:
+                self.train(trained)
+            else:
+                self.tune((progress - (1 - self.options.tail)) / self.options.tail)
+            self.iteration += 1
+        self.report()
+
+    def train(self, fraction: float) -> None:
+        """A step of the lower level, `fraction` of the training phase being over."""
+        due = self.iteration % self.options.interval == self.options.interval - 1
+        if self.options.learn_training and due:
+            self.move_training_schedule(fraction)
+        self.task.train_step(self.training, self.task.alpha_bar(self.position), fraction)
+        self.sampling.data.copy_(self.position)
+
+    def tune(self, fraction: float) -> None:
+        """A joint step on F / gamma + L, `fraction` of the last phase being over."""
+        if not self.tuning:
+            self.training.net.load_state_dict(self.training.ema.state_dict())
+            self.tuning = True
+        task, training = self.task, self.training
+        noise = task.noise(self.options.samples, self.generator("noise"))
+        table = task.alpha_bar(self.sampling)
+        task.frechet_gradient(training.net, table, noise, 1 / self.options.gamma)
+        batch = task.batch(training.generator)
+        task.loss_gradient(training.net, task.alpha_bar(self.position), batch)
+        task.update(training, self.options.rate * (1 - fraction))
+        self.sampling_optimiser.param_groups[0]["lr"] = self.options.schedule_rate * (1 - fraction)
+        self.sampling_optimiser.step()
+        self.sampling_optimiser.zero_grad()
+        self.sampling.data.clamp_(0, 1)
+
+    def move_training_schedule(self, fraction: float) -> None:
+        """A step of fixed length against the penalty gradient."""
+        gradient = penalty_gradient(
+            self.task,
+            self.training,
+            self.position,
+            self.options,
+            fraction,
+            self.generator("lookahead"),
+        )
+        step = self.options.trust * gradient / gradient.abs().amax().clamp(min=1e-30)
+        self.position = (self.position - step).clamp(0, 1)
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """Randomness of the present iteration, the same after a resumption."""
+        return self.task.generator(self.problem.seed(purpose, self.iteration))
+
+    def report(self) -> None:
+        net = self.training.ema
+        self.problem.report(
+            self.task.candidate(net, self.params(self.position), self.params(self.sampling))
+        )
+
+    def params(self, position: Tensor) -> Params:
+        return self.problem.space.from_unit(position.detach().cpu().numpy())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "training": self.training.state_dict(),
+            "position": self.position.clone(),
+            "sampling": self.sampling.detach().clone(),
+            "sampling_optimiser": copy.deepcopy(self.sampling_optimiser.state_dict()),
+            "iteration": self.iteration,
+            "reported": self.reported,
+            "tuning": self.tuning,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.training.load_state_dict(state["training"])
+        self.position = state["position"].to(self.position)
+        self.sampling.data.copy_(state["sampling"])
+        self.sampling_optimiser.load_state_dict(state["sampling_optimiser"])
+        self.iteration = state["iteration"]
+        self.reported = state["reported"]
+        self.tuning = state["tuning"]
+
+
+def penalty_gradient(
+    task: ScheduleTask,
+    training: Training,
+    position: Tensor,
+    options: Options,
+    fraction: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """d/dq of F at the lower level's answer to q, by the paper's penalty form: `(d,)`.
+
+    `training` is left as it was.
+    """
+    lower, joint = copy.deepcopy(training), copy.deepcopy(training)
+    fixed = task.alpha_bar(position)
+    for _ in range(options.lookahead):
+        joint.generator.set_state(lower.generator.get_state())
+        task.train_step(lower, fixed, fraction)
+        noise = task.noise(options.samples, generator)
+        task.frechet_gradient(joint.net, fixed, noise, 1 / options.gamma)
+        task.train_step(joint, fixed, fraction)
+    moving = position.clone().requires_grad_()
+    table = task.alpha_bar(moving)
+    for _ in range(options.lookahead):
+        batch = task.batch(generator)
+        task.loss_gradient(joint.net, table, batch, options.gamma / options.lookahead)
+        task.loss_gradient(lower.net, table, batch, -options.gamma / options.lookahead)
+    task.frechet_gradient(joint.net, table, task.noise(options.samples, generator))
+    assert moving.grad is not None
+    return moving.grad

@@ -1,0 +1,1 @@
+"""Samplers and building blocks shared by the task families."""

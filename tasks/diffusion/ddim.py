@@ -1,0 +1,103 @@
+"""Deterministic DDIM sampling (Song et al., 2021, arXiv 2010.02502, eq. 12 with sigma = 0).
+
+The schedule is a table `alpha_bar` `(T,)`; a denoiser predicts the noise, `denoiser(x, level)`
+with `level` `(n,)`. Steps visit `linspace(0, T - 1, steps)` from the noisy end, and the last
+one goes to alpha_bar = 1. The predicted clean image is clipped to `[-clip, clip]`: the usual
+schedules end at alpha_bar of 1e-9, where the first step would divide by its square root.
+Coefficients are float64, images keep the dtype of the noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from tasks.base import Meter
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+STEPS = 10
+
+
+def timesteps(length: int, steps: int = STEPS) -> list[int]:
+    """The `steps` visited entries of a table of `length`, from the noisy end to 0."""
+    return torch.linspace(0, length - 1, steps).round().long().flip(0).tolist()
+
+
+def noise_level(alpha_bar: Tensor) -> Tensor:
+    """What a denoiser is told about the noise, in [0, 1]: 2/pi · atan(noise / signal).
+
+    A function of alpha_bar alone, so that one network serves any schedule.
+    """
+    return torch.atan2((1 - alpha_bar).sqrt(), alpha_bar.sqrt()) * (2 / torch.pi)
+
+
+def transitions(alpha_bar: Tensor, steps: int = STEPS) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pairs (alpha_bar now, alpha_bar next), 0-d, of each step."""
+    visited = [alpha_bar[t] for t in timesteps(len(alpha_bar), steps)]
+    visited.append(torch.ones_like(visited[0]))
+    return pairwise(visited)
+
+
+def ddim_step(
+    denoiser: Denoiser, x: Tensor, now: Tensor, following: Tensor, clip: float | None = 1.0
+) -> Tensor:
+    """One step from noise share 1 - `now` to 1 - `following`; differentiable in all of them."""
+    level = noise_level(now).to(x.dtype).expand(len(x))
+    noise = denoiser(x, level)
+    signal, spread = now.sqrt().to(x.dtype), (1 - now).sqrt().to(x.dtype)
+    clean = (x - spread * noise) / signal
+    if clip is not None:
+        clean = clean.clamp(-clip, clip)
+    return following.sqrt().to(x.dtype) * clean + (1 - following).sqrt().to(x.dtype) * noise
+
+
+@torch.no_grad()
+def sample(
+    denoiser: Denoiser, alpha_bar: Tensor, noise: Tensor, meter: Meter, clip: float | None = 1.0
+) -> Tensor:
+    """Images from initial `noise` `(n, ...)`; each step is charged as `denoise`."""
+    x = noise
+    for now, following in transitions(alpha_bar):
+        with meter.charge("denoise", count=len(x), nfe=len(x)):
+            x = ddim_step(denoiser, x, now, following, clip)
+    return x
+
+
+def pathwise_backward(
+    denoiser: Denoiser,
+    alpha_bar: Tensor,
+    noise: Tensor,
+    objective: Callable[[Tensor], Tensor],
+    meter: Meter,
+    clip: float | None = 1.0,
+) -> Tensor:
+    """`objective(images)` of a sampled batch, with its gradient accumulated where due.
+
+    Gradients reach the denoiser's parameters and whatever `alpha_bar` was computed from. The
+    backward pass goes step by step, so that every primitive is charged on its own: steps
+    as `denoise_forward` and `denoise_backward`, the objective as `objective_backward`.
+    """
+    table = alpha_bar.detach().requires_grad_(alpha_bar.requires_grad)
+    work = len(noise)
+    tape: list[tuple[Tensor, Tensor]] = []
+    x = noise
+    for now, following in transitions(table):
+        entering = x.detach().requires_grad_(bool(tape))
+        with meter.charge("denoise_forward", count=work, nfe=work):
+            x = ddim_step(denoiser, entering, now, following, clip)
+        tape.append((entering, x))
+    images = x.detach().requires_grad_()
+    with meter.charge("objective_backward", count=work, scored_images=work):
+        value = objective(images)
+        value.backward()
+    gradient = images.grad
+    for entering, leaving in reversed(tape):
+        with meter.charge("denoise_backward", count=work):
+            leaving.backward(gradient)
+        gradient = entering.grad
+    if alpha_bar.requires_grad:
+        alpha_bar.backward(table.grad, retain_graph=True)
+    return value.detach()

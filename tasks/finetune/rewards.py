@@ -1,0 +1,78 @@
+"""The two rewards of the digit tasks.
+
+The lower level is given r2 = ink, the mean pixel intensity, standardised on samples of the
+pre-trained model: a reward that is easy to optimise and does not know what it destroys. The
+upper level wants r1, digits that are recognisable and bold:
+
+    r1 = P(asked-for class | image) - 0.2 · (ink - target)²
+
+With more guidance ink grows, first towards the target, then past it into blobs that the
+classifier no longer recognises; so r1 has an interior optimum in the entropy strength.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tasks.metrics.features import FeatureNet
+
+INK_TARGET = 1.5
+INK_PENALTY = 0.2
+
+
+@dataclass(frozen=True)
+class Rewards:
+    """Rewards of n samples: `upper` r1 and `lower` r2, float `(n,)`.
+
+    `group` `(n,)` long is the class a sample was generated for, for methods that tune one
+    entropy strength per class; None where there are no classes.
+    """
+
+    upper: Tensor
+    lower: Tensor
+    group: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.upper)
+
+    @staticmethod
+    def concatenate(parts: list[Rewards]) -> Rewards:
+        """One set of rewards from several, in order."""
+        groups = [part.group for part in parts if part.group is not None]
+        return Rewards(
+            torch.cat([part.upper for part in parts]),
+            torch.cat([part.lower for part in parts]),
+            torch.cat(groups) if groups else None,
+        )
+
+
+class InkAndRecognition(nn.Module):
+    """Computes both rewards; its classifier is not the one that FID features come from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classifier = FeatureNet(width=12, dimension=32)
+        self.register_buffer("ink_mean", torch.tensor(0.0))
+        self.register_buffer("ink_scale", torch.tensor(1.0))
+
+    ink_mean: Tensor
+    ink_scale: Tensor
+
+    def lower(self, images: Tensor) -> Tensor:
+        """r2 `(n,)` of images `(n, 1, h, w)`: ink in standard deviations."""
+        return (images.mean(dim=(1, 2, 3)) - self.ink_mean) / self.ink_scale
+
+    def recognition(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Probability `(n,)` that the classifier gives to the asked-for class."""
+        probabilities = self.classifier.logits(images).softmax(dim=1)
+        return probabilities.gather(1, labels[:, None])[:, 0]
+
+    @torch.no_grad()
+    def forward(self, images: Tensor, labels: Tensor) -> Rewards:
+        """Both rewards of images asked to show `labels` `(n,)`."""
+        lower = self.lower(images)
+        upper = self.recognition(images, labels) - INK_PENALTY * (lower - INK_TARGET) ** 2
+        return Rewards(upper, lower, labels)

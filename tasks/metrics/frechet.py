@@ -1,0 +1,86 @@
+"""Fréchet distance between Gaussians fitted to features (Heusel et al., 2017, arXiv 1706.08500).
+
+d² = |m1 - m2|² + tr(C1) + tr(C2) - 2 tr((C1 C2)^½), always in float64. Nothing here takes the
+square root of a general matrix: with C2 = H Hᵀ and centred features X (C1 = Xᵀ X / (n - 1)),
+tr((C1 C2)^½) is the nuclear norm of X H / √(n - 1), or the sum of the square roots of the
+eigenvalues of Hᵀ C1 H. Both stay exact for singular covariances.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> Tensor:
+    """Squared Fréchet distance of N(mean1, cov1) and N(mean2, cov2): means `(d,)`, covariances
+    `(d, d)`, symmetric positive semi-definite.
+
+    A 0-d float64 tensor. Raises ValueError for values that are not finite.
+    """
+    mean1, cov1, mean2, cov2 = (_checked(x) for x in (mean1, cov1, mean2, cov2))
+    factor = _factor(cov2)
+    trace = _root_sum(torch.linalg.eigvalsh(factor.T @ cov1 @ factor))
+    return _combine(mean1, cov1.trace(), mean2, cov2.trace(), trace)
+
+
+class FrechetReference:
+    """Statistics of a reference set of features `(n, d)`, with its covariance factored once.
+
+    Raises ValueError for fewer than two samples or for values that are not finite.
+    """
+
+    def __init__(self, features: Tensor) -> None:
+        centred, self.mean = _centred(features)
+        self.samples = len(features)
+        covariance = centred.T @ centred / (self.samples - 1)
+        self.trace = covariance.trace()
+        self.factor = _factor(covariance)
+
+    def distance(self, features: Tensor) -> Tensor:
+        """Squared Fréchet distance of `features` `(n, d)` to the reference: 0-d, float64.
+
+        Differentiable in `features`. Raises ValueError for n < 2 or non-finite features.
+        """
+        centred, mean = _centred(features)
+        projected = centred @ self.factor
+        degrees = len(features) - 1
+        if len(features) < features.shape[1]:
+            gram = projected @ projected.T / degrees
+        else:
+            gram = projected.T @ projected / degrees
+        trace = _root_sum(torch.linalg.eigvalsh(gram))
+        return _combine(mean, centred.square().sum() / degrees, self.mean, self.trace, trace)
+
+
+def _combine(mean1: Tensor, trace1: Tensor, mean2: Tensor, trace2: Tensor, root: Tensor) -> Tensor:
+    return (mean1 - mean2).square().sum() + trace1 + trace2 - 2 * root
+
+
+def _root_sum(eigenvalues: Tensor) -> Tensor:
+    """Sum of square roots; rounding noise around zero counts as zero, in the gradient too."""
+    if not len(eigenvalues):
+        return eigenvalues.sum()
+    floor = eigenvalues.detach().amax() * len(eigenvalues) * torch.finfo(torch.float64).eps
+    return eigenvalues[eigenvalues > floor].sqrt().sum()
+
+
+def _factor(covariance: Tensor) -> Tensor:
+    """H with H Hᵀ = covariance, one column per non-zero eigenvalue."""
+    values, vectors = torch.linalg.eigh(covariance)
+    kept = values > values.amax() * len(values) * torch.finfo(torch.float64).eps
+    return vectors[:, kept] * values[kept].sqrt()
+
+
+def _centred(features: Tensor) -> tuple[Tensor, Tensor]:
+    if features.ndim != 2 or len(features) < 2:
+        raise ValueError(f"need features (n, d) with n >= 2, got shape {tuple(features.shape)}")
+    features = _checked(features)
+    mean = features.mean(dim=0)
+    return features - mean, mean
+
+
+def _checked(values: Tensor) -> Tensor:
+    if not torch.isfinite(values).all():
+        raise ValueError("features or statistics are not finite")
+    return values.double()

@@ -1,0 +1,63 @@
+"""The recipe of the shipped feature networks: a classifier of small, shifted images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tasks import data, pretrained
+from tasks.metrics.features import FeatureNet, untrained
+
+EPOCHS = 60
+BATCH = 64
+RATE = 3e-3
+SEEDS = {"first": 1, "second": 2}
+
+
+def train(name: str) -> Path:
+    """Train and save the feature network called `name`: `features-DATASET-WHICH`."""
+    _, dataset, which = name.split("-")
+    splits = data.load(dataset)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEEDS[which])
+        net = untrained(dataset, which)
+    fit(net, splits.train, torch.Generator().manual_seed(SEEDS[which]))
+    return pretrained.save(
+        name,
+        net,
+        data=f"{dataset}, train split of {len(splits.train)}",
+        seed=str(SEEDS[which]),
+        selection_accuracy=f"{accuracy(net, splits.selection):.4f}",
+        report_accuracy=f"{accuracy(net, splits.report):.4f}",
+    )
+
+
+def fit(net: FeatureNet, split: data.Split, generator: torch.Generator) -> None:
+    """Train `net` on `split` with label smoothing and shifts of up to one pixel."""
+    steps = EPOCHS * len(split) // BATCH
+    optimiser = torch.optim.AdamW(net.parameters(), weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
+    for _ in range(steps):
+        indices = torch.randint(len(split), (BATCH,), generator=generator)
+        images = shifted(split.images[indices], generator)
+        loss = F.cross_entropy(net.logits(images), split.labels[indices], label_smoothing=0.1)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+
+
+def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
+    """`images` moved together by up to one pixel, the border filled with background."""
+    top, left = torch.randint(3, (2,), generator=generator).tolist()
+    size = images.shape[-1]
+    return F.pad(images, (1, 1, 1, 1), value=-1.0)[..., top : top + size, left : left + size]
+
+
+@torch.no_grad()
+def accuracy(net: FeatureNet, split: data.Split) -> float:
+    """Share of `split` that `net` classifies rightly."""
+    return (net.logits(split.images).argmax(dim=1) == split.labels).double().mean().item()

@@ -1,0 +1,1 @@
+"""Training from scratch while choosing the noise schedule."""

@@ -1,0 +1,240 @@
+"""The family of schedule tasks: train a diffusion model and choose its noise schedule.
+
+Upper level: Fréchet distance of generated images to data. Lower level: noise prediction under
+the schedule (Xiao et al., ICML 2025, arXiv 2502.08808, section 5 and algorithm 6). Training
+and sampling need not share a schedule: a candidate carries both.
+
+Oracles for first-order methods are the methods after `images`; each charges the meter once
+per primitive, gradients included. Gradient oracles accumulate into `.grad` like a backward.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tasks.base import Candidate, Metric, Task
+from tasks.diffusion import ddim
+from tasks.metrics.frechet import FrechetReference
+from tasks.schedule.schedules import COSINE, STEPS, ScheduleFamily
+from tasks.schedule.training import Batch, Training, denoising_loss, draw, learning_rate
+from tasks.space import Params
+
+Features = Callable[[Tensor], Tensor]
+
+
+class ScheduleTask(Task):
+    """A data set, a network and a family of schedules."""
+
+    family = "schedule"
+    citation = "Xiao et al., ICML 2025, arXiv:2502.08808"
+    fidelities = True
+    metrics = (
+        Metric("fid", "FID", log=True),
+        Metric("fid2", "FID, second network", log=True),
+        Metric("loss", "Denoising loss"),
+    )
+    schedule: ClassVar[ScheduleFamily] = COSINE
+    space = COSINE.space
+    trial_steps: ClassVar[int]
+    """Training steps of the standard trial."""
+    selection_samples: ClassVar[int] = 1000
+    report_samples: ClassVar[int] = 2000
+    clip: ClassVar[float | None] = 1.0
+    """Bound on predicted clean images in sampling."""
+
+    train_images: Tensor
+    """What the lower level trains on, `(n, channels, height, width)`."""
+    report_images: Tensor
+    features: tuple[Features, Features]
+    """The two feature maps, images to `(n, d)`; tuners see the first only."""
+    selection_reference: FrechetReference
+    """Selection split under the first feature map."""
+    report_references: tuple[FrechetReference, FrechetReference]
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """A new denoiser on the CPU, its weights drawn from the global generator."""
+
+    # -- the lower level --------------------------------------------------------------------
+
+    def begin(self, seed: int) -> Training:
+        """The state before the first training step; the same seed gives the same start."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            net = self.build().to(self.device)
+        return Training.begin(net, self.generator(seed))
+
+    def generator(self, seed: int) -> torch.Generator:
+        """A seeded generator on the task's device."""
+        return torch.Generator(self.device).manual_seed(seed)
+
+    def alpha_bar(self, position: Tensor) -> Tensor:
+        """The schedule `(T,)` at `position` in the unit cube of the space; differentiable."""
+        return self.schedule.alpha_bar(position)
+
+    def table(self, params: Params) -> Tensor:
+        """The schedule `(T,)` at `params`, on the task's device."""
+        return self.alpha_bar(torch.as_tensor(self.space.to_unit(params), device=self.device))
+
+    def iterate(
+        self,
+        params: Params,
+        stops: Sequence[float],
+        seed: int,
+        progress: Callable[[], float] | None = None,
+        resume: dict[str, Any] | None = None,
+    ) -> Iterator[Candidate]:
+        training = self.begin(seed)
+        passed = 0.0
+        if resume is not None:
+            training.load_state_dict(resume["training"])
+            passed = resume["stop"]
+
+        def position() -> float:
+            return training.step / self.trial_steps if progress is None else progress()
+
+        table = self.table(params)
+        for stop in stops:
+            if stop <= passed:
+                continue
+            while (now := position()) < stop:
+                self.train_step(training, table, now / stops[-1])
+            yield self.candidate(training.ema, params, resume={
+                "training": training.state_dict(), "stop": stop
+            })  # fmt: skip
+
+    def candidate(
+        self,
+        net: nn.Module,
+        params: Params,
+        sampling: Params | None = None,
+        resume: dict[str, Any] | None = None,
+    ) -> Candidate:
+        """What `net`, trained under `params`, delivers when sampled under `sampling` (default:
+        `params`). The weights are copied."""
+        weights = {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
+        state = {"weights": weights, "sampling": params if sampling is None else sampling}
+        return Candidate(params, state, resume)
+
+    # -- scores -----------------------------------------------------------------------------
+
+    def score(self, candidate: Candidate, seed: int) -> float:
+        images = self._samples(candidate, self.selection_samples, seed)
+        return float(self.frechet(images))
+
+    def evaluate(self, candidate: Candidate, seed: int) -> dict[str, float]:
+        images = self._samples(candidate, self.report_samples, seed)
+        first, second = (
+            float(reference.distance(features(images)))
+            for features, reference in zip(self.features, self.report_references, strict=True)
+        )
+        batch = draw(self.report_images, STEPS, self.generator(seed), self.report_samples)
+        with torch.no_grad():
+            loss = denoising_loss(self._net(candidate), self.table(candidate.params), batch)
+        return {"fid": first, "fid2": second, "loss": float(loss)}
+
+    def images(self, candidate: Candidate, count: int, seed: int) -> np.ndarray | None:
+        samples = self._samples(candidate, count, seed).clamp(-1, 1)[:, 0]
+        return ((samples + 1) * 127.5).round().byte().cpu().numpy()
+
+    def evaluator(self) -> dict[str, Any]:
+        return {
+            "sampler": f"DDIM, {ddim.STEPS} steps",
+            "selection_samples": self.selection_samples,
+            "report_samples": self.report_samples,
+        }
+
+    def _net(self, candidate: Candidate) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            net = self.build()
+        net.load_state_dict(candidate.state["weights"])
+        return net.to(self.device).requires_grad_(False)
+
+    def _samples(self, candidate: Candidate, count: int, seed: int) -> Tensor:
+        table = self.table(candidate.state["sampling"])
+        return self.sample(self._net(candidate), table, self.noise(count, self.generator(seed)))
+
+    # -- oracles ----------------------------------------------------------------------------
+
+    def batch(self, generator: torch.Generator) -> Batch:
+        """A random training batch: share it between two losses to compare them."""
+        return draw(self.train_images, STEPS, generator)
+
+    def noise(self, count: int, generator: torch.Generator) -> Tensor:
+        """Initial noise for `count` images."""
+        shape = (count, *self.train_images.shape[1:])
+        return torch.randn(shape, generator=generator, device=self.device)
+
+    def train_step(self, training: Training, table: Tensor, fraction: float) -> None:
+        """One lower-level step under `table`, `fraction` of the horizon being over."""
+        batch = self.batch(training.generator)
+        with self.meter.charge("train_step", train_images=len(batch.images)):
+            denoising_loss(training.net, table, batch).backward()
+            training.update(learning_rate(training.step, fraction))
+
+    def loss(self, net: nn.Module, table: Tensor, batch: Batch) -> Tensor:
+        """Lower-level loss, 0-d, without a graph."""
+        with self.meter.charge("loss", nfe=len(batch.images)), torch.no_grad():
+            return denoising_loss(net, table, batch)
+
+    def loss_gradient(
+        self, net: nn.Module, table: Tensor, batch: Batch, scale: float = 1.0
+    ) -> Tensor:
+        """Lower-level loss, 0-d, after accumulating `scale` times its gradient in the weights
+        of `net` and in what `table` was computed from, wherever either requires one."""
+        leaf = table.detach().requires_grad_(table.requires_grad)
+        with self.meter.charge("loss_gradient", train_images=len(batch.images)):
+            value = denoising_loss(net, leaf, batch)
+            (scale * value).backward()
+        if table.requires_grad:
+            table.backward(leaf.grad, retain_graph=True)
+        return value.detach()
+
+    def sample(self, net: nn.Module, table: Tensor, noise: Tensor) -> Tensor:
+        """Images from initial `noise`, without a graph."""
+        return ddim.sample(net, table, noise, self.meter, self.clip)
+
+    def frechet(self, images: Tensor) -> Tensor:
+        """Fréchet distance, 0-d, of generated `images` to the selection split."""
+        with (
+            self.meter.charge("frechet", count=len(images), scored_images=len(images)),
+            torch.no_grad(),
+        ):
+            return self.selection_reference.distance(self.features[0](images))
+
+    def frechet_gradient(
+        self, net: nn.Module, table: Tensor, noise: Tensor, scale: float = 1.0
+    ) -> Tensor:
+        """Fréchet distance, 0-d, of the images sampled from `noise`, after accumulating `scale`
+        times its pathwise gradient like `loss_gradient` does."""
+
+        def objective(images: Tensor) -> Tensor:
+            return scale * self.selection_reference.distance(self.features[0](images))
+
+        value = ddim.pathwise_backward(net, table, noise, objective, self.meter, self.clip)
+        return value / scale
+
+    def update(self, training: Training, rate: float) -> None:
+        """A step of `training` at learning rate `rate`, along the gradients that the oracles
+        above accumulated."""
+        with self.meter.charge("update"):
+            training.update(rate)
+
+    def rehearse(self, seed: int) -> None:
+        super().rehearse(seed)
+        training = self.begin(seed)
+        generator = self.generator(seed)
+        position = torch.as_tensor(self.space.to_unit(self.space.default), device=self.device)
+        for _ in range(3):
+            table = self.alpha_bar(position.requires_grad_())
+            batch = self.batch(generator)
+            self.loss(training.net, table, batch)
+            self.loss_gradient(training.net, table, batch)
+            self.frechet_gradient(training.net, table, self.noise(128, generator))
+            self.update(training, 0.0)

@@ -1,0 +1,19 @@
+"""MNIST-5k pooled to 14 x 14: a schedule task of minutes."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from tasks.schedule.images import ImageScheduleTask
+from tasks.schedule.network import UNet
+
+
+class ScheduleMnist(ImageScheduleTask):
+    name = "schedule/mnist"
+    description = "Noise schedule of a small U-Net trained on 14 x 14 MNIST"
+    dataset = "mnist14"
+    trial_steps = 2000
+    budget = 600 / 3600
+
+    def build(self) -> nn.Module:
+        return UNet(channels=32)

@@ -1,0 +1,110 @@
+"""The lower level: denoising score matching (Ho et al., 2020) of one network under a schedule.
+
+A `Training` is everything that a training run carries from step to step; what it sees next
+is a function of that alone, so a run restored from `state_dict` goes on bit for bit on CPU.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tasks.diffusion.ddim import Denoiser, noise_level
+
+BATCH = 64
+RATE = 2e-3
+WARM_UP = 50
+DECAY_FROM = 0.6
+EMA = 0.99
+
+
+class Batch(NamedTuple):
+    """Clean images `(n, ...)`, steps `(n,)` into the table, and the noise to add `(n, ...)`."""
+
+    images: Tensor
+    timesteps: Tensor
+    noise: Tensor
+
+
+def draw(images: Tensor, steps: int, generator: torch.Generator, size: int = BATCH) -> Batch:
+    """A random batch of `size` from `images`, uniform over a table of `steps`."""
+    device = images.device
+    chosen = torch.randint(len(images), (size,), generator=generator, device=device)
+    timesteps = torch.randint(steps, (size,), generator=generator, device=device)
+    noise = torch.randn((size, *images.shape[1:]), generator=generator, device=device)
+    return Batch(images[chosen], timesteps, noise)
+
+
+def add_noise(batch: Batch, alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
+    """Noisy images of `batch` and their noise levels `(n,)`; differentiable in `alpha_bar`."""
+    chosen = alpha_bar[batch.timesteps]
+    shape = (-1, *[1] * (batch.images.ndim - 1))
+    signal = chosen.sqrt().to(batch.images.dtype).view(shape)
+    spread = (1 - chosen).sqrt().to(batch.images.dtype).view(shape)
+    noisy = signal * batch.images + spread * batch.noise
+    return noisy, noise_level(chosen).to(batch.images.dtype)
+
+
+def denoising_loss(denoiser: Denoiser, alpha_bar: Tensor, batch: Batch) -> Tensor:
+    """Mean squared error of the predicted noise, 0-d."""
+    return F.mse_loss(denoiser(*add_noise(batch, alpha_bar)), batch.noise)
+
+
+def learning_rate(step: int, fraction: float) -> float:
+    """Rate at `step`, `fraction` of the horizon being over: linear warm-up, constant, and
+    linear decay to zero from `DECAY_FROM` on."""
+    warm = min((step + 1) / WARM_UP, 1.0)
+    return RATE * warm * min((1 - fraction) / (1 - DECAY_FROM), 1.0)
+
+
+@dataclass
+class Training:
+    """A network in training, the moving average of its weights, and its randomness."""
+
+    net: nn.Module
+    ema: nn.Module
+    optimiser: torch.optim.Optimizer
+    generator: torch.Generator
+    step: int = 0
+
+    @classmethod
+    def begin(cls, net: nn.Module, generator: torch.Generator) -> Training:
+        """Training of `net` from its present weights."""
+        ema = copy.deepcopy(net).requires_grad_(False)
+        optimiser = torch.optim.AdamW(net.parameters(), RATE, fused=True)
+        return cls(net, ema, optimiser, generator)
+
+    def update(self, rate: float) -> None:
+        """Step along the gradients at a learning rate and forget them; average the weights."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        torch._foreach_lerp_(list(self.ema.parameters()), list(self.net.parameters()), 1 - EMA)
+        self.step += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of the whole state: nested dicts of tensors and numbers."""
+        return copy.deepcopy(
+            {
+                "net": self.net.state_dict(),
+                "ema": self.ema.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "generator": self.generator.get_state(),
+                "step": self.step,
+            }
+        )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned, leaving `state` untouched."""
+        state = copy.deepcopy(state)
+        self.net.load_state_dict(state["net"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"])
+        self.step = state["step"]

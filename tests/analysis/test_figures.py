@@ -1,0 +1,159 @@
+"""Figures: files, byte stability, what is drawn, and results with holes in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from benchmark.analysis import contents, style
+from benchmark.analysis.curves import align, traces
+from benchmark.analysis.figures import anytime, cost, fractions, layout, samples, time, trajectories
+from benchmark.analysis.figures import write_figures
+from benchmark.results import Results
+
+Make = Callable[..., Results]
+TASK = "schedule/digits"
+
+
+def test_all_figures_in_all_formats(make_results: Make, tmp_path: Path) -> None:
+    results = make_results(tasks=1, methods=("random", "bilevel"), seeds=2, images=True)
+    written = write_figures(results, tmp_path / "figures")
+    assert {path.name for path in written} == {
+        f"{name}.{extension}"
+        for name in (
+            "anytime", "fractions", "cost-to-target", "time",
+            "trajectories-schedule-digits", "samples-schedule-digits",
+        )
+        for extension in ("png", "pdf", "svg")
+    }  # fmt: skip
+    assert all(path.stat().st_size > 1000 for path in written)
+
+
+def test_a_rerun_gives_the_same_bytes(make_results: Make, tmp_path: Path) -> None:
+    results = make_results(tasks=1, methods=("random", "bilevel"), seeds=2)
+    first = write_figures(results, tmp_path / "a")
+    second = write_figures(results, tmp_path / "b")
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+
+
+def test_no_result_yet(make_results: Make, tmp_path: Path) -> None:
+    results = make_results(tasks=1)
+    results.runs["status"] = "running"
+    results = replace(results, frame=results.frame.iloc[:0])
+    with pytest.raises(ValueError, match=r"no finished trial yet .*'running': 9"):
+        write_figures(results, tmp_path)
+
+
+def test_results_with_holes(make_results: Make, tmp_path: Path) -> None:
+    """Diverged values, failed, running and missing runs, and a task without any result."""
+    results = make_results(tasks=3, methods=("default", "grid", "random", "sobol", "mine"))
+    frame, runs = results.frame, results.runs
+    reported = frame["metric"].isin(["fid", "r1"])
+    frame.loc[reported & (frame["event"] % 5 == 0), "value"] = np.nan
+    frame.loc[reported & (frame["event"] % 7 == 0), "value"] = np.inf
+    runs.loc[runs["method"] == "grid", "status"] = "failed"
+    going = runs["method"] == "sobol"
+    runs.loc[going, "status"] = "running"
+    runs.loc[going, "gpu_hours"] *= 0.3
+    frame = frame[(frame["method"] != "random") & (frame["task"] != "schedule/mnist")]
+    results = replace(results, frame=frame, runs=runs[runs["method"] != "random"])
+    assert len(write_figures(results, tmp_path, formats=("png",))) == 6
+
+
+@pytest.mark.parametrize(("tasks", "methods", "seeds"), [(1, 1, 1), (2, 14, 2), (5, 3, 1)])
+def test_nothing_is_cut_off(make_results: Make, tasks: int, methods: int, seeds: int) -> None:
+    names = list(contents.METHODS)[-methods:]
+    results = make_results(tasks=tasks, methods=names, seeds=seeds, events=5)
+    found = traces(results)
+    with style.applied():
+        for figure in (
+            anytime.draw(results, found),
+            fractions.draw(results, found),
+            cost.draw(results, found),
+            time.draw(results),
+        ):
+            _assert_inside(figure)
+
+
+def _assert_inside(figure: Figure) -> None:
+    """No axis label, tick label, legend or note leaves the page or meets another panel."""
+    figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    page = figure.bbox
+    boxes = [axes.get_tightbbox(renderer) for axes in figure.axes]
+    for part in (*boxes, *(legend.get_window_extent(renderer) for legend in figure.legends)):
+        assert part.x0 >= page.x0 - 1
+        assert part.y0 >= page.y0 - 1
+        assert part.x1 <= page.x1 + 1
+        assert part.y1 <= page.y1 + 1
+    for position, box in enumerate(boxes):
+        for other in boxes[position + 1 :]:
+            assert not box.padded(-1).overlaps(other.padded(-1))
+
+
+def test_anytime_draws_the_mean_of_the_aligned_seeds(make_results: Make) -> None:
+    results = make_results(tasks=1, methods=("bilevel",), seeds=3)
+    found = traces(results)
+    with style.applied():
+        axes = anytime.draw(results, found).axes[0]
+    curve = align(found.of(TASK, "bilevel", "fid"))
+    assert curve is not None
+    line = axes.lines[0]
+    np.testing.assert_allclose(line.get_xdata(), curve.hours * 3600)
+    np.testing.assert_allclose(line.get_ydata(), np.exp(np.log(curve.values).mean(axis=0)))
+    assert axes.get_yscale() == "log"
+    assert len(axes.collections) == 1
+
+
+def test_one_seed_is_said_to_have_no_interval(make_results: Make) -> None:
+    results = make_results(tasks=1, methods=("bilevel",), seeds=1)
+    with style.applied():
+        figure = anytime.draw(results, traces(results))
+    assert "n = 1 seed, so no interval" in figure.get_supxlabel().replace("\n", " ")
+
+
+def test_a_hopeless_method_does_not_hide_the_others() -> None:
+    metric = contents.Metric("fid", "FID", log=True)
+    good = [np.array([2.0, 1.0 + 0.1 * k]) for k in range(5)]
+    low, high = anytime.focus([*good, np.array([1e6, 1e6])], metric)
+    assert low < 1.0
+    assert 2.0 <= high < 1e3
+    assert anytime.focus(good, metric)[1] > 2.0
+
+
+def test_the_representative_seed_is_the_median_one(make_results: Make) -> None:
+    results = make_results(tasks=1, methods=("random",), seeds=3)
+    found = traces(results)
+    finals = {run.seed: run.values[-1] for run in found.of(TASK, "random", "fid")}
+    chosen = trajectories.representative(results, found, TASK, "random")
+    assert sorted(finals.values())[1] == finals[chosen]  # type: ignore[index]
+    assert trajectories.representative(results, found, TASK, "sobol") is None
+
+
+def test_tiles_come_back_in_reading_order(tmp_path: Path) -> None:
+    grid = np.zeros((2 * 4, 8 * 4), np.uint8)
+    for index in range(16):
+        row, column = divmod(index, 8)
+        grid[row * 4 : row * 4 + 4, column * 4 : column * 4 + 4] = 10 * index
+    Image.fromarray(grid).save(tmp_path / "grid.png")
+    tiles = samples.load(str(tmp_path / "grid.png"), 4)
+    assert tiles is not None
+    assert tiles.shape == (16, 4, 4, 3)
+    assert tiles[:, 0, 0, 0].tolist() == [10 * index for index in range(16)]
+    assert samples.load(None, float("nan")) is None
+    assert samples.load(str(tmp_path / "none.png"), 4) is None
+    with pytest.raises(ValueError, match="32 x 8 pixels, not rows of 8 tiles of 5"):
+        samples.load(str(tmp_path / "grid.png"), 5)
+
+
+def test_wrapped_notes_fit_the_page() -> None:
+    assert layout.note_height("word " * 100, style.SINGLE) > layout.note_height(
+        "word", style.SINGLE
+    )

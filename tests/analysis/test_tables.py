@@ -1,0 +1,184 @@
+"""What the tables say, also about runs that are not there, and that they can be typeset."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark.analysis import contents, formatting, latex, measures, statistics
+from benchmark.analysis.curves import traces
+from benchmark.analysis.tables import summary, tables, write_tables
+from benchmark.results import Results
+
+Make = Callable[..., Results]
+TASK = "schedule/digits"
+
+
+def test_final_quality_is_the_last_incumbents_geometric_mean(make_results: Make) -> None:
+    results = make_results(tasks=1, methods=("random",), seeds=4)
+    frame = results.frame[results.frame["metric"] == "fid"].sort_values("event")
+    last = frame.groupby("seed")["value"].last().to_numpy()
+    quality = measures.quality(results, traces(results))
+    final = quality[(quality["metric"] == "fid") & (quality["fraction"] == 1.0)].iloc[0]
+    assert final["mean"] == pytest.approx(np.exp(np.log(last).mean()))
+    assert final["median"] == pytest.approx(np.median(last))
+    assert final["iqm"] == statistics.iqm(last)
+    assert (final["n"], final["runs"]) == (4, 4)
+
+
+def test_every_pair_has_a_row_also_without_results(make_results: Make) -> None:
+    results = make_results(tasks=2, methods=("default", "random", "sobol"))
+    results.runs.loc[results.runs["method"] == "random", "status"] = "failed"
+    gone = results.runs["method"] == "sobol"
+    results = replace(
+        results,
+        runs=results.runs[~gone],
+        frame=results.frame[results.frame["method"] != "sobol"],
+    )
+    table = summary(results).set_index(["task", "method"])
+    assert len(table) == 6
+    assert table.loc[(TASK, "random"), "runs"] == "3 failed"
+    assert table.loc[(TASK, "sobol"), "runs"] == "no run"
+    for method in ("random", "sobol"):
+        assert table.loc[(TASK, method), "at the end [95 % t]"] == formatting.MISSING
+        assert table.loc[(TASK, method), "n"] == "0"
+    for table_ in tables(results):
+        assert not table_.text.isna().any().any()
+
+
+def test_nothing_has_been_run(make_results: Make) -> None:
+    results = make_results(tasks=1)
+    results = replace(results, frame=results.frame.iloc[:0], runs=results.runs.iloc[:0])
+    assert (summary(results)["runs"] == "no run").all()
+    assert len(tables(results)) == 6
+
+
+def test_a_moment_with_fewer_runs_says_so(make_results: Make) -> None:
+    results = make_results(tasks=1, methods=("random",), seeds=3)
+    late = (results.frame["seed"] == 0) & (results.frame["gpu_hours"] < 0.4 * 60 / 3600)
+    results = replace(results, frame=results.frame[~late])
+    row = summary(results).iloc[0]
+    assert row["at 25 %"].endswith(" (2)")
+    assert "(" not in row["at 50 %"]
+
+
+def test_targets_are_what_the_references_reach(make_results: Make) -> None:
+    methods = ("default", "random", "optuna-tpe", "bilevel")
+    results = make_results(tasks=2, methods=methods)
+    found = traces(results)
+    goals = measures.targets(results, found)
+    assert goals["target"].tolist() == ["default", "random", "best baseline"] * 2
+    best = goals[goals["target"] == "best baseline"]
+    assert not best["method"].str.startswith("bilevel").any()
+    quality = measures.quality(results, found).set_index(["task", "method", "metric", "fraction"])
+    for goal in goals.to_dict("records"):
+        metric = contents.primary(results, goal["task"])
+        final = quality.loc[(goal["task"], slice(None), metric.name, 1.0), "mean"]
+        assert goal["value"] == final.xs(goal["method"], level="method").item()
+        if goal["target"] == "best baseline":
+            rivals = final.drop("bilevel", level="method")
+            assert goal["value"] == (rivals.max() if metric.higher_is_better else rivals.min())
+
+
+def test_variants_of_bilevel_are_no_baselines(make_results: Make) -> None:
+    results = make_results(tasks=1, methods=("default", "bilevel", "penalty-only"))
+    results.methods["penalty-only"]["name"] = "bilevel"
+    goals = measures.targets(results, traces(results)).set_index("target")
+    assert goals.loc["best baseline", "method"] == "default"
+
+
+def test_operations_are_shares_of_the_charged_time(make_results: Make) -> None:
+    results = make_results(tasks=2)
+    table = measures.operations(results)
+    shares = table.groupby(["task", "method"])["share"].sum()
+    np.testing.assert_allclose(shares, 1.0)
+    seconds = table[table["task"] == TASK].groupby("method")["seconds"].sum()
+    np.testing.assert_allclose(seconds, 60.0)
+
+
+def test_files(make_results: Make, tmp_path: Path) -> None:
+    results = make_results(tasks=2, methods=("default", "random", "my_method|50%"))
+    written = write_tables(results, tmp_path / "tables")
+    assert len(written) == 18
+    assert all(path.exists() for path in written)
+    csv = pd.read_csv(tmp_path / "tables" / "quality.csv")
+    expected = measures.quality(results, traces(results))
+    pd.testing.assert_frame_equal(csv, expected, check_dtype=False, check_exact=True)
+    for path in written:
+        if path.suffix == ".md":
+            rows = [line for line in path.read_text().splitlines() if line.startswith("|")]
+            cells = {len(re.findall(r"(?<!\\)\|", row)) for row in rows}
+            assert len(cells) == 1
+
+
+def test_latex_is_well_formed(make_results: Make) -> None:
+    results = make_results(tasks=2, methods=("default", "my_method|50%"))
+    for table in tables(results):
+        text = latex.table(table.text, table.caption, table.name)
+        bare = re.sub(r"\\[\\&%$#_{}]", "", text)
+        assert bare.count("{") == bare.count("}")
+        assert bare.count("$") % 2 == 0
+        assert bare.isascii()
+        columns = len(table.text.columns) - 1
+        body = text.split(r"\toprule")[1].split(r"\bottomrule")[0].splitlines()
+        rows = [line for line in body if line.endswith(r"\\") and "multicolumn" not in line]
+        assert rows
+        assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {columns - 1}
+
+
+def test_latex_escapes_everything() -> None:
+    assert latex.escape(r"50% of a_b & {c} \d ~^ λ") == (
+        r"50\% of a\_b \& \{c\} \textbackslash{}d \textasciitilde{}\textasciicircum{} $\lambda$"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.034567, "0.0346"), (1234.6, "1235"), (2.5e7, "2.50e+07"), (-0.5, "-0.500"),
+        (0.0, "0"), (float("nan"), "-"), (float("inf"), "inf"), (3e-6, "3.00e-06"),
+    ],
+)  # fmt: skip
+def test_numbers(value: float, text: str) -> None:
+    assert formatting.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ((0.7634, 0.70, 0.83), "0.763 [0.700, 0.830]"),
+        ((123.456, 100, 150), "123 [100, 150]"),
+        ((0.51, 0.02, 12.3), "0.51 [0.02, 12.30]"),
+        ((2.0, float("nan"), float("nan")), "2.00"),
+        ((float("nan"),) * 3, "-"),
+        ((0.25, 0.25, 0.25), "0.250 [0.250, 0.250]"),
+    ],
+)  # fmt: skip
+def test_estimates(numbers: tuple[float, float, float], text: str) -> None:
+    assert formatting.estimate(*numbers) == text
+
+
+def test_counts() -> None:
+    assert [formatting.count(x) for x in (12, 3.5, 1204, 12500, 7.6e6)] == [
+        "12", "3.5", "1204", "12.5k", "7.60M"
+    ]  # fmt: skip
+
+
+def test_time_units_follow_the_budget_and_the_device(make_results: Make) -> None:
+    results = make_results(tasks=4)
+    units = [contents.unit(results, task).name for task in results.tasks]
+    assert units == ["s", "s", "min", "h"]
+    assert contents.unit(results, TASK).label == "device time (s)"
+    results.runs["device"] = "cuda: NVIDIA H100"
+    assert contents.unit(results, TASK).label == "GPU time (s)"
+
+
+def test_methods_are_listed_in_a_fixed_order(make_results: Make) -> None:
+    results = make_results(tasks=1, methods=("zeta", "bilevel", "alpha", "grid", "default"))
+    assert contents.method_names(results) == ["default", "grid", "bilevel", "alpha", "zeta"]

@@ -1,0 +1,265 @@
+"""The command line as a user meets it: in a subprocess, away from the checkout."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+SUITE = """
+seeds = 2
+[[tasks]]
+name = "finetune/gaussian"
+budget = 0.0001
+[[tasks]]
+name = "schedule/gaussian"
+budget = 0.0001
+[[methods]]
+name = "random"
+[[methods]]
+name = "default"
+[[methods]]
+name = "bilevel"
+"""
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "benchmark", *arguments]
+
+
+def benchmark(*arguments: str, cwd: Path, code: int = 0) -> str:
+    done = subprocess.run(command(*arguments), cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("away")
+    (path / "mini.toml").write_text(SUITE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(folder: Path) -> str:
+    """Output of a whole run on two workers."""
+    return benchmark(
+        "run", "--all", "--suite", "mini.toml", "--clock", "priced", "--workers", "2", cwd=folder
+    )
+
+
+def frame(folder: Path, results: str = "results") -> pd.DataFrame:
+    return pd.read_parquet(folder / results / "mini" / "frame.parquet")
+
+
+def test_help_needs_no_torch():
+    code = (
+        "import sys; sys.argv=['benchmark', '--help']\n"
+        "from benchmark.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'pandas', 'matplotlib', 'optuna', 'skopt', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_run_leaves_frame_tables_and_figures(folder, finished):
+    assert "[12/12]" in finished
+    results = folder / "results" / "mini"
+    stored = frame(folder)
+    assert set(stored.method) == {"random", "default", "bilevel"}
+    assert set(stored.task) == {"finetune/gaussian", "schedule/gaussian"}
+    figures = {path.name for path in (results / "figures").iterdir()}
+    assert {"anytime.png", "anytime.pdf", "anytime.svg"} <= figures
+    assert any(path.suffix == ".tex" for path in (results / "tables").iterdir())
+
+
+def test_finished_runs_are_not_run_again(folder, finished):
+    before = (folder / "results/mini/frame.parquet").read_bytes()
+    again = benchmark("run", "--all", "--suite", "mini.toml", "--clock", "priced", cwd=folder)
+    assert "12 runs, 0 to do" in again
+    assert (folder / "results/mini/frame.parquet").read_bytes() == before
+
+
+def test_one_process_and_two_workers_give_the_same_frame(folder, finished):
+    benchmark(
+        "run", "--all", "--suite", "mini.toml", "--clock", "priced", "--workers", "0",
+        "--results", "here", cwd=folder,
+    )  # fmt: skip
+    pd.testing.assert_frame_equal(frame(folder), frame(folder, "here"))
+
+
+def test_tables_and_figures_come_from_stored_results_alone(folder, finished, tmp_path):
+    moved = tmp_path / "results"
+    subprocess.run(["cp", "-r", folder / "results", moved], check=True)
+    for kind in ("figures", "tables"):
+        subprocess.run(["rm", "-r", moved / "mini" / kind], check=True)
+    benchmark("plot", "--suite", "mini", "--results", str(moved), cwd=tmp_path)
+    benchmark("table", "--suite", "mini", "--results", str(moved), cwd=tmp_path)
+    for kind in ("figures", "tables"):
+        old, new = folder / "results/mini" / kind, moved / "mini" / kind
+        assert {path.name for path in old.iterdir()} == {path.name for path in new.iterdir()}
+        for path in old.iterdir():
+            assert path.read_bytes() == (new / path.name).read_bytes(), path.name
+
+
+def test_status_shows_every_run(folder, finished):
+    shown = benchmark("status", "--suite", "mini", cwd=folder)
+    assert shown.count("finished") == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run",), "--all"),
+        (("run", "--all", "--suite", "quik"), "did you mean 'quick'"),
+        (("run", "--task", "finetune/gausian"), "did you mean 'finetune/gaussian'"),
+        (("run", "--method", "radnom"), "did you mean 'random'"),
+        (("run", "--all", "--budget", "-3"), "positive number of GPU-hours"),
+        (("run", "--all", "--budget", "1e-12"), "no trial"),
+        (("run", "--all", "--seeds", "0"), "at least 1"),
+        (("run", "--all", "--device", "tpu"), "cpu or cuda"),
+        (("run", "--method", "missing.py"), "no such file"),
+        (("info", "bilevle"), "did you mean 'bilevel'"),
+        (("list", "things"), "things"),
+        (("table", "--suite", "never-run"), "holds no runs"),
+        (("check", "radnom"), "did you mean 'random'"),
+        (("new-method", "Bad Name"), "lower-case"),
+        (("new-method", "random"), "already"),
+    ],
+)
+def test_bad_input_is_refused_before_any_work(tmp_path, arguments, message):
+    output = benchmark(*arguments, cwd=tmp_path, code=2)
+    assert message in " ".join(output.split())
+    assert "Traceback" not in output
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("kind", ["tasks", "methods", "suites"])
+def test_lists_are_readable_by_machines(tmp_path, kind):
+    rows = json.loads(benchmark("list", kind, "--json", cwd=tmp_path))
+    assert len(rows) > 1
+    assert all(row["name"] and row["description"] for row in rows)
+
+
+@pytest.mark.parametrize("name", ["finetune/gaussian", "bilevel", "random"])
+def test_info_describes(tmp_path, name):
+    details = json.loads(benchmark("info", name, "--json", cwd=tmp_path))
+    assert details["name"] == name
+    assert details["citation"]
+
+
+def test_dry_run_spends_nothing(tmp_path):
+    shown = benchmark("run", "--all", "--dry-run", cwd=tmp_path)
+    assert "to do" in shown
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_new_method_file_passes_check_and_joins_a_run(tmp_path):
+    benchmark("new-method", "my-search", "--folder", ".", cwd=tmp_path)
+    assert "FAILED" not in benchmark("check", "my_search.py", cwd=tmp_path)
+    benchmark(
+        "run", "--task", "finetune/gaussian", "--method", "my_search.py", "--seeds", "1",
+        "--budget", "0.0001", "--workers", "0", cwd=tmp_path,
+    )  # fmt: skip
+    stored = pd.read_parquet(tmp_path / "results/quick/frame.parquet")
+    assert set(stored.method) == {"my-search"}
+
+
+def test_check_reports_a_method_that_breaks_the_contract(tmp_path):
+    (tmp_path / "careless.py").write_text(
+        "import numpy as np\n"
+        "from methods.base import Method\n"
+        "class Careless(Method):\n"
+        "    'Draws from the global generator.'\n"
+        "    name, citation = 'careless', '-'\n"
+        "    def run(self, problem):\n"
+        "        while True:\n"
+        "            problem.evaluate(problem.space.from_unit(np.random.rand(len(problem.space))))\n"
+    )
+    shown = benchmark("check", "careless.py", cwd=tmp_path, code=1)
+    assert "same seed, same run" in shown
+    assert "numpy's global seed" in shown
+
+
+def test_fresh_deletes_only_what_was_chosen(folder, finished, tmp_path):
+    subprocess.run(["cp", "-r", folder / "results", folder / "mini.toml", tmp_path], check=True)
+    kept = tmp_path / "results/mini/runs/finetune/gaussian/default/0/events.jsonl"
+    before = kept.read_bytes()
+    benchmark(
+        "run", "--method", "random", "--suite", "mini.toml", "--clock", "priced", "--fresh",
+        "--workers", "0", cwd=tmp_path,
+    )  # fmt: skip
+    assert kept.read_bytes() == before
+    pd.testing.assert_frame_equal(frame(folder), frame(tmp_path))
+
+
+def test_changed_settings_are_refused(folder, finished, tmp_path):
+    subprocess.run(["cp", "-r", folder / "results", folder / "mini.toml", tmp_path], check=True)
+    output = benchmark("run", "--all", "--suite", "mini.toml", cwd=tmp_path, code=2)
+    assert "clock = 'priced', now 'device'" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_suite_killed_at_random_points_ends_as_an_undisturbed_one(
+    folder, finished, tmp_path, workers
+):
+    (tmp_path / "mini.toml").write_text(SUITE)
+    arguments = command(
+        "run", "--all", "--suite", "mini.toml", "--clock", "priced", "--workers", workers
+    )
+    rng = random.Random(int(workers))
+    for _ in range(4):
+        process = subprocess.Popen(
+            arguments, cwd=tmp_path, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        _wait_for_runs(tmp_path, process)
+        time.sleep(rng.uniform(0, 3))
+        _kill_group(process)
+    benchmark(*arguments[3:], cwd=tmp_path)
+    pd.testing.assert_frame_equal(frame(folder), frame(tmp_path))
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(folder, finished, tmp_path):
+    (tmp_path / "mini.toml").write_text(SUITE)
+    arguments = command(
+        "run", "--all", "--suite", "mini.toml", "--clock", "priced", "--workers", "2"
+    )
+    process = subprocess.Popen(
+        arguments, cwd=tmp_path, start_new_session=True, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    _wait_for_runs(tmp_path, process)
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal sends: to every process of the job
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "the same command goes on" in output
+    assert "Traceback" not in output
+    benchmark(*arguments[3:], cwd=tmp_path)
+    pd.testing.assert_frame_equal(frame(folder), frame(tmp_path))
+
+
+def _wait_for_runs(folder: Path, process: subprocess.Popen) -> None:
+    """Wait until some run has begun, so that the kill hits work and not an import."""
+    for _ in range(600):
+        if process.poll() is not None or any(folder.rglob("events.jsonl")):
+            return
+        time.sleep(0.1)
+
+
+def _kill_group(process: subprocess.Popen) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()

@@ -1,0 +1,89 @@
+import json
+import multiprocessing
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmark.store import (
+    Busy,
+    RunFolder,
+    effective_steps,
+    parse_events,
+    status,
+    write_atomic,
+)
+
+STEP = st.builds(lambda n: {"kind": "trial", "n": n}, st.integers())
+
+
+@given(steps=st.lists(STEP, max_size=20), cut=st.integers(0, 2000))
+def test_a_log_cut_anywhere_reads_as_its_whole_lines(steps, cut):
+    content = "".join(json.dumps(step) + "\n" for step in steps).encode()[:cut]
+    read = list(parse_events(content.splitlines(keepends=True)))
+    assert read == steps[: content.count(b"\n")]
+
+
+def test_mending_lets_the_next_record_start_on_its_own_line(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.append({"kind": "trial", "n": 1})
+    with open(folder.log, "ab") as file:
+        file.write(b'{"kind": "tri')
+    folder.mend()
+    folder.append({"kind": "trial", "n": 2})
+    assert [event["n"] for event in folder.events()] == [1, 2]
+
+
+@given(
+    actions=st.lists(st.one_of(st.just("step"), st.integers(0, 10)), max_size=30),
+)
+def test_rewinds_drop_exactly_what_came_after(actions):
+    records, expected, number = [], [], 0
+    for action in actions:
+        if action == "step":
+            number += 1
+            records.append({"kind": "trial", "n": number})
+            expected.append(number)
+        else:
+            records.append({"kind": "rewind", "to": action})
+            expected = expected[:action]
+    assert [step["n"] for step in effective_steps(records)] == expected
+
+
+def _hold(path: Path, ready, release) -> None:
+    with RunFolder(path).owned():
+        ready.set()
+        release.wait(30)
+
+
+def test_a_folder_has_one_owner_and_a_dead_one_frees_it(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    owner = context.Process(target=_hold, args=(tmp_path, ready, release))
+    owner.start()
+    assert ready.wait(60)
+    folder = RunFolder(tmp_path)
+    folder.append({"kind": "start"})
+    with pytest.raises(Busy, match="another process"), folder.owned():
+        pass
+    assert status(folder) == "running"
+    owner.kill()
+    owner.join()
+    assert status(folder) == "interrupted"
+    with folder.owned():
+        pass
+
+
+def test_a_failed_atomic_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
+    path = tmp_path / "run.json"
+    write_atomic(path, "old")
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomic(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

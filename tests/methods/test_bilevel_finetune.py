@@ -1,0 +1,160 @@
+"""The bilevel ascent on the Gaussian, whose optimum is lambda = 0.8, and on two groups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any, cast
+
+import pytest
+import torch
+
+from methods.base import Problem
+from methods.bilevel import finetune
+from methods.bilevel.finetune import Options
+from tasks.base import Candidate, Task
+from tasks.finetune.base import STRENGTH, strengths
+from tasks.finetune.gaussian import FinetuneGaussian
+from tasks.finetune.rewards import Rewards
+from tasks.space import Params, Space, Variable
+
+
+class Exhausted(BaseException):
+    pass
+
+
+class SampleBudget:
+    """As much of a problem as the method uses; the budget is a number of scored images."""
+
+    def __init__(self, task: Task, budget: int, seed: int = 0) -> None:
+        self.task, self.space = task, task.space
+        task.meter = self
+        self.budget, self.used, self.run_seed = budget, 0, seed
+        self.restored: dict[str, Any] | None = None
+        self.states: list[tuple[int, dict[str, Any]]] = []
+        self.reports: list[tuple[Params, float | None]] = []
+
+    @contextmanager
+    def charge(self, operation: str, count: int = 1, **work: int) -> Iterator[None]:
+        if self.used >= self.budget:
+            raise Exhausted
+        yield
+        self.used += work.get("scored_images", 0)
+
+    @property
+    def progress(self) -> float:
+        return self.used / self.budget
+
+    def seed(self, *axes: str | int) -> int:
+        return hash((self.run_seed, axes[1])) % 2**63  # integers only: the same in any process
+
+    def checkpoint(self, state: dict[str, Any]) -> None:
+        self.states.append((self.used, deepcopy(state)))
+
+    def report(self, candidate: Candidate, score: float | None = None) -> None:
+        self.reports.append((self.space.validate(candidate.params), score))
+
+
+def run(problem: SampleBudget, options: Options | None = None) -> SampleBudget:
+    with pytest.raises(Exhausted):
+        finetune.run(cast(Problem, problem), options)
+    return problem
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_finds_the_optimum_of_the_gaussian(seed: int) -> None:
+    problem = run(SampleBudget(FinetuneGaussian(), 20_000, seed))
+    params, score = problem.reports[-1]
+    assert params["lambda"] == pytest.approx(0.8, rel=0.05)
+    assert score == pytest.approx(0.2361, abs=0.02)  # -E[r1] at the optimum
+
+
+def with_default(strength: float) -> FinetuneGaussian:
+    task = FinetuneGaussian()
+    task.space = Space((Variable("lambda", 0.01, 100, strength, log=True),))  # type: ignore[misc]
+    return task
+
+
+@pytest.mark.parametrize("default", [0.01, 0.5, 100.0])
+def test_finds_it_from_anywhere(default: float) -> None:
+    problem = run(SampleBudget(with_default(default), 40_000))
+    assert problem.reports[-1][0]["lambda"] == pytest.approx(0.8, rel=0.05)
+
+
+def test_starts_at_the_default_and_reports_about_every_three_percent() -> None:
+    problem = run(SampleBudget(FinetuneGaussian(), 20_000))
+    assert problem.reports[0] == ({"lambda": pytest.approx(10.0)}, None)
+    assert 20 <= len(problem.reports) <= 35
+
+
+def test_an_interrupted_run_goes_on_identically() -> None:
+    whole = run(SampleBudget(FinetuneGaussian(), 6000))
+    used, state = whole.states[len(whole.states) // 2]
+    resumed = SampleBudget(FinetuneGaussian(), 6000)
+    resumed.used, resumed.restored = used, deepcopy(state)
+    run(resumed)
+    assert resumed.reports == whole.reports[-len(resumed.reports) :]
+    assert len(resumed.reports) > 5
+
+
+def test_a_checkpoint_holds_plain_values_only() -> None:
+    problem = run(SampleBudget(FinetuneGaussian(), 1000))
+    for value in problem.states[-1][1].values():
+        assert isinstance(value, torch.Tensor | float | int)
+
+
+class TwoGroups(FinetuneGaussian):
+    """Two tilted Gaussians whose upper rewards differ, with optima 2 and 0.5."""
+
+    space = Space(
+        tuple(Variable(f"lambda_{i}", STRENGTH.low, STRENGTH.high, 10.0, True) for i in range(2))
+    )
+
+    def guided(self, params: Params, count: int, seed: int) -> Rewards:
+        group = torch.arange(count) % 2
+        strength = strengths(params)[group]
+        x = 1 / strength + self._noise(count, self.generator(seed))
+        with self.meter.charge("reward", count, scored_images=count):
+            return Rewards(-((x - torch.tensor([0.5, 2.0])[group]) ** 2) / 2, x, group)
+
+
+def test_each_group_finds_its_own_optimum() -> None:
+    problem = run(SampleBudget(TwoGroups(), 60_000))
+    params, _ = problem.reports[-1]
+    assert params["lambda_0"] == pytest.approx(2.0, rel=0.1)
+    assert params["lambda_1"] == pytest.approx(0.5, rel=0.1)
+
+
+def test_several_strengths_need_groups() -> None:
+    rewards = Rewards(torch.randn(9), torch.randn(9))
+    with pytest.raises(ValueError, match="groups"):
+        finetune.step(rewards, torch.zeros(2, dtype=torch.float64), Options())
+
+
+def test_step_is_the_correlation_whatever_the_units() -> None:
+    position = torch.tensor([math.log(3.0)], dtype=torch.float64)
+    lower = torch.randn(500, generator=torch.Generator().manual_seed(0))
+    upper = lower + torch.randn(500, generator=torch.Generator().manual_seed(1))
+    correlation = torch.corrcoef(torch.stack([upper, lower]))[0, 1].item()
+    plain = finetune.step(Rewards(upper, lower), position, Options(rate=0.5))
+    assert plain.item() == pytest.approx(-0.5 * correlation, rel=1e-4)
+    scaled = finetune.step(
+        Rewards(100 * upper, 7 * lower), position + math.log(7), Options(rate=0.5)
+    )
+    assert scaled.item() == pytest.approx(plain.item(), rel=1e-4)
+
+
+def test_trust_region_bounds_how_much_the_tilt_may_grow() -> None:
+    position = torch.zeros(1, dtype=torch.float64)
+    lower = 50 * torch.randn(500, generator=torch.Generator().manual_seed(0))
+    stronger = finetune.step(Rewards(lower, lower), position, Options(trust=1.0))
+    assert stronger.item() == pytest.approx(-math.log1p(1 / lower.std().item()), rel=1e-5)
+    weaker = finetune.step(Rewards(-lower, lower), position, Options(rate=0.8, trust=1.0))
+    assert weaker.item() == pytest.approx(0.8, rel=1e-4)
+
+
+def test_constant_rewards_leave_everything_as_it_is() -> None:
+    rewards = Rewards(torch.ones(10), torch.randn(10))
+    assert finetune.step(rewards, torch.zeros(1), Options()).item() == 0

@@ -1,0 +1,74 @@
+"""The black-box searches on the toy task, whose best step size is known."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmark.runner import execute
+from benchmark.store import effective_steps
+from methods.grid import refining_grid
+from methods.grid_smoothed import smoothed_best
+from tasks.space import Space, Variable
+
+
+@pytest.mark.parametrize(
+    "method", ["grid", "random", "sobol", "optuna-tpe", "optuna-gp", "skopt-gp", "successive-halving"]
+)
+def test_searches_find_the_step_size(toy_spec, method):
+    """The residual |1 - 2a|^10 vanishes at a = 0.5; a = 0.01 (the default) leaves 0.82 of 3."""
+    spec = toy_spec(method, budget=3 / 3600)
+    assert execute(spec).status == "finished"
+    incumbents = [s for s in effective_steps(spec.folder.events()) if s["incumbent"]]
+    assert incumbents[-1]["metrics"]["distance"] < 0.3
+    assert 0.1 < incumbents[-1]["params"]["step_size"] < 0.9
+
+
+def test_successive_halving_abandons_bad_trials(toy_spec):
+    spec = toy_spec("successive-halving", budget=3 / 3600)
+    execute(spec)
+    steps = effective_steps(spec.folder.events())
+    reached = {}
+    for step in steps:
+        reached[step["trial"]] = step["fidelity"]
+    assert min(reached.values()) < 1 / 3 + 1e-9
+    assert max(reached.values()) == 1.0
+
+
+def test_a_search_can_keep_a_share_for_a_long_last_solve(toy_spec):
+    spec = toy_spec("random", options={"finish": 0.5})
+    execute(spec)
+    steps = effective_steps(spec.folder.events())
+    kinds = [step["kind"] for step in steps]
+    assert kinds.index("report") == kinds.count("trial")
+    best = min((s for s in steps if s["kind"] == "trial"), key=lambda s: s["score"])
+    assert steps[-1]["params"] == best["params"]
+
+
+@given(dimensions=st.integers(1, 3), levels=st.integers(2, 4), seed=st.integers(0, 1000))
+def test_grids_visit_every_point_once_ends_included(dimensions, levels, seed):
+    space = Space(tuple(Variable(f"x{i}", 0, 1, 0.5) for i in range(dimensions)))
+    points = refining_grid(space, levels, np.random.default_rng(seed))
+    first = {tuple(next(points).values()) for _ in range(levels**dimensions)}
+    assert len(first) == levels**dimensions
+    assert {(0.0,) * dimensions, (1.0,) * dimensions} <= first
+    finer = {tuple(next(points).values()) for _ in range(3)}
+    assert len(finer) == 3
+    assert not finer & first
+
+
+def test_smoothing_overrules_one_lucky_point():
+    rng = np.random.default_rng(3)
+    xs = np.linspace(0, 1, 17)
+    scores = (xs - 0.7) ** 2 * 4 + rng.normal(0, 0.03, 17)
+    scores[1] = scores.min() - 0.02  # lucky, amid bad neighbours
+    best = smoothed_best([(np.array([x]), s) for x, s in zip(xs, scores, strict=True)])
+    assert abs(best[0] - 0.7) < 0.15
+
+
+def test_smoothing_survives_scores_that_are_not_finite():
+    scored = [(np.array([x]), (x - 0.5) ** 2) for x in np.linspace(0, 1, 9)]
+    scored.append((np.array([0.3]), math.inf))
+    assert smoothed_best(scored)[0] == pytest.approx(0.5, abs=0.13)
