@@ -68,6 +68,8 @@ def details(name: str) -> dict[str, Any]:
 def _task_details(task: type[Task]) -> dict[str, Any]:
     reason = task.unavailable()
     ready = task("cpu") if reason is None else None
+    if ready:
+        ready.setup()
     return {
         "name": task.name,
         "description": task.description,

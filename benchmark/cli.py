@@ -96,14 +96,14 @@ def run(
         raise typer.BadParameter("say --all, or choose with --task and --method")
     with clear_errors():
         from benchmark import session
+        from benchmark.drawing import sketch
         from benchmark.suite import load, select
 
         chosen = select(load(suite), task or (), method or (), seeds, budget)
         device = _device(device)
         count = session.default_workers(device) if workers is None else workers
-        threads = session.default_workers("cpu") if workers == 0 and device == "cpu" else 1
         _require_available(chosen)
-        specs = chosen.specs(results, clock, device, threads)
+        specs = chosen.specs(results, clock, device)
         if fresh and not dry_run:
             session.start_over(specs)
         plan = session.make_plan(specs, retry_failed or fresh)
@@ -111,17 +111,25 @@ def run(
         if dry_run:
             return
         try:
-            progress = session.run(plan, count, console, _draw)
+            progress = session.run(plan, count, console, sketch)
         except KeyboardInterrupt:
             errors.print("stopped; nothing is lost: the same command goes on from here")
             raise typer.Exit(130) from None
-    folder = results / chosen.name
-    paths = _draw(folder)
+        folder = results / chosen.name
+        if any((folder / "runs").rglob("run.json")):
+            _conclude(folder)
+    if progress.failed:
+        errors.print(f"{len(progress.failed)} runs failed; see: python -m benchmark status")
+        raise typer.Exit(1)
+
+
+def _conclude(folder: Path) -> None:
+    """Draw everything, print the summary, and say where to look."""
+    from benchmark.drawing import draw
+
+    paths = draw(folder)
     _print_summary(folder)
     console.print(f"{len(paths)} tables and figures in {folder}", soft_wrap=True, highlight=False)
-    if progress.failed:
-        errors.print(f"{len(progress.failed)} runs failed; see: benchmark status", style="red")
-        raise typer.Exit(1)
 
 
 @app.command(name="list")
@@ -274,13 +282,6 @@ def _announce(plan: Any, suite: Suite, workers: int, device: str) -> None:
     )
     if plan.failed:
         console.print(f"{len(plan.failed)} failed earlier; --retry-failed runs them again")
-
-
-def _draw(folder: Path) -> list[Path]:
-    """Write the frame, tables and figures of a suite; importable, so a worker can do it."""
-    from benchmark.drawing import draw
-
-    return draw(folder)
 
 
 def _print_summary(folder: Path) -> None:

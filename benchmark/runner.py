@@ -151,6 +151,7 @@ def _work(spec: RunSpec, task: Task, method: Method, clock: Clock) -> str:
     """Set up, let the method work, evaluate the end; returns why the run ended."""
     task.meter = clock
     task.setup()
+    _name_evaluator(spec.folder, task)
     for library in method.libraries:
         importlib.import_module(library)
     shared = (spec.suite_seed, spec.task, spec.seed)
@@ -234,8 +235,25 @@ def describe_task(task: Task) -> dict[str, Any]:
         "metrics": [asdict(metric) for metric in task.metrics],
         "variables": [asdict(variable) for variable in task.space.variables],
         "references": task.references(),
-        "evaluator": task.evaluator(),
+        "evaluator": {},
     }
+
+
+def _name_evaluator(folder: RunFolder, task: Task) -> None:
+    """Add the identity of the metrics to `run.json`; it is known once models are loaded.
+
+    Raises SpecMismatch if an earlier session of the run was evaluated otherwise.
+    """
+    stored = read_json(folder.description)
+    identity = json.loads(json.dumps(task.evaluator()))
+    if stored["task"]["evaluator"] not in ({}, identity):
+        raise SpecMismatch(
+            f"{folder.path} was evaluated with {stored['task']['evaluator']}, now {identity}: "
+            "the values would not compare; run again with --fresh"
+        )
+    if stored["task"]["evaluator"] != identity:
+        stored["task"]["evaluator"] = identity
+        write_json(folder.description, stored)
 
 
 def describe_method(method: Method | type[Method]) -> dict[str, Any]:

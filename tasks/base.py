@@ -136,7 +136,8 @@ class Task(ABC):
         return None
 
     def evaluator(self) -> dict[str, Any]:
-        """Identity of the metrics: sample sizes, feature networks and their hashes."""
+        """Identity of the metrics: sample sizes, feature networks and their hashes. Called
+        after `setup`."""
         return {}
 
     @classmethod

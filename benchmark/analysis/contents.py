@@ -87,7 +87,10 @@ def primary(results: Results, task: str) -> Metric:
 def evaluator(results: Results, task: str) -> str:
     """The evaluator's identity in words: sample sizes, feature networks and their hashes."""
     identity = results.tasks[task].get("evaluator") or {}
-    return ", ".join(f"{name} {value}" for name, value in identity.items()) or "not stated"
+    parts: list[tuple[str, object]] = []
+    for name, value in identity.items():
+        parts += value.items() if isinstance(value, dict) else [(name, value)]
+    return ", ".join(f"{name} {value}" for name, value in parts) or "not stated"
 
 
 def runs_of(results: Results, task: str, method: str | None = None) -> pd.DataFrame:

@@ -78,6 +78,7 @@ class ScheduleRun:
         start = torch.as_tensor(problem.space.to_unit(problem.space.default), device=task.device)
         self.position = start
         """Training schedule in the unit cube, `(d,)`."""
+        self.table = task.alpha_bar(start)
         self.sampling = start.clone().requires_grad_()
         """Sampling schedule in the unit cube, `(d,)`."""
         self.sampling_optimiser = torch.optim.Adam([self.sampling], betas=(0.8, 0.95))
@@ -107,20 +108,20 @@ class ScheduleRun:
         due = self.iteration % self.options.interval == self.options.interval - 1
         if self.options.learn_training and due:
             self.move_training_schedule(fraction)
-        self.task.train_step(self.training, self.task.alpha_bar(self.position), fraction)
-        self.sampling.data.copy_(self.position)
+        self.task.train_step(self.training, self.table, fraction)
 
     def tune(self, fraction: float) -> None:
         """A joint step on F / gamma + L, `fraction` of the last phase being over."""
         if not self.tuning:
             self.training.net.load_state_dict(self.training.ema.state_dict())
+            self.sampling.data.copy_(self.position)
             self.tuning = True
         task, training = self.task, self.training
         noise = task.noise(self.options.samples, self.generator("noise"))
         table = task.alpha_bar(self.sampling)
         task.frechet_gradient(training.net, table, noise, 1 / self.options.gamma)
         batch = task.batch(training.generator)
-        task.loss_gradient(training.net, task.alpha_bar(self.position), batch)
+        task.loss_gradient(training.net, self.table, batch)
         task.update(training, self.options.rate * (1 - fraction))
         self.sampling_optimiser.param_groups[0]["lr"] = self.options.schedule_rate * (1 - fraction)
         self.sampling_optimiser.step()
@@ -139,16 +140,19 @@ class ScheduleRun:
         )
         step = self.options.trust * gradient / gradient.abs().amax().clamp(min=1e-30)
         self.position = (self.position - step).clamp(0, 1)
+        self.table = self.task.alpha_bar(self.position)
 
     def generator(self, purpose: str) -> torch.Generator:
         """Randomness of the present iteration, the same after a resumption."""
         return self.task.generator(self.problem.seed(purpose, self.iteration))
 
     def report(self) -> None:
+        training, sampling = self.params(self.position), None
         net = self.training.ema
-        self.problem.report(
-            self.task.candidate(net, self.params(self.position), self.params(self.sampling))
-        )
+        if self.tuning:  # few steps at a falling rate: their average would lag behind
+            net, sampling = self.training.net, self.params(self.sampling)
+        candidate = self.task.candidate(net, training, sampling)
+        self.problem.report(candidate)
 
     def params(self, position: Tensor) -> Params:
         return self.problem.space.from_unit(position.detach().cpu().numpy())
@@ -167,6 +171,7 @@ class ScheduleRun:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.training.load_state_dict(state["training"])
         self.position = state["position"].to(self.position)
+        self.table = self.task.alpha_bar(self.position)
         self.sampling.data.copy_(state["sampling"])
         self.sampling_optimiser.load_state_dict(state["sampling_optimiser"])
         self.iteration = state["iteration"]

@@ -89,14 +89,17 @@ class Moments:
 
 
 def moments(upper: Tensor, lower: Tensor, group: Tensor | None, groups: int) -> Moments:
-    """Moments of rewards `(n,)` by `group` `(n,)` long in 0..groups-1 (None: all in group 0).
+    """Moments of rewards `(n,)` by `group` `(n,)` long in 0..groups-1; one group pools all.
 
     For several strengths at once, (3) holds group by group. NaN where a group has fewer than
     two samples; computed in float64. Raises ValueError for several groups without `group`.
     """
-    if group is None and groups > 1:
+    if groups == 1:
+        index = torch.zeros(len(upper), dtype=torch.long)
+    elif group is None:
         raise ValueError(f"{groups} groups asked of samples that are not grouped")
-    index = torch.zeros(len(upper), dtype=torch.long) if group is None else group.cpu()
+    else:
+        index = group.cpu()
     first, second = upper.double().cpu(), lower.double().cpu()
     members = torch.nn.functional.one_hot(index, groups).double().T
     sizes = members.sum(dim=1)

@@ -33,14 +33,16 @@ class FinetuneGaussian(FinetuneTask):
     metrics = (REWARD, LOWER_REWARD, KL)
     samples = 5000
     steps = 25
+    batch = 500
+    """Samples per primitive step: small, so that its cost is that of a step of any size."""
     budget = 2 / 3600
 
     def pool(self, count: int, seed: int) -> Rewards:
-        return self._rewards(self._reverse("denoise", 0.0, 1.0, count, seed))
+        return self._draw("denoise", (0.0, 1.0), count, seed)
 
     def guided(self, params: Params, count: int, seed: int) -> Rewards:
-        mean, variance = tilted_law(float(strengths(params)))
-        return self._rewards(self._reverse("guided_denoise", mean, variance, count, seed))
+        law = tilted_law(float(strengths(params)))
+        return self._draw("guided_denoise", law, count, seed)
 
     def evaluate(self, candidate: Candidate, seed: int) -> dict[str, float]:
         mean, variance = tilted_law(float(strengths(candidate.params)))
@@ -50,15 +52,24 @@ class FinetuneGaussian(FinetuneTask):
             "kl": (variance + mean**2 - 1 - math.log(variance)) / 2,
         }
 
+    def _draw(self, operation: str, law: tuple[float, float], count: int, seed: int) -> Rewards:
+        generator = self.generator(seed)
+        parts = []
+        for start in range(0, count, self.batch):
+            size = min(self.batch, count - start)
+            parts.append(self._rewards(self._reverse(operation, law, size, generator)))
+        return Rewards.concatenate(parts)
+
     def _reverse(
-        self, operation: str, mean: float, variance: float, count: int, seed: int
+        self, operation: str, law: tuple[float, float], count: int, generator: torch.Generator
     ) -> Tensor:
-        """`(count,)` draws of N(mean, variance): a reverse diffusion with exact transitions.
+        """`(count,)` draws of a normal `law` (mean, variance): a reverse diffusion with exact
+        transitions.
 
         At noise level s the sample is x_s = x_0 + s · noise, so x_s given x_{s'} (s < s') is
         Gaussian with a mean between x_{s'} and the data mean, by Bayes' rule.
         """
-        generator = self.generator(seed)
+        mean, variance = law
         levels = [*torch.logspace(1, -2, self.steps).tolist(), 0.0]
         x = mean + math.sqrt(variance + levels[0] ** 2) * self._noise(count, generator)
         for high, low in pairwise(levels):

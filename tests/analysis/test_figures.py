@@ -8,21 +8,32 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmark.analysis import contents, style
 from benchmark.analysis.curves import align, traces
-from benchmark.analysis.figures import anytime, cost, fractions, layout, samples, time, trajectories
-from benchmark.analysis.figures import write_figures
+from benchmark.analysis.figures import (
+    anytime,
+    cost,
+    fractions,
+    layout,
+    samples,
+    time,
+    trajectories,
+    write_figures,
+)
 from benchmark.results import Results
 
 Make = Callable[..., Results]
 TASK = "schedule/digits"
 
 
-def test_all_figures_in_all_formats(make_results: Make, tmp_path: Path) -> None:
-    results = make_results(tasks=1, methods=("random", "bilevel"), seeds=2, images=True)
+def test_all_figures_in_all_formats_with_the_same_bytes_again(
+    make_results: Make, tmp_path: Path
+) -> None:
+    results = make_results(tasks=1, methods=("random", "bilevel"), seeds=2, events=5, images=True)
     written = write_figures(results, tmp_path / "figures")
     assert {path.name for path in written} == {
         f"{name}.{extension}"
@@ -32,14 +43,8 @@ def test_all_figures_in_all_formats(make_results: Make, tmp_path: Path) -> None:
         )
         for extension in ("png", "pdf", "svg")
     }  # fmt: skip
-    assert all(path.stat().st_size > 1000 for path in written)
-
-
-def test_a_rerun_gives_the_same_bytes(make_results: Make, tmp_path: Path) -> None:
-    results = make_results(tasks=1, methods=("random", "bilevel"), seeds=2)
-    first = write_figures(results, tmp_path / "a")
-    second = write_figures(results, tmp_path / "b")
-    for one, other in zip(first, second, strict=True):
+    again = write_figures(results, tmp_path / "again")
+    for one, other in zip(written, again, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
 
 
@@ -84,8 +89,8 @@ def test_nothing_is_cut_off(make_results: Make, tasks: int, methods: int, seeds:
 
 def _assert_inside(figure: Figure) -> None:
     """No axis label, tick label, legend or note leaves the page or meets another panel."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw_without_rendering()
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     page = figure.bbox
     boxes = [axes.get_tightbbox(renderer) for axes in figure.axes]
     for part in (*boxes, *(legend.get_window_extent(renderer) for legend in figure.legends)):

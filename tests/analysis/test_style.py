@@ -30,7 +30,7 @@ def test_a_variant_keeps_the_colour_of_its_method() -> None:
 
 
 def test_settings_do_not_leak() -> None:
-    before = mpl.rcParams.copy()
+    before = dict(mpl.rcParams)
     with style.applied():
         assert mpl.rcParams["pdf.fonttype"] == 42
-    assert mpl.rcParams == before
+    assert dict(mpl.rcParams) == before

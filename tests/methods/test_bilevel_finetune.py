@@ -13,7 +13,7 @@ import torch
 
 from methods.base import Problem
 from methods.bilevel import finetune
-from methods.bilevel.finetune import Options
+from methods.bilevel.finetune import Options, _State
 from tasks.base import Candidate, Task
 from tasks.finetune.base import STRENGTH, strengths
 from tasks.finetune.gaussian import FinetuneGaussian
@@ -68,7 +68,7 @@ def test_finds_the_optimum_of_the_gaussian(seed: int) -> None:
     problem = run(SampleBudget(FinetuneGaussian(), 20_000, seed))
     params, score = problem.reports[-1]
     assert params["lambda"] == pytest.approx(0.8, rel=0.05)
-    assert score == pytest.approx(0.2361, abs=0.02)  # -E[r1] at the optimum
+    assert score == pytest.approx(0.2361, abs=0.04)  # -E[r1] at the optimum
 
 
 def with_default(strength: float) -> FinetuneGaussian:
@@ -127,34 +127,55 @@ def test_each_group_finds_its_own_optimum() -> None:
     assert params["lambda_1"] == pytest.approx(0.5, rel=0.1)
 
 
-def test_several_strengths_need_groups() -> None:
-    rewards = Rewards(torch.randn(9), torch.randn(9))
-    with pytest.raises(ValueError, match="groups"):
-        finetune.step(rewards, torch.zeros(2, dtype=torch.float64), Options())
+class LeakySampler(FinetuneGaussian):
+    """r2 = x on N(0, 1), and a flaw that grows with the tilt and that no covariance can see.
+
+    E[r1] = -(1 / lambda - 1.5)² / 2 - 0.5 / lambda + const is best at lambda = 1, where the
+    covariance would go on to 2 / 3.
+    """
+
+    def guided(self, params: Params, count: int, seed: int) -> Rewards:
+        tilt = 1 / strengths(params)
+        x = tilt + self._noise(count, self.generator(seed))
+        with self.meter.charge("reward", count, scored_images=count):
+            return Rewards(-((x - 1.5) ** 2) / 2 - 0.5 * tilt, x)
+
+
+@pytest.mark.parametrize(("spread", "optimum"), [(0.0, 2 / 3), (0.25, 1.0)])
+def test_common_random_numbers_correct_what_the_covariance_misses(
+    spread: float, optimum: float
+) -> None:
+    problem = run(SampleBudget(LeakySampler(), 100_000), Options(spread=spread))
+    assert problem.reports[-1][0]["lambda"] == pytest.approx(optimum, rel=0.06)
+
+
+def stepped(rewards: Rewards, position: float, options: Options) -> float:
+    """The first step in log lambda from one undivided batch at `position`."""
+    start = torch.tensor([position], dtype=torch.float64)
+    state = _State(start, start.clone(), torch.zeros(1, dtype=torch.float64))
+    finetune._advance(state, [rewards], options)
+    return float(state.position - position)
 
 
 def test_step_is_the_correlation_whatever_the_units() -> None:
-    position = torch.tensor([math.log(3.0)], dtype=torch.float64)
     lower = torch.randn(500, generator=torch.Generator().manual_seed(0))
     upper = lower + torch.randn(500, generator=torch.Generator().manual_seed(1))
     correlation = torch.corrcoef(torch.stack([upper, lower]))[0, 1].item()
-    plain = finetune.step(Rewards(upper, lower), position, Options(rate=0.5))
-    assert plain.item() == pytest.approx(-0.5 * correlation, rel=1e-4)
-    scaled = finetune.step(
-        Rewards(100 * upper, 7 * lower), position + math.log(7), Options(rate=0.5)
-    )
-    assert scaled.item() == pytest.approx(plain.item(), rel=1e-4)
+    options = Options(rate=0.5, trust=100)
+    plain = stepped(Rewards(upper, lower), math.log(3.0), options)
+    assert plain == pytest.approx(-0.5 * correlation, rel=1e-4)
+    scaled = stepped(Rewards(100 * upper, 7 * lower), math.log(21.0), options)
+    assert scaled == pytest.approx(plain, rel=1e-4)
 
 
 def test_trust_region_bounds_how_much_the_tilt_may_grow() -> None:
-    position = torch.zeros(1, dtype=torch.float64)
     lower = 50 * torch.randn(500, generator=torch.Generator().manual_seed(0))
-    stronger = finetune.step(Rewards(lower, lower), position, Options(trust=1.0))
-    assert stronger.item() == pytest.approx(-math.log1p(1 / lower.std().item()), rel=1e-5)
-    weaker = finetune.step(Rewards(-lower, lower), position, Options(rate=0.8, trust=1.0))
-    assert weaker.item() == pytest.approx(0.8, rel=1e-4)
+    stronger = stepped(Rewards(lower, lower), 0.0, Options(trust=1.0))
+    assert stronger == pytest.approx(-math.log1p(1 / lower.std().item()), rel=1e-5)
+    weaker = stepped(Rewards(-lower, lower), 0.0, Options(rate=0.8, trust=1.0))
+    assert weaker == pytest.approx(0.8, rel=1e-4)
 
 
 def test_constant_rewards_leave_everything_as_it_is() -> None:
-    rewards = Rewards(torch.ones(10), torch.randn(10))
-    assert finetune.step(rewards, torch.zeros(1), Options()).item() == 0
+    assert stepped(Rewards(torch.ones(10), torch.randn(10)), 0.0, Options()) == 0
+    assert stepped(Rewards(torch.randn(10), torch.ones(10)), 0.0, Options()) == 0

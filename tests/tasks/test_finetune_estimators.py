@@ -191,6 +191,32 @@ def test_weights_are_normalised_and_ignore_a_common_shift(
     assert estimators.tilt_divergence(values).item() >= -1e-9
 
 
+def test_moments_by_group_agree_with_numpy() -> None:
+    generator = torch.Generator().manual_seed(2)
+    upper, lower = torch.randn(2, 60, generator=generator) + 100
+    group = torch.randint(3, (60,), generator=generator)
+    found = estimators.moments(upper, lower, group, 3)
+    for index in range(3):
+        pair = np.stack([upper[group == index].double(), lower[group == index].double()])
+        expected = np.cov(pair)
+        assert found.upper[index].item() == pytest.approx(pair[0].mean())
+        assert found.upper_spread[index].item() == pytest.approx(math.sqrt(expected[0, 0]))
+        assert found.lower_spread[index].item() == pytest.approx(math.sqrt(expected[1, 1]))
+        assert found.covariance[index].item() == pytest.approx(expected[0, 1])
+    pooled = estimators.moments(upper, lower, group, 1)
+    assert pooled.covariance.item() == pytest.approx(
+        estimators.covariance(upper.double(), lower.double()).item()
+    )
+
+
+def test_a_missing_group_is_not_a_number_and_missing_labels_are_an_error() -> None:
+    values = torch.arange(4.0)
+    found = estimators.moments(values, values, torch.tensor([0, 0, 0, 2]), 3)
+    assert torch.isnan(found.covariance).tolist() == [False, True, True]
+    with pytest.raises(ValueError, match="not grouped"):
+        estimators.moments(values, values, None, 2)
+
+
 def test_too_few_samples_and_bad_gamma_are_errors() -> None:
     one = torch.ones(1)
     with pytest.raises(ValueError, match="two samples"):

@@ -92,6 +92,7 @@ def _panel(axes: Axes, results: Results, found: Traces, task: str, methods: list
         axes.text(
             0.98, 0.03 if metric.higher_is_better else 0.97, "off the axis: " + ", ".join(off),
             transform=axes.transAxes, ha="right", fontsize=6,
+            zorder=20, bbox={"fc": "white", "ec": "none", "pad": 1},
             va="bottom" if metric.higher_is_better else "top",
         )  # fmt: skip
 

@@ -57,19 +57,21 @@ def _panel(
         return
     budget *= unit.per_hour
     axes.axvline(budget, color="#888888", lw=0.8, ls="--", zorder=1)
-    for cost in costs.to_dict("records"):
-        look = LOOKS[cost["target"]]
-        y = methods.index(cost["method"]) + look["offset"]
-        reached = cost["successes"] > 0
-        x = cost["gpu_hours"] * unit.per_hour if reached else cost["censored"] * unit.per_hour
-        axes.plot(
-            x, y, marker=look["marker"], color=look["color"], ms=4.5 if reached else 4,
-            mfc=look["color"] if reached else "white", mew=0.7, zorder=3,
-        )  # fmt: skip
-        if 0 < cost["successes"] < cost["runs"]:
+    rows = np.array([methods.index(method) for method in costs["method"]])
+    reached = (costs["successes"] > 0).to_numpy()
+    x = costs["gpu_hours"].where(reached, costs["censored"]).to_numpy() * unit.per_hour
+    for target, look in LOOKS.items():
+        mark: dict[str, Any] = {"ls": "", "marker": look["marker"], "color": look["color"]}
+        chosen = (costs["target"] == target).to_numpy()
+        y = rows + look["offset"]
+        there, not_there = chosen & reached, chosen & ~reached
+        axes.plot(x[there], y[there], **mark, ms=4.5, mew=0.7, zorder=3)
+        axes.plot(x[not_there], y[not_there], **mark, ms=4, mew=0.7, mfc="white", zorder=3)
+        for index in np.flatnonzero(there & (costs["successes"] < costs["runs"])):
             axes.annotate(
-                f"{cost['successes']}/{cost['runs']}", (x, y), (3.5, 0),
-                textcoords="offset points", va="center", fontsize=5.5,
+                f"{costs['successes'].iloc[index]}/{costs['runs'].iloc[index]}",
+                (x[index], y[index]), (3.5, 0), textcoords="offset points", va="center",
+                fontsize=5.5,
             )  # fmt: skip
     times = costs["gpu_hours"].to_numpy() * unit.per_hour
     times = times[np.isfinite(times) & (times > 0)]
