@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from tasks.finetune.base import STRENGTH
 from tasks.finetune.latent import LatentTask
+from tasks.finetune.models import CLASSES
+from tasks.space import Space
 
 
 class FinetuneDigits(LatentTask):
@@ -13,3 +18,12 @@ class FinetuneDigits(LatentTask):
     dataset = "digits"
     samples = 500
     budget = 12 / 3600
+
+
+class FinetuneDigitsByClass(FinetuneDigits):
+    """One entropy strength per class, each class with its own idea of bold."""
+
+    name = "finetune/digits-by-class"
+    description = "Ten entropy strengths of reward-guided sampling, one per class of 8 x 8 digits"
+    space = Space(tuple(replace(STRENGTH, name=f"lambda_{label}") for label in range(CLASSES)))
+    ink_targets = tuple(0.25 * (label + 1) for label in range(CLASSES))

@@ -31,6 +31,8 @@ class LatentTask(FinetuneTask):
     citation = "Xiao et al., ICML 2025, arXiv 2502.08808, application 1"
     metrics = (REWARD, LOWER_REWARD, FID, RECOGNISED)
     dataset: ClassVar[str]
+    ink_targets: ClassVar[tuple[float, ...]] = (1.5,) * CLASSES
+    """Ink that r1 asks of each class, in standard deviations from the pre-trained mean."""
     batch: ClassVar[int] = 250
     """Samples per primitive step."""
 
@@ -57,7 +59,7 @@ class LatentTask(FinetuneTask):
     @torch.no_grad()
     def evaluate(self, candidate: Candidate, seed: int) -> dict[str, float]:
         images, labels = self.draw(candidate.params, self.evaluation_samples, seed)
-        rewards = self.rewards(images, labels)
+        rewards = self._rate(images, labels)
         judged = self.judge.logits(images).argmax(dim=1)
         return {
             "reward": rewards.upper.mean().item(),
@@ -101,6 +103,11 @@ class LatentTask(FinetuneTask):
             strength = strength[labels]
         return lambda images: self.rewards.lower(images) / strength
 
+    def _rate(self, images: Tensor, labels: Tensor) -> Rewards:
+        targets = torch.tensor(self.ink_targets, device=self.device)
+        rewards: Rewards = self.rewards(images, labels, targets[labels])
+        return rewards
+
     def _scored(self, params: Params | None, count: int, seed: int) -> Rewards:
         images, labels = self.draw(params, count, seed)
         parts = []
@@ -108,7 +115,7 @@ class LatentTask(FinetuneTask):
             torch.split(images, self.batch), torch.split(labels, self.batch), strict=True
         ):
             with self.meter.charge("reward", len(image), scored_images=len(image)):
-                parts.append(self.rewards(image, label))
+                parts.append(self._rate(image, label))
         return Rewards.concatenate(parts)
 
 

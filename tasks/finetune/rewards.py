@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from tasks.metrics.features import FeatureNet
 
-INK_TARGET = 1.5
 INK_PENALTY = 0.2
 
 
@@ -71,8 +70,8 @@ class InkAndRecognition(nn.Module):
         return probabilities.gather(1, labels[:, None])[:, 0]
 
     @torch.no_grad()
-    def forward(self, images: Tensor, labels: Tensor) -> Rewards:
-        """Both rewards of images asked to show `labels` `(n,)`."""
+    def forward(self, images: Tensor, labels: Tensor, targets: Tensor) -> Rewards:
+        """Both rewards of images asked to show `labels` `(n,)`, with ink targets `(n,)`."""
         lower = self.lower(images)
-        upper = self.recognition(images, labels) - INK_PENALTY * (lower - INK_TARGET) ** 2
+        upper = self.recognition(images, labels) - INK_PENALTY * (lower - targets) ** 2
         return Rewards(upper, lower, labels)

@@ -168,10 +168,11 @@ def test_rewards_of_known_images() -> None:
     model.ink_mean.fill_(-0.5)
     model.ink_scale.fill_(0.25)
     images = torch.full((3, 1, 8, 8), 0.125)
-    rewards = model(images, torch.tensor([0, 4, 9]))
+    targets = torch.tensor([1.5, 2.5, 0.5])
+    rewards = model(images, torch.tensor([0, 4, 9]), targets)
     assert rewards.lower.tolist() == pytest.approx([2.5] * 3)
     recognition = model.recognition(images, torch.tensor([0, 4, 9]))
-    torch.testing.assert_close(rewards.upper, recognition - 0.2 * (2.5 - 1.5) ** 2)
+    torch.testing.assert_close(rewards.upper, recognition - 0.2 * (2.5 - targets) ** 2)
     every = model.recognition(images[:1].expand(10, -1, -1, -1), torch.arange(10))
     assert every.sum().item() == pytest.approx(1)
 
