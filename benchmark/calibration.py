@@ -8,6 +8,7 @@ from pathlib import Path
 
 import platformdirs
 
+import tasks
 from benchmark import registry
 from benchmark.clock import Calibration
 from benchmark.runner import device_name
@@ -27,7 +28,7 @@ def prices(task_name: str, device: str) -> dict[str, float]:
     """Seconds per unit of each primitive of a task on `device`, measured on first use."""
     import torch
 
-    setting = [task_name, device_name(device), torch.__version__]
+    setting = [task_name, device_name(device), torch.__version__, _sources()]
     digest = hashlib.sha256(json.dumps(setting).encode()).hexdigest()[:16]
     path = cache_folder() / "prices" / f"{digest}.json"
     stored = read_json(path)
@@ -37,6 +38,14 @@ def prices(task_name: str, device: str) -> dict[str, float]:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {"setting": setting, "prices": measured})
     return measured
+
+
+def _sources() -> str:
+    """Identity of the tasks' code: prices of other code are not reused."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(tasks.__path__[0]).rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def measure(task_name: str, device: str) -> dict[str, float]:

@@ -26,9 +26,10 @@ DEVELOP_STOPS = (0.1, 0.25, 0.5, 0.75, 1.0)
 """Shares of a whole-budget solve at which it reports."""
 DEVELOP_END = 0.985
 """Share of the budget a whole-budget solve plans for, so that its last report comes in time."""
-EVALUATION_SPACING = 0.05
-"""Least share of the budget between two evaluated reports; evaluation is free for the method
-but not for whoever waits for the figures."""
+EVALUATION_SPACING = (0.02, 0.2)
+"""Bounds on the share of the budget between two evaluated reports, which is half of the share
+used at the first: dense early, where curves move. Evaluation is free for the method but not
+for whoever waits for the figures."""
 SAMPLES_SHOWN = 32
 
 
@@ -156,7 +157,7 @@ class RecordedProblem:
         self._require_budget()
         step: Record = {"kind": "report", "trial": self._trials, "params": params}
         share = self._clock.used / self._clock.budget
-        due = share >= self._evaluated_at + EVALUATION_SPACING
+        due = share >= self._evaluated_at + np.clip(self._evaluated_at / 2, *EVALUATION_SPACING)
         self._append(step, candidate, score, incumbent=True, evaluated=due)
         if due:
             self._evaluated_at = share

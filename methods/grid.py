@@ -11,16 +11,17 @@ from tasks.space import Params, Space
 def refining_grid(space: Space, levels: int, rng: np.random.Generator) -> Iterator[Params]:
     """Points of a full-factorial grid, ends included, in random order; then of finer ones.
 
-    Each refinement halves the spacing and leaves out the points already visited. The random
-    order makes an unfinished grid cover the box instead of one face of it.
+    Each refinement halves the spacing, so it contains the points already visited, which are
+    left out. The random order makes an unfinished grid cover the box instead of one face of it.
     """
     from sklearn.model_selection import ParameterGrid
 
     visited: set[tuple[float, ...]] = set()
     while True:
-        grid = ParameterGrid({name: np.linspace(0, 1, levels) for name in space.names})
-        for index in rng.permutation(len(grid)):
-            point = tuple(float(grid[index][name]) for name in space.names)
+        axis = [level / (levels - 1) for level in range(levels)]
+        grid = ParameterGrid(dict.fromkeys(space.names, axis))
+        while len(visited) < len(grid):  # a permutation of a grid in ten dimensions is too long
+            point = tuple(grid[int(rng.integers(len(grid)))][name] for name in space.names)
             if point not in visited:
                 visited.add(point)
                 yield space.from_unit(np.array(point))

@@ -41,6 +41,9 @@ REPORT_SPACING = 0.03
 AVERAGING = 3
 """Power of the polynomial-decay average (Shamir & Zhang, 2013, arXiv 1212.1824): the average
 at iteration i is centred on the last quarter of the iterations."""
+CORRECTION_LIMIT = 0.5
+"""Largest bias correction: it may move the root, but where the rewards are clearly correlated,
+as they are far from the optimum, the covariance decides the direction."""
 PRIOR = 20
 """Iterations for which the bias correction is held back towards zero."""
 
@@ -123,7 +126,8 @@ def _advance(state: _State, halves: list[Rewards], options: Options) -> None:
         error = (below - above) / (2 * options.spread) / unit - gradient
         state.bias = torch.lerp(state.bias, _finite(error), _weight(state.iteration + PRIOR))
     rate = options.rate / (1 + state.iteration / options.decay) ** 0.5
-    step = -rate * (_finite(gradient) + state.bias)
+    correction = state.bias.clamp(-CORRECTION_LIMIT, CORRECTION_LIMIT)
+    step = -rate * (_finite(gradient) + correction)
     furthest = -torch.log1p(options.trust * strength / batch.lower_spread)
     state.position = state.position + torch.maximum(step, furthest.nan_to_num(-math.inf))
     state.average = torch.lerp(state.average, state.position, _weight(state.iteration))

@@ -42,15 +42,17 @@ REPORTS = 11
 class Options:
     """Settings of the run."""
 
-    gamma: float = 1e4
-    """Penalty: how many units of Fréchet distance weigh as much as one of the loss."""
-    tail: float = 0.15
+    gamma: float = 20.0
+    """Penalty on the loss, each level being measured in units of its value at the time the
+    other term joins in: the objective is F / F0 + gamma L / L0."""
+    tail: float = 0.4
     """Share of the run given to the joint last phase."""
     samples: int = 128
     """Images per pathwise gradient."""
-    rate: float = 5e-4
-    """Learning rate of the weights at the start of the last phase; falls to zero."""
-    schedule_rate: float = 0.03
+    rate: float = 0.075
+    """Learning rate of the weights at the start of the last phase, in units of the task's; it
+    falls to zero. Larger ones exploit the feature network: a second one sees less of the gain."""
+    schedule_rate: float = 0.06
     """Step of the sampling schedule, in unit-cube coordinates, at the start of the last phase."""
     learn_training: bool = False
     """Also learn the schedule that the network is trained under."""
@@ -83,14 +85,19 @@ class ScheduleRun:
         """Sampling schedule in the unit cube, `(d,)`."""
         self.sampling_optimiser = torch.optim.Adam([self.sampling], betas=(0.8, 0.95))
         self.iteration = 0
+        self.stride = 0.0
+        """Share of the run that the last iteration took: the next one must fit in."""
         self.reported = 0.0
         self.tuning = False
+        self.weight = 0.0
+        """Weight of F beside L: L0 / (gamma F0)."""
 
     def run(self) -> None:
         restored = self.problem.restored
         if restored is not None:
             self.load_state_dict(restored)
-        while (progress := self.problem.progress / END) < 1:
+        progress = self.problem.progress / END
+        while progress + self.stride < 1:
             if progress >= self.reported + 1 / REPORTS:
                 self.reported = progress
                 self.report()
@@ -101,6 +108,8 @@ class ScheduleRun:
             else:
                 self.tune((progress - (1 - self.options.tail)) / self.options.tail)
             self.iteration += 1
+            before, progress = progress, self.problem.progress / END
+            self.stride = progress - before
         self.report()
 
     def train(self, fraction: float) -> None:
@@ -112,21 +121,30 @@ class ScheduleRun:
 
     def tune(self, fraction: float) -> None:
         """A joint step on F / gamma + L, `fraction` of the last phase being over."""
+        task, training = self.task, self.training
         if not self.tuning:
-            self.training.net.load_state_dict(self.training.ema.state_dict())
+            training.net.load_state_dict(training.ema.state_dict())
             self.sampling.data.copy_(self.position)
             self.tuning = True
-        task, training = self.task, self.training
+            self.weight = self.weigh()
         noise = task.noise(self.options.samples, self.generator("noise"))
         table = task.alpha_bar(self.sampling)
-        task.frechet_gradient(training.net, table, noise, 1 / self.options.gamma)
+        task.frechet_gradient(training.net, table, noise, self.weight)
         batch = task.batch(training.generator)
         task.loss_gradient(training.net, self.table, batch)
-        task.update(training, self.options.rate * (1 - fraction))
+        task.update(training, task.rate * self.options.rate * (1 - fraction))
         self.sampling_optimiser.param_groups[0]["lr"] = self.options.schedule_rate * (1 - fraction)
         self.sampling_optimiser.step()
         self.sampling_optimiser.zero_grad()
         self.sampling.data.clamp_(0, 1)
+
+    def weigh(self) -> float:
+        """Measure both levels at the average weights; the weight of F beside L."""
+        task, generator = self.task, self.generator("weigh")
+        noise = task.noise(self.options.samples, generator)
+        distance = task.frechet(task.sample(self.training.ema, self.table, noise))
+        loss = task.loss(self.training.ema, self.table, task.batch(generator))
+        return float(loss / distance) / self.options.gamma
 
     def move_training_schedule(self, fraction: float) -> None:
         """A step of fixed length against the penalty gradient."""
@@ -135,6 +153,7 @@ class ScheduleRun:
             self.training,
             self.position,
             self.options,
+            self.weigh(),
             fraction,
             self.generator("lookahead"),
         )
@@ -164,8 +183,10 @@ class ScheduleRun:
             "sampling": self.sampling.detach().clone(),
             "sampling_optimiser": copy.deepcopy(self.sampling_optimiser.state_dict()),
             "iteration": self.iteration,
+            "stride": self.stride,
             "reported": self.reported,
             "tuning": self.tuning,
+            "weight": self.weight,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -175,8 +196,10 @@ class ScheduleRun:
         self.sampling.data.copy_(state["sampling"])
         self.sampling_optimiser.load_state_dict(state["sampling_optimiser"])
         self.iteration = state["iteration"]
+        self.stride = state["stride"]
         self.reported = state["reported"]
         self.tuning = state["tuning"]
+        self.weight = state["weight"]
 
 
 def penalty_gradient(
@@ -184,12 +207,13 @@ def penalty_gradient(
     training: Training,
     position: Tensor,
     options: Options,
+    weight: float,
     fraction: float,
     generator: torch.Generator,
 ) -> Tensor:
     """d/dq of F at the lower level's answer to q, by the paper's penalty form: `(d,)`.
 
-    `training` is left as it was.
+    `weight` is 1 / gamma; `training` is left as it was.
     """
     lower, joint = copy.deepcopy(training), copy.deepcopy(training)
     fixed = task.alpha_bar(position)
@@ -197,14 +221,14 @@ def penalty_gradient(
         joint.generator.set_state(lower.generator.get_state())
         task.train_step(lower, fixed, fraction)
         noise = task.noise(options.samples, generator)
-        task.frechet_gradient(joint.net, fixed, noise, 1 / options.gamma)
+        task.frechet_gradient(joint.net, fixed, noise, weight)
         task.train_step(joint, fixed, fraction)
     moving = position.clone().requires_grad_()
     table = task.alpha_bar(moving)
     for _ in range(options.lookahead):
         batch = task.batch(generator)
-        task.loss_gradient(joint.net, table, batch, options.gamma / options.lookahead)
-        task.loss_gradient(lower.net, table, batch, -options.gamma / options.lookahead)
+        task.loss_gradient(joint.net, table, batch, 1 / (weight * options.lookahead))
+        task.loss_gradient(lower.net, table, batch, -1 / (weight * options.lookahead))
     task.frechet_gradient(joint.net, table, task.noise(options.samples, generator))
     assert moving.grad is not None
     return moving.grad

@@ -37,7 +37,7 @@ class FinetuneTask(Task):
 
     family = "finetune"
     space = Space((STRENGTH,))
-    fidelities = True
+    fidelities = False  # fewer samples only make a noisier score of the same thing
     samples: ClassVar[int]
     """Guided samples in a standard trial."""
     evaluation_samples: ClassVar[int] = 2000

@@ -20,10 +20,10 @@ class FinetuneDigits(LatentTask):
     budget = 12 / 3600
 
 
-class FinetuneDigitsByClass(FinetuneDigits):
+class FinetuneDigitsPerClass(FinetuneDigits):
     """One entropy strength per class, each class with its own idea of bold."""
 
-    name = "finetune/digits-by-class"
+    name = "finetune/digits-perclass"
     description = "Ten entropy strengths of reward-guided sampling, one per class of 8 x 8 digits"
     space = Space(tuple(replace(STRENGTH, name=f"lambda_{label}") for label in range(CLASSES)))
     ink_targets = tuple(0.25 * (label + 1) for label in range(CLASSES))

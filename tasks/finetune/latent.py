@@ -75,8 +75,9 @@ class LatentTask(FinetuneTask):
             weights_name(self.dataset, "first"),
             weights_name(self.dataset, "second"),
         ]
+        reference = len(data.load(self.dataset).report)
         return super().evaluator() | {
-            "reference": f"{self.dataset} report split, {self.reference.samples} images",
+            "reference": f"{self.dataset} report split, {reference} images",
             "weights": {name: pretrained.fingerprint(name) for name in names},
         }
 

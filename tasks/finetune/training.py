@@ -52,7 +52,7 @@ def train_diffusion(name: str) -> Path:
 def fit_autoencoder(
     model: Autoencoder, split: data.Split, steps: int, generator: torch.Generator
 ) -> float:
-    """Train on shifted images, then fix the scale of the latent; mean squared error at the end."""
+    """Train on `split`, then fix the scale of the latent; mean squared error at the end."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     error = 0.0
@@ -83,9 +83,8 @@ def fit_denoiser(
 ) -> float:
     """Predict the noise in `latents` `(n, d)`; leaves the moving average in `model`."""
     signal = alpha_bar().float()
-    average = torch.optim.swa_utils.AveragedModel(
-        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA)
-    )
+    ema = torch.optim.swa_utils.get_ema_multi_avg_fn(EMA)  # type: ignore[no-untyped-call]
+    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=ema)
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     smoothed = 1.0
@@ -141,5 +140,5 @@ def train_rewards(name: str) -> Path:
 
 def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     optimiser.zero_grad()
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()

@@ -31,9 +31,18 @@ class FrechetReference:
     """
 
     def __init__(self, features: Tensor) -> None:
-        centred, self.mean = _centred(features)
-        self.samples = len(features)
-        covariance = centred.T @ centred / (self.samples - 1)
+        centred, mean = _centred(features)
+        self._keep(mean, centred.T @ centred / (len(features) - 1))
+
+    @classmethod
+    def from_statistics(cls, mean: Tensor, covariance: Tensor) -> FrechetReference:
+        """A reference with known mean `(d,)` and covariance `(d, d)`."""
+        reference = cls.__new__(cls)
+        reference._keep(_checked(mean), _checked(covariance))
+        return reference
+
+    def _keep(self, mean: Tensor, covariance: Tensor) -> None:
+        self.mean = mean
         self.trace = covariance.trace()
         self.factor = _factor(covariance)
 

@@ -43,6 +43,8 @@ class ScheduleTask(Task):
     space = COSINE.space
     trial_steps: ClassVar[int]
     """Training steps of the standard trial."""
+    rate: ClassVar[float] = 2e-3
+    """Peak learning rate of the lower level."""
     selection_samples: ClassVar[int] = 1000
     report_samples: ClassVar[int] = 2000
     clip: ClassVar[float | None] = 1.0
@@ -176,7 +178,7 @@ class ScheduleTask(Task):
         batch = self.batch(training.generator)
         with self.meter.charge("train_step", train_images=len(batch.images)):
             denoising_loss(training.net, table, batch).backward()
-            training.update(learning_rate(training.step, fraction))
+            training.update(learning_rate(self.rate, training.step, fraction))
 
     def loss(self, net: nn.Module, table: Tensor, batch: Batch) -> Tensor:
         """Lower-level loss, 0-d, without a graph."""

@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from tasks.diffusion.ddim import Denoiser, noise_level
 
 BATCH = 64
-RATE = 2e-3
 WARM_UP = 50
 DECAY_FROM = 0.6
 EMA = 0.99
@@ -55,11 +54,11 @@ def denoising_loss(denoiser: Denoiser, alpha_bar: Tensor, batch: Batch) -> Tenso
     return F.mse_loss(denoiser(*add_noise(batch, alpha_bar)), batch.noise)
 
 
-def learning_rate(step: int, fraction: float) -> float:
-    """Rate at `step`, `fraction` of the horizon being over: linear warm-up, constant, and
-    linear decay to zero from `DECAY_FROM` on."""
+def learning_rate(peak: float, step: int, fraction: float) -> float:
+    """Rate at `step`, `fraction` of the horizon being over: linear warm-up to `peak`, constant,
+    and linear decay to zero from `DECAY_FROM` on."""
     warm = min((step + 1) / WARM_UP, 1.0)
-    return RATE * warm * min((1 - fraction) / (1 - DECAY_FROM), 1.0)
+    return peak * warm * min((1 - fraction) / (1 - DECAY_FROM), 1.0)
 
 
 @dataclass
@@ -76,9 +75,10 @@ class Training:
     def begin(cls, net: nn.Module, generator: torch.Generator) -> Training:
         """Training of `net` from its present weights."""
         ema = copy.deepcopy(net).requires_grad_(False)
-        optimiser = torch.optim.AdamW(net.parameters(), RATE, fused=True)
+        optimiser = torch.optim.AdamW(net.parameters(), fused=True)
         return cls(net, ema, optimiser, generator)
 
+    @torch.no_grad()
     def update(self, rate: float) -> None:
         """Step along the gradients at a learning rate and forget them; average the weights."""
         for group in self.optimiser.param_groups:

@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 from tasks.base import Candidate
 from tasks.finetune import estimators
 from tasks.finetune.base import FinetuneTask, child_seed, strengths
-from tasks.finetune.digits import FinetuneDigits
+from tasks.finetune.digits import FinetuneDigits, FinetuneDigitsPerClass
 from tasks.finetune.gaussian import FinetuneGaussian, tilted_law
 from tasks.finetune.mnist import FinetuneMnist
 from tasks.finetune.rewards import InkAndRecognition, Rewards
@@ -212,6 +212,18 @@ def test_digits_metrics_images_and_charges(digits: FinetuneDigits) -> None:
     assert images.max() > 200
 
 
+def test_evaluator_names_its_weights_and_sample_sizes(digits: FinetuneDigits) -> None:
+    identity = digits.evaluator()
+    assert identity["samples"] == 2000
+    assert identity["reference"] == "digits report split, 400 images"
+    assert set(identity["weights"]) == {
+        "diffusion-digits",
+        "rewards-digits",
+        "features-digits-first",
+        "features-digits-second",
+    }
+
+
 def test_extreme_guidance_stays_finite(digits: FinetuneDigits) -> None:
     rewards = digits.guided({"lambda": 0.01}, 100, seed=3)
     assert torch.isfinite(rewards.upper).all()
@@ -223,6 +235,20 @@ def test_one_strength_per_class_guides_each_class_by_its_own(digits: FinetuneDig
     assert rewards.group is not None
     strong = rewards.lower[rewards.group < 5].mean()
     assert strong > rewards.lower[rewards.group >= 5].mean() + 1
+
+
+def test_ink_targets_differ_by_class(digits: FinetuneDigits) -> None:
+    assert len(FinetuneDigitsPerClass.space) == len(FinetuneDigitsPerClass.ink_targets) == 10
+    task = FinetuneDigitsPerClass()
+    task.setup()
+    shared = digits.guided({"lambda": 2.0}, 200, seed=6)
+    by_class = task.guided({f"lambda_{i}": 2.0 for i in range(10)}, 200, seed=6)
+    torch.testing.assert_close(by_class.lower, shared.lower)
+    group = shared.group
+    assert group is not None
+    same = group == FinetuneDigitsPerClass.ink_targets.index(1.5)
+    torch.testing.assert_close(by_class.upper[same], shared.upper[same])
+    assert not torch.isclose(by_class.upper[~same], shared.upper[~same]).any()
 
 
 @pytest.mark.parametrize("task", [FinetuneGaussian, FinetuneDigits, FinetuneMnist])

@@ -1,0 +1,137 @@
+"""Bilevel tuning of schedules on the Gaussian, whose optimum and hypergradient are exact."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from methods.base import Problem
+from methods.bilevel import Bilevel, schedule
+from methods.bilevel.schedule import Options, penalty_gradient
+from tasks.base import Candidate
+from tasks.schedule.gaussian import ScheduleGaussian, lower_solution
+
+COSTS = {"denoise_forward": 0.005, "denoise_backward": 0.01}
+"""Price per image; every other primitive costs 1, as a training step does."""
+
+
+class Exhausted(BaseException):
+    pass
+
+
+class PricedProblem:
+    """As much of a problem as the method uses; the budget counts training steps."""
+
+    def __init__(self, task: ScheduleGaussian, budget: float, seed: int = 0) -> None:
+        self.task, self.space = task, task.space
+        task.meter = self
+        self.budget, self.used, self.run_seed = budget, 0.0, seed
+        self.restored: dict[str, Any] | None = None
+        self.states: list[tuple[float, dict[str, Any]]] = []
+        self.reports: list[tuple[float, Candidate]] = []
+
+    @contextmanager
+    def charge(self, operation: str, count: int = 1, **work: int) -> Iterator[None]:
+        if self.used >= self.budget:
+            raise Exhausted
+        yield
+        self.used += COSTS[operation] * count if operation in COSTS else 1
+
+    @property
+    def progress(self) -> float:
+        return min(self.used / self.budget, 1.0)
+
+    def seed(self, *axes: str | int) -> int:
+        text = repr((self.run_seed, *axes)).encode()
+        return int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "big")
+
+    def checkpoint(self, state: dict[str, Any]) -> None:
+        self.states.append((self.used, deepcopy(state)))
+
+    def report(self, candidate: Candidate, score: float | None = None) -> None:
+        self.space.validate(candidate.params)
+        self.reports.append((self.progress, candidate))
+
+
+@pytest.fixture
+def task() -> ScheduleGaussian:
+    task = ScheduleGaussian()
+    task.setup()
+    return task
+
+
+def run(problem: PricedProblem, **options: Any) -> PricedProblem:
+    schedule.run(cast(Problem, problem), Options(**options))
+    return problem
+
+
+def weights(candidate: Candidate) -> Tensor:
+    return candidate.state["weights"]["coefficients"]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_last_phase_beats_training_alone(task: ScheduleGaussian, seed: int) -> None:
+    tuned = run(PricedProblem(task, 2000, seed)).reports
+    task.meter = PricedProblem(task, 10_000)
+    (default,) = task.iterate(task.space.default, (2000 / task.trial_steps,), seed)
+    assert task.evaluate(tuned[-1][1], 0)["fid"] < 0.6 * task.evaluate(default, 0)["fid"]
+
+
+def test_reports_come_in_time_and_regularly(task: ScheduleGaussian) -> None:
+    shares = [share for share, _ in run(PricedProblem(task, 1000)).reports]
+    assert 10 <= len(shares) <= 13
+    assert shares[0] < 0.12 and 0.95 < shares[-1] < 1
+    assert max(b - a for a, b in zip(shares, shares[1:], strict=False)) < 0.12
+
+
+@pytest.mark.parametrize("options", [{}, {"learn_training": True, "interval": 100, "lookahead": 2}])
+def test_interrupted_run_continues_identically(
+    task: ScheduleGaussian, options: dict[str, Any]
+) -> None:
+    whole = run(PricedProblem(task, 400), **options)
+    for used, state in (whole.states[2], whole.states[-2]):
+        resumed = PricedProblem(task, 400)
+        resumed.used, resumed.restored = used, state
+        run(resumed, **options)
+        (share, last), (expected_share, expected) = resumed.reports[-1], whole.reports[-1]
+        assert share == expected_share and last.params == expected.params
+        assert last.state["sampling"] == expected.state["sampling"]
+        assert torch.equal(weights(last), weights(expected))
+
+
+def test_checkpoints_hold_plain_values(task: ScheduleGaussian, tmp_path: Any) -> None:
+    _, state = run(PricedProblem(task, 200)).states[-1]
+    torch.save(state, tmp_path / "state.pt")
+    torch.load(tmp_path / "state.pt", weights_only=True)
+
+
+def test_penalty_gradient_points_where_the_true_hypergradient_does(task: ScheduleGaussian) -> None:
+    """At the exact lower solution; the partial gradient alone is far from it."""
+    position = torch.tensor(task.space.to_unit({"width": 0.9, "tau": 2.4}))
+    moving = position.clone().requires_grad_()
+    task.truth(moving).backward()
+    true = moving.grad
+    training = task.begin(0)
+    training.net.load_state_dict({"coefficients": lower_solution(task.alpha_bar(position)).float()})
+    training.step = 1000
+    before = training.state_dict()
+    gradient = penalty_gradient(
+        task, training, position, Options(lookahead=60, samples=1000), 1.0, 0.5, task.generator(0)
+    )
+    assert true is not None
+    assert torch.cosine_similarity(gradient, true, dim=0) > 0.5
+    assert torch.equal(before["net"]["coefficients"], training.net.state_dict()["coefficients"])
+
+
+def test_options_belong_to_their_family() -> None:
+    assert Bilevel(schedule={"tail": 0.2}).schedule.tail == 0.2
+    with pytest.raises(TypeError, match="lamda"):
+        Bilevel(schedule={"lamda": 1})
+    assert Bilevel.supports(ScheduleGaussian)

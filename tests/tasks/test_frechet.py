@@ -1,0 +1,116 @@
+"""The Fréchet distance against closed forms, clean-fid and finite differences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tasks import data, pretrained
+from tasks.diffusion.torchvision_shim import ensure
+from tasks.metrics.features import DIMENSIONS, feature_net, weights_name
+from tasks.metrics.frechet import FrechetReference, frechet_distance
+from tasks.metrics.training import accuracy
+
+
+def features(n: int, d: int, seed: int, rank: int | None = None) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn((n, rank or d), generator=generator, dtype=torch.float64)
+    mixing = torch.randn((rank or d, d), generator=generator, dtype=torch.float64)
+    return x @ mixing + torch.randn(d, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.filterwarnings("ignore:The `disp` argument:DeprecationWarning")  # in clean-fid
+@given(seed=st.integers(0, 2**31), d=st.integers(2, 12))
+@settings(max_examples=25, deadline=None)
+def test_equals_clean_fid_on_full_rank_data(seed: int, d: int) -> None:
+    ensure()
+    from cleanfid.fid import frechet_distance as clean_fid
+
+    a, b = features(4 * d + 20, d, seed), features(4 * d + 30, d, seed + 1)
+    statistics = [(x.mean(0), x.T.cov()) for x in (a, b)]
+    expected = clean_fid(*(s.numpy() for pair in statistics for s in pair))
+    assert float(FrechetReference(b).distance(a)) == pytest.approx(expected, rel=1e-6)
+    assert float(frechet_distance(*statistics[0], *statistics[1])) == pytest.approx(
+        expected, rel=1e-6
+    )
+
+
+def test_commuting_covariances_have_a_closed_form() -> None:
+    mean = torch.tensor([1.0, -2.0, 0.0])
+    ours = frechet_distance(
+        mean, torch.diag(torch.tensor([4.0, 1.0, 0.0])), 0 * mean, torch.diag(torch.tensor([1.0, 9, 1]))
+    )
+    assert float(ours) == pytest.approx(5 + 1 + 4 + 1, rel=1e-12)
+
+
+@pytest.mark.parametrize("n", [5, 40])
+def test_low_rank_and_full_forms_agree_with_the_statistics(n: int) -> None:
+    x, y = features(n, 12, 0), features(50, 12, 1)
+    expected = frechet_distance(x.mean(0), x.T.cov(), y.mean(0), y.T.cov())
+    assert float(FrechetReference(y).distance(x)) == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_singular_covariances_are_exact() -> None:
+    base = features(60, 4, 3)
+    padded = torch.cat([base, base[:, :2], torch.zeros(60, 3, dtype=torch.float64)], dim=1)
+    assert float(FrechetReference(padded).distance(padded)) == pytest.approx(0, abs=1e-6)
+    shifted = FrechetReference(padded).distance(padded + 1)
+    assert float(shifted) == pytest.approx(9, abs=1e-6)
+
+
+def test_constant_features_reduce_to_the_means() -> None:
+    reference = FrechetReference(torch.ones(5, 3))
+    assert float(reference.distance(torch.zeros(7, 3))) == pytest.approx(3)
+
+
+@pytest.mark.parametrize("n", [6, 40])
+def test_gradient_equals_finite_differences(n: int) -> None:
+    reference = FrechetReference(features(50, 8, 0))
+    x = features(n, 8, 1).requires_grad_()
+    assert torch.autograd.gradcheck(reference.distance, (x,), eps=1e-6, atol=1e-5)
+
+
+def test_gradient_is_finite_on_duplicated_columns() -> None:
+    reference = FrechetReference(features(50, 8, 0, rank=3))
+    x = features(40, 8, 1, rank=2).requires_grad_()
+    reference.distance(x).backward()
+    assert torch.isfinite(x.grad).all() and x.grad.abs().max() < 10
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (torch.zeros(1, 3), "n >= 2"),
+        (torch.zeros(3), "n >= 2"),
+        (torch.tensor([[0.0, float("nan")], [1, 2]]), "finite"),
+        (torch.tensor([[0.0, float("inf")], [1, 2]]), "finite"),
+    ],
+)
+def test_unusable_features_are_refused(bad: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FrechetReference(bad)
+    with pytest.raises(ValueError, match=message):
+        FrechetReference(torch.randn(4, 2)).distance(bad)
+
+
+@pytest.mark.parametrize("which", ["first", "second"])
+@pytest.mark.parametrize("dataset", DIMENSIONS)
+def test_shipped_networks_recognise_held_out_images(dataset: str, which: str) -> None:
+    net, split = feature_net(dataset, which), data.load(dataset).report
+    assert accuracy(net, split) > 0.95
+    assert net(split.images[:3]).shape == (3, DIMENSIONS[dataset])
+    assert pretrained.path(weights_name(dataset, which)).stat().st_size < 300_000
+    assert not any(p.requires_grad for p in net.parameters())
+
+
+def test_distance_tells_good_images_from_noise() -> None:
+    splits = data.load("digits")
+    for which in ("first", "second"):
+        net = feature_net("digits", which)
+        reference = FrechetReference(net(splits.report.images))
+        real = reference.distance(net(splits.train.images))
+        blurred = reference.distance(net(0.9 * splits.train.images))
+        assert 0 < real < blurred
