@@ -71,7 +71,9 @@ def clear_errors() -> Iterator[None]:
 @app.command()
 def run(
     everything: Annotated[bool, typer.Option("--all", help="Run the whole suite.")] = False,
-    task: Annotated[list[str] | None, typer.Option(help="Task name or pattern (repeatable).")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Task name or pattern (repeatable).")
+    ] = None,
     method: Annotated[
         list[str] | None, typer.Option(help="Method, pattern, or a .py file (repeatable).")
     ] = None,

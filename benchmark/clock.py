@@ -36,7 +36,7 @@ class Clock(ABC):
         self.budget = budget
         """Seconds that may be charged."""
         self.ledgers = dict.fromkeys(LEDGERS, 0.0)
-        self.breakdown: Counter[str] = Counter()
+        self.breakdown: dict[str, float] = {}
         """Charged seconds by operation."""
         self.work: Counter[str] = Counter(dict.fromkeys(WORK, 0))
         self.on_charge: Callable[[], None] = lambda: None
@@ -102,13 +102,13 @@ class Clock(ABC):
         """Take the charged ledger, its breakdown and the work counts from `snapshot`."""
         self._read()
         self.ledgers["method"] = snapshot["ledgers"]["method"]
-        self.breakdown = Counter(snapshot["breakdown"])
+        self.breakdown = dict(snapshot["breakdown"])
         self.work = Counter(snapshot["work"])
 
     def _book(self, seconds: float, operation: str) -> None:
         self.ledgers[self._ledger] += seconds
         if self._ledger == "method":
-            self.breakdown[operation] += seconds
+            self.breakdown[operation] = self.breakdown.get(operation, 0.0) + seconds
 
     def _now_used(self) -> float:
         return self.used

@@ -206,7 +206,7 @@ def _unchanged_globals() -> Iterator[list[str]]:
     def state() -> dict[str, Any]:
         return {
             "random's seed": random.getstate(),
-            "numpy's global seed": str(np.random.get_state(legacy=False)),
+            "numpy's global seed": str(np.random.get_state(legacy=False)),  # noqa: NPY002 - the point
             "torch's global seed": torch.get_rng_state().tolist(),
             "torch's default dtype": torch.get_default_dtype(),
             "torch's thread count": torch.get_num_threads(),
@@ -367,4 +367,3 @@ class _EqualPrices(dict[str, float]):
 
     def __missing__(self, operation: str) -> float:
         return 1e-3
-

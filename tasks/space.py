@@ -51,7 +51,7 @@ class Variable:
         """Inverse of `to_unit`; positions outside `[0, 1]` are clipped to the bounds."""
         position = min(max(position, 0.0), 1.0)
         if self.log:
-            value = self.low * (self.high / self.low) ** position
+            value = self.low * math.exp(position * math.log(self.high / self.low))
         else:
             value = self.low + position * (self.high - self.low)
         return min(max(value, self.low), self.high)  # rounding must not leave the box

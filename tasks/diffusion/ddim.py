@@ -92,12 +92,12 @@ def pathwise_backward(
     images = x.detach().requires_grad_()
     with meter.charge("objective_backward", count=work, scored_images=work):
         value = objective(images)
-        value.backward()
+        torch.autograd.backward(value)
     gradient = images.grad
     for entering, leaving in reversed(tape):
         with meter.charge("denoise_backward", count=work):
-            leaving.backward(gradient)
+            torch.autograd.backward(leaving, gradient)
         gradient = entering.grad
     if alpha_bar.requires_grad:
-        alpha_bar.backward(table.grad, retain_graph=True)
+        torch.autograd.backward(alpha_bar, table.grad, retain_graph=True)
     return value.detach()

@@ -42,7 +42,8 @@ class FeatureNet(nn.Module):
 
     def logits(self, images: Tensor) -> Tensor:
         """Class scores `(n, 10)`."""
-        return self.head(self(images))
+        scores: Tensor = self.head(self(images))
+        return scores
 
 
 def weights_name(dataset: str, which: str) -> str:

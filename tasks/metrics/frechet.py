@@ -78,7 +78,8 @@ def _factor(covariance: Tensor) -> Tensor:
     """H with H Hᵀ = covariance, one column per non-zero eigenvalue."""
     values, vectors = torch.linalg.eigh(covariance)
     kept = values > values.amax() * len(values) * torch.finfo(torch.float64).eps
-    return vectors[:, kept] * values[kept].sqrt()
+    factor: Tensor = vectors[:, kept] * values[kept].sqrt()
+    return factor
 
 
 def _centred(features: Tensor) -> tuple[Tensor, Tensor]:

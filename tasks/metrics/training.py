@@ -45,7 +45,7 @@ def fit(net: FeatureNet, split: data.Split, generator: torch.Generator) -> None:
         images = shifted(split.images[indices], generator)
         loss = F.cross_entropy(net.logits(images), split.labels[indices], label_smoothing=0.1)
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
         schedule.step()
 

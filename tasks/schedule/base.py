@@ -22,7 +22,7 @@ from tasks.base import Candidate, Metric, Task
 from tasks.diffusion import ddim
 from tasks.metrics.frechet import FrechetReference
 from tasks.schedule.schedules import COSINE, STEPS, ScheduleFamily
-from tasks.schedule.training import Batch, Training, denoising_loss, draw, learning_rate
+from tasks.schedule.training import EMA, Batch, Training, denoising_loss, draw, learning_rate
 from tasks.space import Params
 
 Features = Callable[[Tensor], Tensor]
@@ -177,7 +177,7 @@ class ScheduleTask(Task):
         """One lower-level step under `table`, `fraction` of the horizon being over."""
         batch = self.batch(training.generator)
         with self.meter.charge("train_step", train_images=len(batch.images)):
-            denoising_loss(training.net, table, batch).backward()
+            torch.autograd.backward(denoising_loss(training.net, table, batch))
             training.update(learning_rate(self.rate, training.step, fraction))
 
     def loss(self, net: nn.Module, table: Tensor, batch: Batch) -> Tensor:
@@ -193,9 +193,9 @@ class ScheduleTask(Task):
         leaf = table.detach().requires_grad_(table.requires_grad)
         with self.meter.charge("loss_gradient", train_images=len(batch.images)):
             value = denoising_loss(net, leaf, batch)
-            (scale * value).backward()
+            torch.autograd.backward(scale * value)
         if table.requires_grad:
-            table.backward(leaf.grad, retain_graph=True)
+            torch.autograd.backward(table, leaf.grad, retain_graph=True)
         return value.detach()
 
     def sample(self, net: nn.Module, table: Tensor, noise: Tensor) -> Tensor:
@@ -222,11 +222,11 @@ class ScheduleTask(Task):
         value = ddim.pathwise_backward(net, table, noise, objective, self.meter, self.clip)
         return value / scale
 
-    def update(self, training: Training, rate: float) -> None:
+    def update(self, training: Training, rate: float, decay: float = EMA) -> None:
         """A step of `training` at learning rate `rate`, along the gradients that the oracles
-        above accumulated."""
+        above accumulated; the average of its weights keeps a share `decay`."""
         with self.meter.charge("update"):
-            training.update(rate)
+            training.update(rate, decay)
 
     def rehearse(self, seed: int) -> None:
         super().rehearse(seed)

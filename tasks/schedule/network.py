@@ -8,10 +8,13 @@ convolutions, whose cost there is overhead. The U-Net folds the image to half it
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class UNet(nn.Module):
@@ -32,9 +35,7 @@ class UNet(nn.Module):
         self.bottom = ResidualBlock(2 * c, 2 * c, embedding)
         self.grow = nn.Conv2d(2 * c, c, 1)
         self.up = ResidualBlock(2 * c, c, embedding)
-        self.leave = nn.Conv2d(c, 4, 3, padding=1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        self.leave = _zeroed(nn.Conv2d(c, 4, 3, padding=1))
 
     def forward(self, images: Tensor, level: Tensor) -> Tensor:
         """`images` `(n, 1, size, size)` with even size, `level` `(n,)` in [0, 1]."""
@@ -55,9 +56,7 @@ class DenseNet(nn.Module):
         self.level = LevelEmbedding(width // 4)
         self.enter = nn.Linear(size * size, width)
         self.blocks = nn.ModuleList(DenseBlock(width, width // 4) for _ in range(depth))
-        self.leave = nn.Linear(width, size * size)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        self.leave = _zeroed(nn.Linear(width, size * size))
 
     def forward(self, images: Tensor, level: Tensor) -> Tensor:
         """`images` `(n, 1, size, size)`, `level` `(n,)` in [0, 1]."""
@@ -65,7 +64,8 @@ class DenseNet(nn.Module):
         hidden = self.enter(images.flatten(1))
         for block in self.blocks:
             hidden = block(hidden, condition)
-        return self.leave(hidden).view_as(images)
+        noise: Tensor = self.leave(hidden)
+        return noise.view_as(images)
 
 
 class DenseBlock(nn.Module):
@@ -81,7 +81,8 @@ class DenseBlock(nn.Module):
     def forward(self, hidden: Tensor, condition: Tensor) -> Tensor:
         scale, shift = self.film(condition).chunk(2, dim=1)
         mixed = self.first(self.norm(hidden)) * (1 + scale) + shift
-        return hidden + self.second(F.silu(mixed))
+        output: Tensor = hidden + self.second(F.silu(mixed))
+        return output
 
 
 class ResidualBlock(nn.Module):
@@ -98,13 +99,16 @@ class ResidualBlock(nn.Module):
     def forward(self, maps: Tensor, condition: Tensor) -> Tensor:
         hidden = self.first(F.silu(self.norm(maps)))
         scale, shift = self.film(condition)[..., None, None].chunk(2, dim=1)
-        return self.skip(maps) + self.second(F.silu(hidden * (1 + scale) + shift))
+        output: Tensor = self.skip(maps) + self.second(F.silu(hidden * (1 + scale) + shift))
+        return output
 
 
 class LevelEmbedding(nn.Module):
     """Sinusoids of the noise level, then two dense layers."""
 
     FREQUENCIES = 16
+
+    frequencies: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -116,4 +120,12 @@ class LevelEmbedding(nn.Module):
 
     def forward(self, level: Tensor) -> Tensor:
         phase = level[:, None] * self.frequencies
-        return self.dense(torch.cat([phase.sin(), phase.cos()], dim=1))
+        embedding: Tensor = self.dense(torch.cat([phase.sin(), phase.cos()], dim=1))
+        return embedding
+
+
+def _zeroed(layer: Layer) -> Layer:
+    """`layer` with all its parameters at zero."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer

@@ -79,13 +79,14 @@ class Training:
         return cls(net, ema, optimiser, generator)
 
     @torch.no_grad()
-    def update(self, rate: float) -> None:
-        """Step along the gradients at a learning rate and forget them; average the weights."""
+    def update(self, rate: float, decay: float = EMA) -> None:
+        """Step along the gradients at a learning rate and forget them; the moving average
+        keeps a share `decay` of itself."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.step()
         self.optimiser.zero_grad()
-        torch._foreach_lerp_(list(self.ema.parameters()), list(self.net.parameters()), 1 - EMA)
+        torch._foreach_lerp_(list(self.ema.parameters()), list(self.net.parameters()), 1 - decay)
         self.step += 1
 
     def state_dict(self) -> dict[str, Any]:

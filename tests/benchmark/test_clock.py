@@ -1,3 +1,4 @@
+import contextlib
 import time
 
 import pytest
@@ -71,12 +72,13 @@ def test_exhausted_budget_is_not_swallowed_by_except_exception():
     clock.switch("method")
     with clock.charge("step"):
         pass
+
+    def fragile():
+        with contextlib.suppress(Exception), clock.charge("step"):
+            pass
+
     with pytest.raises(BudgetExhausted):
-        try:
-            with clock.charge("step"):
-                pass
-        except Exception:
-            pytest.fail("a method's safety net caught the end of the run")
+        fragile()
 
 
 def test_evaluation_goes_on_after_the_budget_is_spent():

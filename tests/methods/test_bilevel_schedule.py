@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -16,7 +17,7 @@ from methods.base import Problem
 from methods.bilevel import Bilevel, schedule
 from methods.bilevel.schedule import Options, penalty_gradient
 from tasks.base import Candidate
-from tasks.schedule.gaussian import ScheduleGaussian, lower_solution
+from tasks.schedule.gaussian import ScheduleGaussian
 
 COSTS = {"denoise_forward": 0.005, "denoise_backward": 0.01}
 """Price per image; every other primitive costs 1, as a training step does."""
@@ -87,8 +88,9 @@ def test_last_phase_beats_training_alone(task: ScheduleGaussian, seed: int) -> N
 def test_reports_come_in_time_and_regularly(task: ScheduleGaussian) -> None:
     shares = [share for share, _ in run(PricedProblem(task, 1000)).reports]
     assert 10 <= len(shares) <= 13
-    assert shares[0] < 0.12 and 0.95 < shares[-1] < 1
-    assert max(b - a for a, b in zip(shares, shares[1:], strict=False)) < 0.12
+    assert shares[0] < 0.12
+    assert 0.95 < shares[-1] < 1
+    assert max(b - a for a, b in itertools.pairwise(shares)) < 0.12
 
 
 @pytest.mark.parametrize("options", [{}, {"learn_training": True, "interval": 100, "lookahead": 2}])
@@ -101,7 +103,8 @@ def test_interrupted_run_continues_identically(
         resumed.used, resumed.restored = used, state
         run(resumed, **options)
         (share, last), (expected_share, expected) = resumed.reports[-1], whole.reports[-1]
-        assert share == expected_share and last.params == expected.params
+        assert share == expected_share
+        assert last.params == expected.params
         assert last.state["sampling"] == expected.state["sampling"]
         assert torch.equal(weights(last), weights(expected))
 
@@ -112,22 +115,28 @@ def test_checkpoints_hold_plain_values(task: ScheduleGaussian, tmp_path: Any) ->
     torch.load(tmp_path / "state.pt", weights_only=True)
 
 
-def test_penalty_gradient_points_where_the_true_hypergradient_does(task: ScheduleGaussian) -> None:
-    """At the exact lower solution; the partial gradient alone is far from it."""
-    position = torch.tensor(task.space.to_unit({"width": 0.9, "tau": 2.4}))
+@pytest.mark.parametrize("params", [{"width": 0.66, "tau": 0.7}, {"width": 0.75, "tau": 1.6}])
+def test_penalty_gradient_is_right_on_average(
+    task: ScheduleGaussian, params: dict[str, float]
+) -> None:
+    """Single estimates are noisy, with a wrong sign now and then; their mean is the truth's."""
+    position = torch.tensor(task.space.to_unit(params))
     moving = position.clone().requires_grad_()
     task.truth(moving).backward()
-    true = moving.grad
+    assert moving.grad is not None
+
+    (trained,) = task.iterate(params, (3.0,), seed=0)
+    assert trained.resume is not None
     training = task.begin(0)
-    training.net.load_state_dict({"coefficients": lower_solution(task.alpha_bar(position)).float()})
-    training.step = 1000
-    before = training.state_dict()
-    gradient = penalty_gradient(
-        task, training, position, Options(lookahead=60, samples=1000), 1.0, 0.5, task.generator(0)
-    )
-    assert true is not None
-    assert torch.cosine_similarity(gradient, true, dim=0) > 0.5
-    assert torch.equal(before["net"]["coefficients"], training.net.state_dict()["coefficients"])
+    training.load_state_dict(trained.resume["training"])
+    before = training.state_dict()["net"]["coefficients"]
+    weight = 0.39 / float(task.truth(position)) / Options().lookahead_gamma
+    estimates = [
+        penalty_gradient(task, training, position, Options(), weight, task.generator(seed))
+        for seed in range(4)
+    ]
+    assert torch.cosine_similarity(torch.stack(estimates).mean(0), moving.grad, dim=0) > 0.9
+    assert torch.equal(before, training.net.state_dict()["coefficients"])
 
 
 def test_options_belong_to_their_family() -> None:

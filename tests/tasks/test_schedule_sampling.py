@@ -47,7 +47,8 @@ def test_forward_noising_equals_diffusers() -> None:
     expected = scheduler.add_noise(batch.images, batch.noise, batch.timesteps)
     noisy, level = add_noise(batch, alpha_bar)
     torch.testing.assert_close(noisy, expected, atol=2e-6, rtol=1e-5)
-    assert level.shape == (32,) and level.dtype == noisy.dtype
+    assert level.shape == (32,)
+    assert level.dtype == noisy.dtype
 
 
 @pytest.mark.parametrize("changes", [{}, {"width": 0.8, "start": 0.1}, {"tau": 4.0}])
@@ -122,7 +123,8 @@ def test_gradients_are_finite_at_the_singular_end() -> None:
         q = position.clone().requires_grad_()
         alpha_bar = COSINE.alpha_bar(q)
         ddim.pathwise_backward(net, alpha_bar, noise, lambda x: x.square().mean(), FreeMeter())
-        assert q.grad is not None and torch.isfinite(q.grad).all()
+        assert q.grad is not None
+        assert torch.isfinite(q.grad).all()
         assert all(torch.isfinite(p.grad).all() for p in net.parameters())
 
 

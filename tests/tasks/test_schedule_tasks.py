@@ -59,7 +59,8 @@ def test_training_lowers_loss_and_distance(task: ScheduleTask) -> None:
     short, long = task.iterate(task.space.default, (0.02, 0.3), seed=0)
     before, after = task.evaluate(short, 1), task.evaluate(long, 1)
     assert set(after) == {metric.name for metric in task.metrics}
-    assert after["loss"] < before["loss"] < 1.1 and after["fid"] < before["fid"]
+    assert after["loss"] < before["loss"] < 1.1
+    assert after["fid"] < before["fid"]
     assert task.score(long, 1) < task.score(short, 1)
 
 
@@ -67,7 +68,8 @@ def test_work_follows_from_stops_and_seed_alone(task: ScheduleTask) -> None:
     first, again, other = (
         list(task.iterate(task.space.default, (0.02, 0.04), seed))[-1] for seed in (0, 0, 1)
     )
-    assert torch.equal(flat(first), flat(again)) and not torch.equal(flat(first), flat(other))
+    assert torch.equal(flat(first), flat(again))
+    assert not torch.equal(flat(first), flat(other))
     assert first.resume is not None
     assert first.resume["training"]["step"] == round(0.04 * task.trial_steps)
 
@@ -132,7 +134,8 @@ def test_sampling_schedule_may_differ_from_the_training_schedule(task: ScheduleT
     net.load_state_dict(candidate.state["weights"])
     decoupled = task.candidate(net, task.space.default, moved)
     ours, theirs = task.evaluate(decoupled, 5), task.evaluate(candidate, 5)
-    assert ours["loss"] == theirs["loss"] and ours["fid"] != theirs["fid"]
+    assert ours["loss"] == theirs["loss"]
+    assert ours["fid"] != theirs["fid"]
 
 
 def test_every_primitive_is_charged(task: ScheduleTask) -> None:
@@ -211,7 +214,9 @@ def test_images_are_a_grid_of_bytes() -> None:
     task = ready(ScheduleDigits)
     (candidate,) = task.iterate(task.space.default, (0.01,), seed=0)
     images = task.images(candidate, 16, seed=0)
-    assert images is not None and images.shape == (16, 8, 8) and images.dtype == np.uint8
+    assert images is not None
+    assert images.shape == (16, 8, 8)
+    assert images.dtype == np.uint8
 
 
 def test_mnist_runs_on_the_same_path() -> None:
@@ -227,11 +232,13 @@ def test_gaussian_optimum_is_the_documented_one(gaussian: ScheduleGaussian) -> N
     value = gaussian.truth(best)
     value.backward()
     assert float(value.detach()) == pytest.approx(0.01176, abs=1e-5)
-    assert best.grad is not None and float(best.grad.abs().max()) < 1e-3
+    assert best.grad is not None
+    assert float(best.grad.abs().max()) < 1e-3
     grid = torch.linspace(0, 1, 17, dtype=torch.float64)
     with torch.no_grad():
         values = torch.stack([gaussian.truth(point) for point in torch.cartesian_prod(grid, grid)])
-    assert values.min() > value and values.max() > 0.5
+    assert values.min() > value
+    assert values.max() > 0.5
     default = torch.tensor(gaussian.space.to_unit(gaussian.space.default))
     assert float(gaussian.truth(default)) == pytest.approx(0.0710, abs=1e-4)
 

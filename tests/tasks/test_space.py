@@ -32,7 +32,9 @@ def test_samples_are_inside_and_survive_the_unit_cube(space, seed):
     back = space.from_unit(unit)
     for variable in space.variables:
         scale = max(abs(variable.low), abs(variable.high))
-        assert back[variable.name] == pytest.approx(params[variable.name], rel=1e-6, abs=1e-9 * scale)
+        assert back[variable.name] == pytest.approx(
+            params[variable.name], rel=1e-6, abs=1e-9 * scale
+        )
 
 
 @given(space=spaces(), position=st.lists(st.floats(-10, 10), min_size=4, max_size=4))
