@@ -48,7 +48,7 @@ def _sources() -> str:
     return digest.hexdigest()[:12]
 
 
-def measure(task_name: str, device: str) -> dict[str, float]:
+def measure(task_name: str, device: str, repeats: int = REPEATS) -> dict[str, float]:
     """Rehearse the task a few times on one thread and take the median cost of each primitive."""
     import torch
 
@@ -59,7 +59,7 @@ def measure(task_name: str, device: str) -> dict[str, float]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for repeat in range(REPEATS):
+        for repeat in range(repeats):
             task.rehearse(repeat)
     finally:
         torch.set_num_threads(threads)

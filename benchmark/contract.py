@@ -12,6 +12,7 @@ import random
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,12 @@ from benchmark.clock import BudgetExhausted, PricedClock
 from benchmark.runner import Outcome, RunSpec, execute
 from benchmark.store import effective_steps
 from methods.base import Method
-from tasks.base import FreeMeter, Task
+from tasks.base import Candidate, FreeMeter, Task
 
 Check = Callable[[], str | None]
 TASKS = ("finetune/gaussian", "schedule/gaussian")
 """Where methods are checked: closed form, so a run takes about a second."""
-BUDGET_TRIALS = 12
+BUDGET_TRIALS = 6
 """Budget of a checked run, in standard trials of the task."""
 
 
@@ -94,7 +95,6 @@ class MethodBench:
         self.method, self.task = method, task
         self.prices = calibration.prices(task, "cpu")
         self.budget = BUDGET_TRIALS * _trial_cost(registry.task(task), self.prices)
-        self._undisturbed: tuple[Outcome, list[dict[str, Any]]] | None = None
 
     def spec(self, results: str) -> RunSpec:
         return RunSpec(
@@ -107,16 +107,22 @@ class MethodBench:
             spec = self.spec(results)
             return execute(spec), spec.folder.events()
 
-    def undisturbed(self) -> tuple[Outcome, list[dict[str, Any]]]:
-        if self._undisturbed is None:
-            with crash_after(math.inf) as seen:
-                self._undisturbed = self.run()
-            self._primitives = seen[0]
-        assert self._undisturbed is not None
-        return self._undisturbed
+    @cached_property
+    def undisturbed(self) -> tuple[Outcome, list[dict[str, Any]], int]:
+        """How a run ends, its log, and the number of primitives charged."""
+        with crash_after(math.inf) as seen:
+            outcome, events = self.run()
+        return outcome, events, seen[0]
+
+    @cached_property
+    def repeated(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """The log of a second run, and the global settings that it changed."""
+        with _unchanged_globals() as changed:
+            _, events = self.run()
+        return events, changed
 
     def ends(self) -> str | None:
-        outcome, events = self.undisturbed()
+        outcome, events, _ = self.undisturbed
         if outcome.status != "finished":
             return outcome.reason
         steps = effective_steps(events)
@@ -128,15 +134,15 @@ class MethodBench:
         return None
 
     def repeats(self) -> str | None:
-        return _difference(self.undisturbed()[1], self.run()[1])
+        return _difference(self.undisturbed[1], self.repeated[0])
 
     def resumes(self) -> str | None:
         """Crash the run in the middle of a primitive, three times, and go on each time."""
-        _, expected = self.undisturbed()
+        _, expected, primitives = self.undisturbed
         with tempfile.TemporaryDirectory() as results:
             spec = self.spec(results)
             for share in (0.4, 0.1, 0.3):
-                with crash_after(max(round(share * self._primitives), 1)):
+                with crash_after(max(round(share * primitives), 1)):
                     execute(spec)
             outcome = execute(spec)
             if outcome.status != "finished":
@@ -144,8 +150,7 @@ class MethodBench:
             return _difference(expected, spec.folder.events())
 
     def leaves_globals(self) -> str | None:
-        with _unchanged_globals() as changed:
-            self.run()
+        _, changed = self.repeated
         return f"changed {', '.join(changed)}" if changed else None
 
 
@@ -250,21 +255,33 @@ class TaskBench:
 
     def __init__(self, cls: type[Task]) -> None:
         self.cls = cls
-        self._task: Task | None = None
 
-    @property
+    @cached_property
     def task(self) -> Task:
-        if self._task is None:
-            reason = self.cls.unavailable()
-            if reason is not None:
-                raise ValueError(f"not available here: {reason}")
-            self._task = self.cls("cpu")
-            self._task.setup()
-        return self._task
+        reason = self.cls.unavailable()
+        if reason is not None:
+            raise ValueError(f"not available here: {reason}")
+        task = self.cls("cpu")
+        task.setup()
+        return task
 
-    def solve(self, stops: tuple[float, ...] | None = None, seed: int = 0) -> list[Any]:
-        stops = stops or (self.FIDELITY,)
-        return list(self.task.iterate(self.task.space.default, stops, seed))
+    def solve(self, stops: tuple[float, ...] = (FIDELITY,)) -> list[Candidate]:
+        return list(self.task.iterate(self.task.space.default, stops, 0))
+
+    def measured(self) -> tuple[float, dict[str, float]]:
+        """Score and metrics of a fresh short solve."""
+        candidate = self.solve()[-1]
+        return self.task.score(candidate, 1), self.task.evaluate(candidate, 2)
+
+    @cached_property
+    def first(self) -> tuple[float, dict[str, float]]:
+        return self.measured()
+
+    @cached_property
+    def repeated(self) -> tuple[tuple[float, dict[str, float]], list[str]]:
+        """Measured again, and the global settings that this changed."""
+        with _unchanged_globals() as changed:
+            return self.measured(), changed
 
     def declares(self) -> str | None:
         cls = self.cls
@@ -279,7 +296,7 @@ class TaskBench:
         return None
 
     def prices(self) -> str | None:
-        prices = calibration.measure(self.cls.name, "cpu")
+        prices = calibration.measure(self.cls.name, "cpu", repeats=1)
         bad = {name: price for name, price in prices.items() if not price > 0}
         if bad:
             return f"primitives without a cost: {bad}"
@@ -305,18 +322,13 @@ class TaskBench:
         return None if found == 2 else f"2 stops gave {found} candidates"
 
     def repeats(self) -> str | None:
-        results = []
-        for _ in range(2):
-            candidate = self.solve()[-1]
-            results.append((self.task.score(candidate, 1), self.task.evaluate(candidate, 2)))
-        return None if results[0] == results[1] else f"{results[0]} became {results[1]}"
+        again, _ = self.repeated
+        return None if self.first == again else f"{self.first} became {again}"
 
     def metrics(self) -> str | None:
-        candidate = self.solve()[-1]
-        score = self.task.score(candidate, 1)
+        score, found = self.first
         if not isinstance(score, float) or not math.isfinite(score):
             return f"score must be a finite float, got {score!r}"
-        found = self.task.evaluate(candidate, 2)
         if set(found) != {metric.name for metric in self.task.metrics}:
             return f"evaluate gave {sorted(found)}, the task declares {self.task.metrics}"
         bad = {name: value for name, value in found.items() if not math.isfinite(value)}
@@ -352,10 +364,7 @@ class TaskBench:
         return f"expected 8 uint8 images, got {images.dtype} {images.shape}"
 
     def leaves_globals(self) -> str | None:
-        with _unchanged_globals() as changed:
-            candidate = self.solve()[-1]
-            self.task.score(candidate, 1)
-            self.task.evaluate(candidate, 2)
+        _, changed = self.repeated
         return f"changed {', '.join(changed)}" if changed else None
 
 
