@@ -14,7 +14,7 @@ class ScheduleDigits(ImageScheduleTask):
     name = "schedule/digits"
     description = "Noise schedule of a small dense network trained on 8 x 8 digits"
     dataset = "digits"
-    trial_steps = 600
+    trial_steps = 300
     budget = 12 / 3600
 
     def build(self) -> nn.Module:
