@@ -8,6 +8,7 @@ back only how the run ended.
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -49,6 +50,8 @@ def run_on_workers(
         for future in stream:
             if future in jobs:
                 jobs.discard(future)
+                if (error := future.exception()) is not None:
+                    logging.getLogger(__name__).warning("interim figures failed: %r", error)
                 continue
             spec = futures[future]
             error = future.exception()
@@ -98,11 +101,23 @@ def _cluster(workers: int, device: str) -> Iterator[Any]:
         "cls": Scheduler,
         "options": {"host": "127.0.0.1", "dashboard": False, "dashboard_address": None},
     }
-    with (
-        SpecCluster(nannies, scheduler, silence_logs=logging.CRITICAL) as cluster,
-        Client(cluster) as client,
-    ):
+    with _interrupts_ignored():
+        cluster = SpecCluster(nannies, scheduler, silence_logs=logging.CRITICAL)
+    with cluster, Client(cluster) as client:
         yield client
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C, and so do the processes started inside, for good.
+
+    A terminal sends it to every process of the job, but stopping is for this one to do.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _visible_device(index: int, device: str) -> dict[str, str]:

@@ -68,6 +68,8 @@ class RecordedProblem:
         self._folder = folder
         self._log = effective_steps(folder.events())
         self._cursor = 0
+        self._recorded = len(self._log)
+        """Steps that count in the log on disk."""
         self._trials = 0
         self._best_score = math.inf
         self._incumbent: Params | None = None
@@ -206,6 +208,7 @@ class RecordedProblem:
         }
         with self._clock.enter("checkpoint"):
             self._folder.append(record)
+        self._recorded += 1
         self._note(record)
         self._pending = (candidate, record) if record["kind"] == "report" else None
 
@@ -274,13 +277,12 @@ class RecordedProblem:
             return
         started = time.monotonic()
         with self._clock.enter("checkpoint"):
-            steps = effective_steps(self._folder.events())
             _save_checkpoint(
                 self._folder,
                 {
                     "owner": owner,
                     "state": state,
-                    "steps": len(steps),
+                    "steps": self._recorded,
                     "trials": self._trials,
                     "evaluated_at": self._evaluated_at * self._clock.budget,
                     "clock": self._clock.snapshot(),
@@ -298,6 +300,7 @@ class RecordedProblem:
         if saved["steps"] < len(self._log):
             self._folder.append({"kind": "rewind", "to": saved["steps"]})
             del self._log[saved["steps"] :]
+            self._recorded = len(self._log)
         for record in self._log[self._cursor :]:
             self._note(record)
         self._cursor = len(self._log)

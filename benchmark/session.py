@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -18,6 +19,9 @@ from benchmark.executor import run_here, run_on_workers
 from benchmark.live import Progress, follow
 from benchmark.runner import RunSpec, is_finished
 from benchmark.store import status
+
+DRAWING_SPACING = 120.0
+"""Least seconds between two interim drawings."""
 
 
 class SessionError(ValueError):
@@ -96,12 +100,16 @@ def run(
     done_before = len(plan.specs) - len(plan.pending) - len(plan.failed)
     progress = Progress(specs, total=len(plan.specs), workers=max(workers, 1), finished=done_before)
     left = Counter(spec.task for spec in specs)
+    due = 0.0
 
     def follow_up(spec: RunSpec) -> Callable[[], Any] | None:
+        """Draw what there is when a task is complete, but not all the time."""
+        nonlocal due
         left[spec.task] -= 1
-        if left[spec.task] == 0 and sum(left.values()) > 0:
-            return partial(draw, Path(spec.results) / spec.suite)
-        return None
+        if left[spec.task] > 0 or sum(left.values()) == 0 or time.monotonic() < due:
+            return None
+        due = time.monotonic() + DRAWING_SPACING
+        return partial(draw, Path(spec.results) / spec.suite)
 
     if not specs:
         return progress

@@ -30,6 +30,10 @@ STEPS = ("trial", "report")
 """Records that a method's calls produced, in order: what a resumed run replays."""
 
 
+LOCK_TIMEOUT = 1.0
+"""Seconds to wait for a lock: a reader who asks for the status holds it for a moment."""
+
+
 class Busy(RuntimeError):
     """Another process owns the run folder."""
 
@@ -118,7 +122,7 @@ class RunFolder:
         self.artifacts.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock")
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=LOCK_TIMEOUT)
         except Timeout:
             raise Busy(f"{self.path} is in use by another process") from None
         try:
@@ -130,11 +134,14 @@ class RunFolder:
         """Whether a process owns the folder right now."""
         if not (self.path / ".lock").exists():
             return False
+        lock = FileLock(self.path / ".lock")
         try:
-            with self.owned():
+            with lock.acquire(timeout=0):
                 return False
-        except Busy:
+        except Timeout:
             return True
+        except OSError:  # a read-only folder: nobody can own it
+            return False
 
     def events(self) -> list[Record]:
         """All whole records; a torn last line is left out."""

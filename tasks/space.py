@@ -49,7 +49,8 @@ class Variable:
 
     def from_unit(self, position: float) -> float:
         """Inverse of `to_unit`; positions outside `[0, 1]` are clipped to the bounds."""
-        position = min(max(position, 0.0), 1.0)
+        if position <= 0 or position >= 1:  # the ends exactly
+            return self.low if position <= 0 else self.high
         if self.log:
             value = self.low * math.exp(position * math.log(self.high / self.low))
         else:

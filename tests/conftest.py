@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: workers of pytest-xdist share cores
+
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
