@@ -42,7 +42,8 @@ def run_on_workers(
 
     with _cluster(workers, specs[0].device) as client:
         futures = {
-            client.submit(execute, spec, key=str(spec.folder.path), priority=-i, retries=1): spec
+            # Alike keys make one group, which the scheduler hands out in order of priority.
+            client.submit(execute, spec, key=f"run-{i}", priority=-i, retries=1): spec
             for i, spec in enumerate(specs)
         }
         jobs = set()
@@ -99,7 +100,7 @@ def _cluster(workers: int, device: str) -> Iterator[Any]:
     }
     scheduler = {
         "cls": Scheduler,
-        "options": {"host": "127.0.0.1", "dashboard": False, "dashboard_address": None},
+        "options": {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"},
     }
     with _interrupts_ignored():
         cluster = SpecCluster(nannies, scheduler, silence_logs=logging.CRITICAL)
