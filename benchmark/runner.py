@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import resource
+import shlex
 import subprocess
 import sys
 import time
@@ -287,7 +288,7 @@ def provenance(device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in VERSIONED},
         "git": _git_state(),
-        "command": " ".join(sys.argv),
+        "command": shlex.join(["python", "-m", "benchmark", *sys.argv[1:]]),
     }
 
 
