@@ -11,7 +11,7 @@ import platformdirs
 import tasks
 from benchmark import registry
 from benchmark.clock import Calibration
-from benchmark.runner import device_name
+from benchmark.provenance import device_name
 from benchmark.store import read_json, write_json
 
 TRIAL_PRICE = 1e-3

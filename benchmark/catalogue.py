@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmark import calibration, registry, suite
-from benchmark.runner import describe_method
+from benchmark.provenance import describe_method
 from methods.base import Method
 from tasks.base import Task
 

@@ -5,22 +5,18 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import platform
 import resource
-import shlex
-import subprocess
 import sys
 import time
 import traceback
 from dataclasses import asdict, dataclass, field
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from benchmark import registry
 from benchmark.clock import BudgetExhausted, Clock, DeviceClock, PricedClock
 from benchmark.problem import RecordedProblem
+from benchmark.provenance import describe_method, describe_task, provenance
 from benchmark.results import SCHEMA_VERSION
 from benchmark.store import (
     RunFolder,
@@ -35,10 +31,6 @@ from methods.base import Method
 from tasks.base import Task
 
 HEARTBEAT_SECONDS = 1.0
-VERSIONED = (
-    "diffusion-tuning-benchmark", "torch", "diffusers", "optuna", "scikit-optimize", "numpy",
-    "scipy", "pandas", "scikit-learn", "clean-fid",
-)  # fmt: skip
 
 
 class SpecMismatch(ValueError):
@@ -241,18 +233,6 @@ def describe(spec: RunSpec, task: Task, method: Method) -> None:
     )
 
 
-def describe_task(task: Task) -> dict[str, Any]:
-    return {
-        "description": task.description,
-        "family": task.family,
-        "citation": task.citation,
-        "metrics": [asdict(metric) for metric in task.metrics],
-        "variables": [asdict(variable) for variable in task.space.variables],
-        "references": task.references(),
-        "evaluator": {},
-    }
-
-
 def _name_evaluator(folder: RunFolder, task: Task) -> None:
     """Add the identity of the metrics to `run.json`; it is known once models are loaded.
 
@@ -268,72 +248,6 @@ def _name_evaluator(folder: RunFolder, task: Task) -> None:
     if stored["task"]["evaluator"] != identity:
         stored["task"]["evaluator"] = identity
         write_json(folder.description, stored)
-
-
-def describe_method(method: Method | type[Method]) -> dict[str, Any]:
-    doc = (method.__doc__ or "").strip().splitlines()
-    return {
-        "name": method.name,
-        "description": doc[0] if doc else "",
-        "citation": method.citation,
-        "uses": method.uses,
-    }
-
-
-def provenance(device: str) -> dict[str, Any]:
-    """Where and with what a run is executed."""
-    return {
-        "device": device_name(device),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in VERSIONED},
-        "git": _git_state(),
-        "command": shlex.join(["python", "-m", "benchmark", *sys.argv[1:]]),
-    }
-
-
-def device_name(device: str) -> str:
-    if device.startswith("cuda"):
-        import torch
-
-        return f"cuda: {torch.cuda.get_device_name(device)}"
-    return f"cpu: {_processor()}"
-
-
-@cache
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-@cache
-def _git_state() -> dict[str, Any] | None:
-    """Commit and dirtiness of the checkout this code runs from; None for an installed wheel."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), *arguments],
-            capture_output=True, text=True, timeout=10, check=True,
-        ).stdout.strip()  # fmt: skip
-
-    try:
-        if not git("ls-files", "--", __file__):
-            return None
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def _heartbeat(folder: RunFolder, clock: Clock, problem: RecordedProblem) -> Any:
