@@ -1,0 +1,82 @@
+import dataclasses
+
+import pytest
+
+from benchmark import results, runner
+from benchmark.runner import SpecMismatch, execute, is_finished
+from benchmark.store import Busy, read_json, status
+
+
+def test_ledgers_add_up_to_the_wall_time_of_the_run(toy_spec):
+    spec = toy_spec("optuna-tpe", clock="device", budget=0.3 / 3600)
+    execute(spec)
+    end = spec.folder.events()[-1]
+    assert sum(end["clock"]["ledgers"].values()) == pytest.approx(end["wall"], rel=0.02, abs=0.02)
+    charged = end["clock"]["ledgers"]["method"]
+    assert sum(end["clock"]["breakdown"].values()) == pytest.approx(charged)
+    assert end["clock"]["breakdown"]["overhead"] > 0
+
+
+def test_ledgers_of_a_continued_run_add_up_too(toy_spec):
+    spec = toy_spec(clock="device", budget=0.1 / 3600)
+    execute(spec)
+    execute(dataclasses.replace(spec, budget=0.2 / 3600))
+    ends = [event for event in spec.folder.events() if event["kind"] == "end"]
+    assert len(ends) == 2
+    for end in ends:
+        total = sum(end["clock"]["ledgers"].values())
+        assert total == pytest.approx(end["wall"], rel=0.02, abs=0.02)
+
+
+def test_a_run_says_where_it_comes_from(toy_spec):
+    spec = toy_spec()
+    execute(spec)
+    stored = read_json(spec.folder.description)
+    assert stored["space_hash"] == runner.registry.task(spec.task).space.hash
+    assert stored["provenance"]["device"].startswith("cpu")
+    assert stored["provenance"]["versions"]["torch"]
+    assert stored["spec"]["seed"] == 0
+
+
+def test_finished_means_for_this_budget_and_these_settings(toy_spec):
+    spec = toy_spec()
+    assert not is_finished(spec)
+    execute(spec)
+    assert is_finished(spec)
+    assert is_finished(dataclasses.replace(spec, budget=spec.budget / 2))
+    assert not is_finished(dataclasses.replace(spec, budget=spec.budget * 2))
+    with pytest.raises(SpecMismatch, match="fidelity"):
+        is_finished(dataclasses.replace(spec, options={"fidelity": 0.5}))
+
+
+def test_a_run_in_use_is_left_alone(toy_spec):
+    spec = toy_spec()
+    with spec.folder.owned(), pytest.raises(Busy):
+        execute(spec)
+
+
+def test_a_failed_run_keeps_its_reason_and_traceback(toy_spec, monkeypatch):
+    def broken(*arguments):
+        raise RuntimeError("no heat")
+
+    monkeypatch.setattr(runner.registry.task(toy_spec().task), "score", broken)
+    spec = toy_spec()
+    outcome = execute(spec)
+    assert (outcome.status, outcome.reason) == ("failed", "RuntimeError: no heat")
+    assert status(spec.folder) == "failed"
+    assert "no heat" in spec.folder.error.read_text()
+
+
+def test_loaded_results_hold_what_the_log_holds(toy_spec):
+    for method in ("random", "default"):
+        execute(toy_spec(method))
+    loaded = results.load(toy_spec().folder.path.parents[4])
+    assert set(loaded.methods) == {"random", "default"}
+    assert set(loaded.runs.status) == {"finished"}
+    frame = loaded.frame
+    assert list(frame.columns) == list(results.COLUMNS)
+    delivered = frame[(frame.method == "random") & (frame.metric == "distance")]
+    assert delivered.incumbent.all()
+    assert (frame.gpu_hours.diff().dropna() >= 0).sum() > 0
+    assert loaded.runs.tile.tolist() == [4, 4]
+    assert (loaded.runs.wall_s >= loaded.runs.method_s).all()
