@@ -1,5 +1,6 @@
 import importlib
 import sys
+from importlib.metadata import EntryPoint
 
 import pytest
 
@@ -54,6 +55,14 @@ def test_a_broken_file_is_named(package):
     (package / "broken.py").write_text("import nowhere_to_be_found\n")
     with pytest.raises(registry.BrokenModule, match=r"room_of_methods/broken\.py.*nowhere"):
         collect()
+
+
+def test_an_installed_distribution_announces_methods(package, monkeypatch):
+    (package / "mine.py").write_text(FILE.format(name="mine"))
+    entry = EntryPoint("mine", "room_of_methods.mine:Mine", "diffusion_tuning_benchmark.methods")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    assert [cls.name for source in registry._entries("methods")
+            for cls in registry._classes(source, Method)] == ["mine"]  # fmt: skip
 
 
 def test_shipped_names_and_suites_agree():
