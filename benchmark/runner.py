@@ -56,7 +56,6 @@ class RunSpec:
     suite_seed: int = 0
     clock: str = "device"
     device: str = "cpu"
-    threads: int = 1
     prices: dict[str, float] | None = None
     """Seconds per unit of each primitive operation, for the priced clock."""
 
@@ -66,7 +65,7 @@ class RunSpec:
 
     def identity(self) -> dict[str, Any]:
         """What must not change between the sessions of one run."""
-        free = ("budget", "results", "threads", "prices", "method")
+        free = ("budget", "results", "prices", "method")
         return {key: value for key, value in asdict(self).items() if key not in free}
 
 
@@ -105,7 +104,7 @@ def execute(spec: RunSpec) -> Outcome:
     """Run `spec` from where its folder left off; failures are recorded, not raised."""
     import torch
 
-    torch.set_num_threads(spec.threads)
+    torch.set_num_threads(1)  # a CPU worker is one thread: see docs/protocol.md
     folder = spec.folder
     with folder.owned():
         started = time.perf_counter()

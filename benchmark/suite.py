@@ -78,7 +78,7 @@ class Suite:
             and registry.method(method.name).supports(registry.task(task.name))
         ]
 
-    def specs(self, results: Path, clock: str, device: str, threads: int = 1) -> list[RunSpec]:
+    def specs(self, results: Path, clock: str, device: str) -> list[RunSpec]:
         """All runs: by task, then seed, then method, so that comparisons complete early."""
         return [
             RunSpec(
@@ -93,7 +93,6 @@ class Suite:
                 suite_seed=self.suite_seed,
                 clock=clock,
                 device=device,
-                threads=threads,
             )
             for task in self.tasks
             for seed in range(self.seeds)
