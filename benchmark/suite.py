@@ -110,6 +110,8 @@ def load(name: str) -> Suite:
     """Read and check a shipped suite by name, or a suite file by path. Raises SuiteError."""
     path = shipped().get(name, Path(name))
     if not path.is_file():
+        if path.suffix == ".toml":
+            raise SuiteError(f"{path}: no such file")
         raise UnknownName("suite", name, shipped())
     try:
         content = tomllib.loads(path.read_text())

@@ -68,6 +68,11 @@ def test_unknown_suites_offer_the_nearest():
         suite.load("quik")
 
 
+def test_a_missing_suite_file_is_called_missing():
+    with pytest.raises(SuiteError, match=r"mine\.toml: no such file"):
+        suite.load("mine.toml")
+
+
 @pytest.mark.parametrize("name", list(suite.shipped()))
 def test_shipped_suites_load_and_have_runs(name):
     assert suite.load(name).pairs()
