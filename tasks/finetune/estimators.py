@@ -9,10 +9,15 @@ upper level wants a second reward r1 of the result (Xiao et al., ICML 2025, arXi
     (4)  dL_gamma/dlambda = gamma · (KL(p_z ‖ p_data) - KL(p_y ‖ p_data)),
          p_y = p_lambda,  p_z ∝ p_data · exp((r2 + r1 / gamma) / lambda)
 
-(4) is the paper's penalty form, exact for every gamma > 0; it tends to (3) as gamma grows,
-and its root lies below the optimum by O(1 / gamma). In float32 the difference of the two
-KLs cancels beyond gamma of about 1e4: use (3) there. Every expectation over a tilted law is
-self-normalised and taken in the log domain, so that small lambda cannot overflow.
+(4) is the paper's penalty form, exact for every gamma > 0; it tends to (3) as gamma grows.
+Since L_gamma = F - Var_{p_lambda}(r1) / (2 gamma lambda) + O(1 / gamma²), its root is off the
+optimum by O(1 / gamma): below it where Var(r1) / lambda falls with lambda, as in the usual
+Gaussian examples, above it where a stronger tilt removes modes and so most of Var(r1). In
+float32 the difference of the two KLs cancels, at a cost of 5 % of the gradient at gamma = 1e4
+and of all of it at 1e6: use (3) there.
+
+Every expectation over a tilted law is self-normalised and taken in the log domain
+(`tasks.finetune.weights`), so that small lambda cannot overflow.
 
 Rewards and lambda share one unit, whatever the reward is measured in; KL is in nats. All
 functions keep the dtype of their arguments and are differentiable.
@@ -26,32 +31,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-
-def log_weights(scores: Tensor, base: Tensor | None = None) -> Tensor:
-    """Self-normalised log weights `(n,)` of the law tilted by exp(scores), `scores` `(n,)`.
-
-    `base` `(n,)` holds normalised log weights under which the samples represent the
-    untilted law (quadrature nodes, an earlier tilt); None means equally weighted samples.
-    """
-    return torch.log_softmax(scores if base is None else scores + base, dim=0)
-
-
-def effective_sample_size(log_weights: Tensor) -> Tensor:
-    """Kish's effective sample size of normalised log weights `(n,)`: from 1 to n."""
-    return torch.exp(-torch.logsumexp(2 * log_weights, dim=0))
-
-
-def log_partition(scores: Tensor, base: Tensor | None = None) -> Tensor:
-    """log E[exp(scores)], the mean taken over samples or under `base`, overflow-free."""
-    if base is None:
-        return torch.logsumexp(scores, dim=0) - math.log(len(scores))
-    return torch.logsumexp(scores + base, dim=0)
-
-
-def tilt_divergence(scores: Tensor, base: Tensor | None = None) -> Tensor:
-    """KL(tilted ‖ untilted) in nats for the law tilted by exp(scores), `scores` `(n,)`."""
-    weights = log_weights(scores, base).exp()
-    return weights @ scores - log_partition(scores, base)
+from tasks.finetune.weights import (
+    effective_sample_size,
+    log_partition,
+    log_weights,
+    tilt_divergence,
+)
 
 
 def covariance(upper: Tensor, lower: Tensor, log_weights: Tensor | None = None) -> Tensor:
@@ -123,8 +108,10 @@ def pool_gradient(
 ) -> tuple[Tensor, Tensor]:
     """dF/dlambda by (3) from samples of the *untilted* law, reweighted to lambda = `strength`.
 
-    Returns the gradient and the share of effective samples in (0, 1]: below about 0.2 the
-    estimate is worthless, and collapses to zero as a single sample takes all the weight.
+    Returns the gradient and the share of effective samples in (0, 1]. With all samples from
+    the untilted law the estimate is good while sd(r2) <= lambda; at twice that even its sign
+    is in doubt, and it collapses to zero as a single sample takes all the weight. Samples of
+    other strengths among them (`base` from `mixture_base`) repair that, nothing else does.
     """
     weights = log_weights(lower / strength, base)
     gradient = covariance(upper, lower, weights) / strength**2
@@ -138,8 +125,7 @@ def penalty_gradient(
 
     Raises ValueError unless `gamma` is positive.
     """
-    if not gamma > 0:
-        raise ValueError(f"gamma must be positive, got {gamma}")
+    _check_positive(gamma)
     y = tilt_divergence(lower / strength, base)
     z = tilt_divergence((lower + upper / gamma) / strength, base)
     return gamma * (z - y)
@@ -158,3 +144,31 @@ def published_gradient(
     y = log_partition(lower / strength, base)
     z = log_partition((lower + upper / gamma) / strength, base)
     return gamma * (z - y) - mean / strength
+
+
+def published_path_gradient(penalised: Tensor, lower: Tensor, gamma: float) -> Tensor:
+    """The second estimator of the paper's released code, kept to compare with: not (4) either.
+
+    `penalised` and `lower` `(steps, n)` are the norms of the guidance gradients that led `n`
+    samples towards r2 + r1 / gamma and towards r2, one per denoising step. Each mean is taken
+    for twice a divergence, whose difference times gamma would be (4):
+
+        gamma · (mean of penalised - mean of lower) / 2
+
+    Girsanov's theorem, which this follows in spirit, has half the *squared* norm, multiplied
+    by constants of each step and summed over the steps. Without them the scale depends on
+    the sampler, and without the square the estimate knows the sign of r2's slope but not its
+    size: for two linear rewards it is the same however strong r2 is.
+
+    Raises ValueError unless `gamma` is positive, and for norms of different or empty shapes.
+    """
+    _check_positive(gamma)
+    if penalised.shape != lower.shape or penalised.numel() == 0:
+        shapes = f"{tuple(penalised.shape)} and {tuple(lower.shape)}"
+        raise ValueError(f"norms must have one shape, with steps and samples; got {shapes}")
+    return gamma * (penalised.mean() - lower.mean()) / 2
+
+
+def _check_positive(gamma: float) -> None:
+    if not gamma > 0:
+        raise ValueError(f"gamma must be positive, got {gamma}")
