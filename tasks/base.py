@@ -26,6 +26,8 @@ from tasks.space import Params, Space
 
 REFERENCES = Path(__file__).parent / "references.json"
 """Reference scores with how they were made; see `Task.references`."""
+LANDSCAPES = Path(__file__).parent / "landscapes"
+"""Metrics and samples along the search space of a task; see `Task.landscape`."""
 
 
 class Meter(Protocol):
@@ -142,6 +144,21 @@ class Task(ABC):
         stored = json.loads(REFERENCES.read_text()) if REFERENCES.exists() else {}
         found: dict[str, dict[str, float]] = stored.get(cls.name, {}).get("scores", {})
         return found
+
+    @classmethod
+    def landscape(cls) -> dict[str, Any] | None:
+        """Stored metrics along one strength shared by all variables; None if not stored.
+
+        `points` (`lambda` and every metric) with `seed`, `evaluator` and `made_by`, and
+        `strip`: None, or the `lambdas` of its columns, its `rows` and its `image` (a path).
+        """
+        file = LANDSCAPES / f"{cls.name.replace('/', '-')}.json"
+        if not file.exists():
+            return None
+        stored: dict[str, Any] = json.loads(file.read_text())
+        if stored["strip"]:
+            stored["strip"]["image"] = str(file.with_suffix(".png"))
+        return stored
 
     def rehearse(self, seed: int) -> None:
         """Run every primitive operation once or more, so that a calibration can price it.

@@ -1,24 +1,29 @@
 """Generative bilevel optimisation of entropy strengths (arXiv 2502.08808, Algorithm 2).
 
-One run follows the first-order hypergradient instead of comparing trials. With samples of the
-current guided model at hand, the paper's penalty gradient has the limit
+One run follows the first-order hypergradient instead of comparing trials. It starts from a
+small pool of samples of the pre-trained model, which need no guidance and are two to five times
+cheaper: reweighted to any lambda, they show E[r1] as far down as their effective sample size
+reaches, and the ascent begins at the best lambda in reach. From there on every iteration draws
+one small batch of the *current guided* model. With such samples at hand, the paper's penalty
+gradient has the limit
 
     dF / dlog(lambda) = Cov(r1, r2) / lambda            (tasks.finetune.estimators, eq. 3)
 
 Measured in the objective's own spread, sd(r1), and in the length that the law moves per unit
 of log lambda, sd(r2) / lambda (the root of its Fisher information), this gradient is the
-correlation of the two rewards: a step that needs no tuning to the scale of either. Each
-iteration draws one small batch around the current lambda, so images that a search would spend
-on poor settings all go to refining a good one.
+correlation of the two rewards: a step that needs no tuning to the scale of either.
 
 (3) holds for the ideal tilted law; a real guided sampler leaves it, most of all by artefacts
-that no covariance can see. So each batch is drawn half a little above and half a little below
-lambda, from the same noise: the difference of the two mean rewards is an unbiased slope of
-the real sampler, too noisy to steer by but, averaged over the run, good enough to correct the
-low-noise covariance for its bias, at no extra cost in images.
+that no covariance can see. So each batch is drawn half above and half below lambda, from the
+same noise: the difference of the two mean rewards is a slope of the real sampler, too noisy to
+steer by but, averaged over the run, good enough to correct the low-noise covariance for its
+bias, at no extra cost in images. The distance of the halves shrinks as the run goes on (its
+square is a bias of the slope), and batches grow (the noise of few samples does not average out
+of a ratio).
 
-With one lambda per class (`lambda_0`, `lambda_1`, ...) the classes are independent, and every
-batch gives each class its own gradient.
+With one lambda per class (`lambda_0`, `lambda_1`, ...) every batch gives each class its own
+gradient. Which half of a class lies above is drawn at random, so that where classes share a
+reward the others' changes average out (simultaneous perturbation: Spall, 1992).
 """
 
 from __future__ import annotations
@@ -36,31 +41,37 @@ from tasks.finetune.estimators import Moments, moments
 from tasks.finetune.rewards import Rewards
 from tasks.space import Params, Space
 
-REPORT_SPACING = 0.03
-"""Share of the budget between two reports."""
 AVERAGING = 3
-"""Power of the polynomial-decay average (Shamir & Zhang, 2013, arXiv 1212.1824): the average
+"""Power of the polynomial-decay averages (Shamir & Zhang, 2013, arXiv 1212.1824): the average
 at iteration i is centred on the last quarter of the iterations."""
 CORRECTION_LIMIT = 0.5
 """Largest bias correction: it may move the root, but where the rewards are clearly correlated,
 as they are far from the optimum, the covariance decides the direction."""
-PRIOR = 20
-"""Iterations for which the bias correction is held back towards zero."""
+GROWTH = 20
+"""Iterations after which a batch has twice its first size."""
+POOL_CREDIT = 10
+"""So many pool samples of a group count as one iteration already made."""
+REACH = 0.5
+"""Share of effective samples down to which a reweighted pool is trusted."""
+LEVELS = 81
+"""Strengths at which a reweighted pool is looked at."""
 
 
 @dataclass(frozen=True)
 class Options:
     """Settings of the ascent; rewards may have any scale."""
 
-    batch: int = 200
-    """Guided samples per iteration."""
+    pool: int = 100
+    """Samples of the pre-trained model to begin with, at least 20 a group; 0 for none."""
+    batch: int = 40
+    """Guided samples in the first iteration, at least 10 a group."""
     rate: float = 0.8
     """First step in log lambda at full correlation."""
-    decay: float = 20.0
+    decay: float = 10.0
     """Iterations after which steps have shrunk to 1 / sqrt(2)."""
-    spread: float = 0.25
-    """Distance in log lambda of the two halves of a batch from its centre; 0 draws the whole
-    batch at the centre and corrects nothing."""
+    spread: float = 0.3
+    """Distance in log lambda of the first batch's halves from its centre; 0 draws all batches
+    at the centre and corrects nothing."""
     trust: float = 1.0
     """Bound on how far one step may strengthen the tilt, in standard deviations of r2 / lambda:
     the next law then still overlaps the samples that the step was computed from."""
@@ -68,23 +79,32 @@ class Options:
 
 @dataclass
 class _State:
-    """Where the ascent stands: what a checkpoint holds."""
+    """Where the ascent stands: what a checkpoint holds. Tensors are float64 `(groups,)`."""
 
     position: Tensor
-    """Natural logarithms of the strengths, float64 `(groups,)`."""
+    """Natural logarithms of the strengths."""
     average: Tensor
+    upper_variance: Tensor
+    """Averages of Var(r1), and of Var(r2) / lambda²."""
+    lower_variance: Tensor
     bias: Tensor
-    """Averaged slope of the real sampler less the correlation, `(groups,)`."""
+    """Averages of the real sampler's slope less the covariance's, and of its square."""
+    squared_bias: Tensor
+    credit: float = 0.0
+    """Iterations that the pool stands for."""
     score: float = 0.0
     """Average loss of the batches, weighted as `average` is, one step behind it."""
     iteration: int = 0
-    reported: float = -1.0
-    """Progress at the last report."""
 
     @classmethod
     def start(cls, space: Space) -> _State:
         position = torch.tensor(list(space.default.values()), dtype=torch.float64).log()
-        return cls(position, position.clone(), torch.zeros_like(position))
+        zero = torch.zeros_like(position)
+        return cls(position, position.clone(), zero, zero.clone(), zero.clone(), zero.clone())
+
+    @property
+    def groups(self) -> int:
+        return len(self.position)
 
 
 def run(problem: Problem, options: Options | None = None) -> None:
@@ -93,55 +113,126 @@ def run(problem: Problem, options: Options | None = None) -> None:
     task, space = problem.task, problem.space
     assert isinstance(task, FinetuneTask)
     restored = problem.restored
-    state = _State.start(space) if restored is None else _State(**restored)
+    if restored is None:
+        state = _State.start(space)
+        problem.report(Candidate(_params(space, state.average)))
+        if options.pool:
+            _begin_from_pool(state, task, space, options, problem.seed("pool"))
+    else:
+        state = _State(**restored)
     while True:
         problem.checkpoint(vars(state))
-        progress = problem.progress
-        if progress >= state.reported + REPORT_SPACING:
-            state.reported = progress
-            candidate = Candidate(_params(space, state.average))
-            problem.report(candidate, state.score if state.iteration else None)
-        halves = _draw(task, space, state, options, problem.seed("guided", state.iteration))
-        _advance(state, halves, options)
+        score = state.score if state.iteration else None
+        problem.report(Candidate(_params(space, state.average)), score)
+        seed = problem.seed("guided", state.iteration)
+        spread, sides = _perturbation(state, options, seed)
+        halves = _draw(task, space, state, options, spread * sides, seed)
+        _advance(state, halves, spread, sides, options)
         state.position = state.position.clamp(*_bounds(space))
 
 
+def _begin_from_pool(
+    state: _State, task: FinetuneTask, space: Space, options: Options, seed: int
+) -> None:
+    """Move to the best strengths within reach of samples of the pre-trained model."""
+    size = max(options.pool, 20 * state.groups)
+    pool = task.pool(size, seed)
+    low, high = _bounds(space)
+    for group in range(state.groups):
+        member = slice(None) if state.groups == 1 else pool.group == group
+        levels = torch.linspace(float(low[group]), float(high[group]), LEVELS, dtype=torch.float64)
+        best = _best_in_reach(pool.upper[member].double(), pool.lower[member].double(), levels)
+        state.position[group] = best
+    state.average = state.position.clone()
+    state.credit = size / state.groups / POOL_CREDIT
+
+
+def _best_in_reach(upper: Tensor, lower: Tensor, levels: Tensor) -> Tensor:
+    """The log strength among `levels` with the highest reweighted mean of r1."""
+    weights = torch.softmax(lower.cpu() / levels.exp()[:, None], dim=1)
+    share = 1 / weights.square().sum(dim=1) / len(lower)
+    means = torch.where(share >= REACH, weights @ upper.cpu(), -math.inf)
+    return levels[means.argmax()]
+
+
+def _perturbation(state: _State, options: Options, seed: int) -> tuple[float, Tensor]:
+    """Distance of the halves from the centre, and the side (+1, -1) of each group's first."""
+    spread = options.spread / (1 + state.iteration / GROWTH) ** (1 / 6)
+    generator = torch.Generator().manual_seed(seed)
+    sides = torch.randint(2, (state.groups,), generator=generator).double() * 2 - 1
+    return spread, sides
+
+
 def _draw(
-    task: FinetuneTask, space: Space, state: _State, options: Options, seed: int
+    task: FinetuneTask, space: Space, state: _State, options: Options, offset: Tensor, seed: int
 ) -> list[Rewards]:
-    """One batch: halves above and below the position from the same noise, or one whole."""
-    offsets = (options.spread, -options.spread) if options.spread else (0.0,)
-    count = options.batch // len(offsets)
-    return [task.guided(_params(space, state.position + x), count, seed) for x in offsets]
+    """One batch: halves on either side of the position from the same noise, or one whole."""
+    first = max(options.batch, 10 * state.groups)
+    size = round(first * (1 + state.iteration / GROWTH))
+    if not options.spread:
+        return [task.guided(_params(space, state.position), size, seed)]
+    return [
+        task.guided(_params(space, state.position + x), max(size // 2, 2), seed)
+        for x in (offset, -offset)
+    ]
 
 
-def _advance(state: _State, halves: list[Rewards], options: Options) -> None:
+def _advance(
+    state: _State, halves: list[Rewards], spread: float, sides: Tensor, options: Options
+) -> None:
     """One step in log lambda; gradients are of the loss -E[r1]."""
     strength = state.position.exp()
     batch = _moments(Rewards.concatenate(halves), state)
-    unit = batch.upper_spread * batch.lower_spread / strength
-    gradient = batch.covariance / strength / unit
+    spread_of_tilt = batch.lower_spread / strength
+    newest = _weight(state.iteration)
+    state.upper_variance = _mixed(state.upper_variance, batch.upper_spread**2, newest)
+    state.lower_variance = _mixed(state.lower_variance, spread_of_tilt**2, newest)
+    unit = (_shrunk(state.upper_variance) * _shrunk(state.lower_variance)).sqrt()
+    slope = batch.covariance / strength
     if len(halves) == 2:
-        above, below = (_moments(half, state).upper for half in halves)
-        error = (below - above) / (2 * options.spread) / unit - gradient
-        state.bias = torch.lerp(state.bias, _finite(error), _weight(state.iteration + PRIOR))
-    rate = options.rate / (1 + state.iteration / options.decay) ** 0.5
-    correction = state.bias.clamp(-CORRECTION_LIMIT, CORRECTION_LIMIT)
-    step = -rate * (_finite(gradient) + correction)
-    furthest = -torch.log1p(options.trust * strength / batch.lower_spread)
+        first, second = (_moments(half, state).upper for half in halves)
+        error = sides * (second - first) / (2 * spread) - slope
+        state.bias = _mixed(state.bias, error, newest)
+        state.squared_bias = _mixed(state.squared_bias, error**2, newest)
+    correction = _finite(_known_bias(state) / unit).clamp(-CORRECTION_LIMIT, CORRECTION_LIMIT)
+    gradient = (_finite(slope / unit) + correction).clamp(-1, 1)
+    step = -options.rate * gradient / (1 + (state.iteration + state.credit) / options.decay) ** 0.5
+    furthest = -torch.log1p(options.trust / spread_of_tilt)
     state.position = state.position + torch.maximum(step, furthest.nan_to_num(-math.inf))
-    state.average = torch.lerp(state.average, state.position, _weight(state.iteration))
-    state.score += _weight(state.iteration) * (-batch.upper.nanmean().item() - state.score)
+    settled = _weight(state.iteration + state.credit)
+    state.average = torch.lerp(state.average, state.position, settled)
+    state.score += newest * (-batch.upper.nanmean().item() - state.score)
     state.iteration += 1
 
 
-def _weight(iteration: int) -> float:
+def _known_bias(state: _State) -> Tensor:
+    """The averaged bias, held back by as much of it as may be noise (empirical Bayes).
+
+    NaN after a single iteration, which cannot tell one from the other.
+    """
+    power = AVERAGING + 1
+    samples = state.iteration * (2 * power - 1) / power**2  # as many count in the average
+    noise = (state.squared_bias - state.bias**2).clamp_min(0) / torch.tensor(samples)
+    return state.bias**3 / (state.bias**2 + noise)
+
+
+def _weight(iteration: float) -> float:
     """Weight of the newest value in the polynomial-decay average."""
     return (AVERAGING + 1) / (AVERAGING + 1 + iteration)
 
 
+def _mixed(average: Tensor, value: Tensor, weight: float) -> Tensor:
+    """`average` moved towards `value`, where there is one."""
+    return torch.lerp(average, torch.where(value.isfinite(), value, average), weight)
+
+
+def _shrunk(variance: Tensor) -> Tensor:
+    """Half of the way to the mean over groups: a group's own few samples say little."""
+    return (variance + variance.mean()) / 2
+
+
 def _moments(rewards: Rewards, state: _State) -> Moments:
-    return moments(rewards.upper, rewards.lower, rewards.group, len(state.position))
+    return moments(rewards.upper, rewards.lower, rewards.group, state.groups)
 
 
 def _finite(values: Tensor) -> Tensor:

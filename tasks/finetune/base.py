@@ -17,6 +17,7 @@ import torch
 
 from tasks.base import Candidate, Metric, Task
 from tasks.finetune.rewards import Rewards
+from tasks.finetune.solvers import LOOK_AHEAD, Solver
 from tasks.space import Params, Space, Variable
 
 REWARD = Metric("reward", "E[r1]", higher_is_better=True)
@@ -47,8 +48,11 @@ class FinetuneTask(Task):
         """Rewards of `count` samples of the pre-trained model, without guidance. Charged."""
 
     @abstractmethod
-    def guided(self, params: Params, count: int, seed: int) -> Rewards:
-        """Rewards of `count` samples of the model guided at `params`. Charged."""
+    def guided(self, params: Params, count: int, seed: int, solver: Solver = LOOK_AHEAD) -> Rewards:
+        """Rewards of `count` samples of the model guided at `params`. Charged.
+
+        The same seed draws the same noise at any `params`.
+        """
 
     def iterate(
         self,
@@ -79,9 +83,19 @@ class FinetuneTask(Task):
     def score(self, candidate: Candidate, seed: int) -> float:
         """-E[r1] over the candidate's own samples, or over fresh ones if it has none."""
         rewards = candidate.state
-        if rewards is None:
-            rewards = self.guided(candidate.params, self.samples, seed)
+        if not isinstance(rewards, Rewards):
+            solver = self.solver_of(candidate)
+            rewards = self.guided(candidate.params, self.samples, seed, solver)
         return -float(rewards.upper.mean())
+
+    @staticmethod
+    def solver_of(candidate: Candidate) -> Solver:
+        """How the lower level of `candidate` is solved: its state if that is a solver (a method
+        that brings its own delivers it so), else the task's own way."""
+        if candidate.state is None or isinstance(candidate.state, Rewards):
+            return LOOK_AHEAD
+        solver: Solver = candidate.state
+        return solver
 
     def evaluator(self) -> dict[str, Any]:
         return {"samples": self.evaluation_samples}

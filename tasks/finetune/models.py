@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tasks.base import Meter
-from tasks.finetune.sampling import LogTilt, Sampler
+from tasks.finetune.sampling import LogTilt, Sampler, Samples
 
 CLASSES = 10
 GUIDANCE_SCALE = 1.5
@@ -140,20 +140,20 @@ class LatentDiffusion(nn.Module):
         generator: torch.Generator,
         log_tilt: LogTilt | None = None,
         meter: Meter | None = None,
-    ) -> Tensor:
+    ) -> Samples:
         """Images `(n, 1, size, size)` in [-1, 1] asked to show `labels` `(n,)`.
 
         `log_tilt` maps images to the log of the density ratio `(n,)` they are tilted by.
         """
         noise = torch.randn(len(labels), self.latent, generator=generator, device=labels.device)
-        latents = sampler.sample(
+        latents, path_kl = sampler.sample(
             lambda x, time: self.denoiser.guided(x, time, labels, GUIDANCE_SCALE),
             noise,
             generator,
             log_tilt and (lambda clean: log_tilt(self.autoencoder.decode(clean))),
             meter,
         )
-        return self.autoencoder.decode(latents)
+        return Samples(self.autoencoder.decode(latents), path_kl)
 
 
 _SHAPES = {

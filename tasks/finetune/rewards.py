@@ -69,9 +69,7 @@ class InkAndRecognition(nn.Module):
         probabilities = self.classifier.logits(images).softmax(dim=1)
         return probabilities.gather(1, labels[:, None])[:, 0]
 
-    @torch.no_grad()
-    def forward(self, images: Tensor, labels: Tensor, targets: Tensor) -> Rewards:
-        """Both rewards of images asked to show `labels` `(n,)`, with ink targets `(n,)`."""
-        lower = self.lower(images)
-        upper = self.recognition(images, labels) - INK_PENALTY * (lower - targets) ** 2
-        return Rewards(upper, lower, labels)
+    def upper(self, images: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+        """r1 `(n,)` of images asked to show `labels` `(n,)`, with ink targets `(n,)`."""
+        misses = (self.lower(images) - targets) ** 2
+        return self.recognition(images, labels) - INK_PENALTY * misses

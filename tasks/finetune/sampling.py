@@ -11,7 +11,8 @@ is that of diffusion posterior sampling, arXiv 2209.14687):
 with a_t the cumulative signal share and s = eta · sqrt((1 - a_{t-1}) / (1 - a_t) ·
 (1 - a_t / a_{t-1})); eta = 1 is ancestral (DDPM) sampling. For a linear reward on Gaussian
 data the guidance is exact up to time discretisation. For curved ones it is too strong, and
-the noise of eta = 1 corrects part of that, where eta = 0 cannot.
+the noise of eta = 1 corrects part of that, where eta = 0 cannot; `tasks.finetune.particles`
+corrects all of it, at a price.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,6 +47,28 @@ def alpha_bar() -> Tensor:
     return signal
 
 
+class Samples(NamedTuple):
+    """What a sampler delivers."""
+
+    clean: Tensor
+    """Clean samples `(n, ...)`."""
+    path_kl: Tensor
+    """KL divergence `(n,)` in nats of the guided from the pre-trained sampling path, along each
+    sample's own path. Its mean bounds KL(p_lambda ‖ p_data) from above (Girsanov; the chain
+    rule of KL). The last step, which adds no noise, is left out; infinite if no step adds any."""
+
+
+class Prediction(NamedTuple):
+    """What one denoising step knows at `x_t`."""
+
+    eps: Tensor
+    """Noise predicted by the pre-trained model, `(n, ...)`."""
+    tilt: Tensor | None = None
+    """Log tilt `(n,)` of the predicted clean sample."""
+    gradient: Tensor | None = None
+    """Gradient of `tilt` in `x_t`, `(n, ...)`."""
+
+
 @dataclass(frozen=True)
 class Sampler:
     """`steps` denoising steps on "trailing" time steps (T - 1 down to T / steps - 1)."""
@@ -68,53 +92,97 @@ class Sampler:
         generator: torch.Generator,
         log_tilt: LogTilt | None = None,
         meter: Meter | None = None,
-    ) -> Tensor:
-        """Clean samples `(n, d)` from `noise` `(n, d)`; one charge per step to `meter`."""
+    ) -> Samples:
+        """Clean samples from `noise` `(n, ...)`; one charge per step to `meter`."""
         meter = meter or FreeMeter()
         operation = "denoise" if log_tilt is None else "guided_denoise"
-        shares = [float(self.signal[t]) for t in self.times] + [1.0]
         x = noise
-        for time, (share, following) in zip(self.times, pairwise(shares), strict=True):
+        path_kl = torch.zeros(len(x), device=x.device)
+        for step in self.steps_taken():
             with meter.charge(operation, len(x), nfe=len(x)):
-                clean, eps = self.predict(denoise, x, time, log_tilt)
-                x = self._advance(clean, eps, share, following, generator)
-        return x
+                at = self.predict(denoise, x, step, log_tilt)
+                mean = plain = step.mean(x, at.eps)
+                if at.gradient is not None:
+                    mean = step.mean(x, at.eps - step.sigma * at.gradient)
+                    path_kl += step.divergence(mean, plain)
+                x = step.advance(mean, generator)
+        return Samples(x, path_kl)
+
+    def steps_taken(self) -> list[Step]:
+        """The transitions, from noise to data."""
+        shares = [float(self.signal[time]) for time in self.times] + [1.0]
+        return [
+            Step(time, share, following, self.eta, self.clip)
+            for time, (share, following) in zip(self.times, pairwise(shares), strict=True)
+        ]
 
     def predict(
-        self, denoise: Denoiser, x: Tensor, time: int, log_tilt: LogTilt | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Predicted clean samples and noise at `x` `(n, d)`, tilted if `log_tilt` is given.
+        self, denoise: Denoiser, x: Tensor, step: Step, log_tilt: LogTilt | None = None
+    ) -> Prediction:
+        """Predicted noise at `x` `(n, ...)`, with the look-ahead tilt if `log_tilt` is given.
 
         The tilt costs one backward pass, through reward, decoder and denoiser in turn.
         """
-        share = float(self.signal[time])
-        root, sigma = math.sqrt(share), math.sqrt(1 - share)
         if log_tilt is None:
-            eps = denoise(x, time)
-        else:
-            with torch.enable_grad():
-                leaf = x.detach().requires_grad_()
-                eps = denoise(leaf, time)
-                tilt = log_tilt((leaf - sigma * eps) / root)
-                (gradient,) = torch.autograd.grad(tilt.sum(), leaf)
-            eps = eps.detach() - sigma * gradient
-        clean = ((x - sigma * eps) / root).clamp_(-self.clip, self.clip)
-        return clean, eps
+            return Prediction(denoise(x, step.time))
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            eps = denoise(leaf, step.time)
+            tilt = log_tilt((leaf - step.sigma * eps) / step.root)
+            (gradient,) = torch.autograd.grad(tilt.sum(), leaf)
+        return Prediction(eps.detach(), tilt.detach(), gradient)
 
-    def _advance(
-        self,
-        clean: Tensor,
-        eps: Tensor,
-        share: float,
-        following: float,
-        generator: torch.Generator,
-    ) -> Tensor:
-        """The next, less noisy sample, from signal share `share` to `following`."""
-        if following == 1.0:
+
+@dataclass(frozen=True)
+class Step:
+    """One transition, from signal share `share` at training time `time` to `following`."""
+
+    time: int
+    share: float
+    following: float
+    eta: float
+    clip: float
+
+    @property
+    def root(self) -> float:
+        return math.sqrt(self.share)
+
+    @property
+    def sigma(self) -> float:
+        return math.sqrt(1 - self.share)
+
+    @property
+    def variance(self) -> float:
+        """Of the noise that the step adds; none at the last one."""
+        if self.following == 1.0:
+            return 0.0
+        return (
+            self.eta**2
+            * (1 - self.following)
+            / (1 - self.share)
+            * (1 - self.share / self.following)
+        )
+
+    def mean(self, x: Tensor, eps: Tensor) -> Tensor:
+        """Mean of the next sample given noise `eps` in `x`."""
+        clean = ((x - self.sigma * eps) / self.root).clamp_(-self.clip, self.clip)
+        if self.following == 1.0:
             return clean
-        variance = self.eta**2 * (1 - following) / (1 - share) * (1 - share / following)
-        x = math.sqrt(following) * clean + math.sqrt(1 - following - variance) * eps
-        if variance == 0:
-            return x
-        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-        return x.add_(noise, alpha=math.sqrt(variance))
+        towards_noise = math.sqrt(1 - self.following - self.variance)
+        return clean.mul_(math.sqrt(self.following)).add_(eps, alpha=towards_noise)
+
+    def divergence(self, mean: Tensor, other: Tensor) -> Tensor:
+        """KL `(n,)` between this transition with one mean and with another."""
+        squared = (mean - other).flatten(1).square().sum(dim=1)
+        if self.following == 1.0:
+            return torch.zeros_like(squared)
+        if self.variance == 0:
+            return torch.where(squared > 0, math.inf, 0.0)
+        return squared / (2 * self.variance)
+
+    def advance(self, mean: Tensor, generator: torch.Generator) -> Tensor:
+        """A draw of the next sample given its `mean`, which is overwritten."""
+        if self.variance == 0:
+            return mean
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+        return mean.add_(noise, alpha=math.sqrt(self.variance))

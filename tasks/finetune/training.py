@@ -126,7 +126,8 @@ def train_rewards(name: str) -> Path:
     metrics_training.fit(model.classifier, splits.train, generator)
     diffusion = pretrained.load(diffusion_name(dataset), untrained(dataset))
     labels = torch.arange(INK_SAMPLES) % CLASSES
-    ink = diffusion.sample(labels, Sampler(), generator).mean(dim=(1, 2, 3))
+    images = diffusion.sample(labels, Sampler(), generator).clean
+    ink = images.mean(dim=(1, 2, 3))
     model.ink_mean.copy_(ink.mean())
     model.ink_scale.copy_(ink.std())
     return pretrained.save(

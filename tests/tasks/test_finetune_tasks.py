@@ -169,10 +169,11 @@ def test_rewards_of_known_images() -> None:
     model.ink_scale.fill_(0.25)
     images = torch.full((3, 1, 8, 8), 0.125)
     targets = torch.tensor([1.5, 2.5, 0.5])
-    rewards = model(images, torch.tensor([0, 4, 9]), targets)
-    assert rewards.lower.tolist() == pytest.approx([2.5] * 3)
-    recognition = model.recognition(images, torch.tensor([0, 4, 9]))
-    torch.testing.assert_close(rewards.upper, recognition - 0.2 * (2.5 - targets) ** 2)
+    labels = torch.tensor([0, 4, 9])
+    assert model.lower(images).tolist() == pytest.approx([2.5] * 3)
+    recognition = model.recognition(images, labels)
+    expected = recognition - 0.2 * (2.5 - targets) ** 2
+    torch.testing.assert_close(model.upper(images, labels, targets), expected)
     every = model.recognition(images[:1].expand(10, -1, -1, -1), torch.arange(10))
     assert every.sum().item() == pytest.approx(1)
 

@@ -1,0 +1,137 @@
+"""Fine-tuning tasks whose samples are images: draws, scores and charges, whatever the model."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import replace
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tasks.base import Candidate
+from tasks.finetune.base import FinetuneTask, strengths
+from tasks.finetune.rewards import Rewards
+from tasks.finetune.sampling import LogTilt, Sampler, Samples
+from tasks.finetune.solvers import LOOK_AHEAD, Batch, Solver
+from tasks.space import Params
+
+
+class Drawn(NamedTuple):
+    """Images of a draw."""
+
+    images: Tensor
+    """`(n, channels, height, width)` in [-1, 1]."""
+    labels: Tensor
+    """What each was asked to show, `(n,)` long."""
+    path_kl: Tensor
+    """See `tasks.finetune.sampling.Samples`, `(n,)`."""
+
+
+class ImageTask(FinetuneTask):
+    """Guided sampling of images asked to show one of `groups` classes or prompts.
+
+    Labels cycle through the groups, so every count of samples is balanced.
+    """
+
+    groups: ClassVar[int]
+    batch: ClassVar[int]
+    """Samples per primitive step."""
+    sampler: Sampler
+
+    @abstractmethod
+    def generate(
+        self,
+        labels: Tensor,
+        sampler: Sampler,
+        generator: torch.Generator,
+        log_tilt: LogTilt | None,
+    ) -> Samples:
+        """Images asked to show `labels` `(n,)`; `log_tilt` is a function of images."""
+
+    @abstractmethod
+    def lower(self, images: Tensor, labels: Tensor) -> Tensor:
+        """r2 `(n,)`, differentiable."""
+
+    @abstractmethod
+    def upper(self, images: Tensor, labels: Tensor) -> Tensor:
+        """r1 `(n,)`, differentiable."""
+
+    def pool(self, count: int, seed: int) -> Rewards:
+        return self._scored(self.draw(None, count, seed))
+
+    def guided(self, params: Params, count: int, seed: int, solver: Solver = LOOK_AHEAD) -> Rewards:
+        return self._scored(self.draw(params, count, seed, solver))
+
+    def draw(
+        self, params: Params | None, count: int, seed: int, solver: Solver = LOOK_AHEAD
+    ) -> Drawn:
+        """`count` images of the model guided at `params` (None: as it was pre-trained)."""
+        generator = self.generator(seed)
+        labels = torch.arange(count, device=self.device) % self.groups
+        parts = []
+        for part in torch.split(labels, self.batch):
+            if params is None:
+                samples = self.generate(part, self.sampler, generator, None)
+            else:
+                samples = self._solve(params, part, generator, solver)
+            parts.append(samples)
+        return Drawn(
+            torch.cat([part.clean for part in parts]),
+            labels,
+            torch.cat([part.path_kl for part in parts]),
+        )
+
+    def images(self, candidate: Candidate, count: int, seed: int) -> np.ndarray:
+        images = self.drawn(candidate, count, seed).images
+        pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
+        return pixels[:, 0] if pixels.shape[1] == 1 else pixels.transpose(0, 2, 3, 1)
+
+    def drawn(self, candidate: Candidate, count: int, seed: int) -> Drawn:
+        """Fresh images of what `candidate` delivers."""
+        return self.draw(candidate.params, count, seed, self.solver_of(candidate))
+
+    @torch.no_grad()
+    def rate(self, images: Tensor, labels: Tensor) -> Rewards:
+        """Both rewards of images."""
+        return Rewards(self.upper(images, labels), self.lower(images, labels), labels)
+
+    def _scored(self, drawn: Drawn) -> Rewards:
+        parts = []
+        for images, labels in zip(
+            torch.split(drawn.images, self.batch),
+            torch.split(drawn.labels, self.batch),
+            strict=True,
+        ):
+            with self.meter.charge("reward", len(images), scored_images=len(images)):
+                parts.append(self.rate(images, labels))
+        return Rewards.concatenate(parts)
+
+    def _solve(
+        self, params: Params, labels: Tensor, generator: torch.Generator, solver: Solver
+    ) -> Samples:
+        strength = strengths(params).to(self.device)
+        if len(strength) > 1:
+            strength = strength[labels]
+        start = generator.get_state()
+        path_kl = torch.empty(0)
+
+        def generate(log_tilt: LogTilt | None, eta: float) -> Tensor:
+            nonlocal path_kl
+            generator.set_state(start)
+            sampler = replace(self.sampler, eta=eta)
+            samples = self.generate(labels, sampler, generator, log_tilt)
+            path_kl = samples.path_kl
+            return samples.clean
+
+        images = solver.images(
+            Batch(
+                generate,
+                lambda images: self.lower(images, labels),
+                lambda images: self.upper(images, labels),
+                strength,
+                self.meter,
+            )
+        )
+        return Samples(images, path_kl)

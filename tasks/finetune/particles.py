@@ -1,0 +1,103 @@
+"""Guided sampling with particles: as exact as their number, the reference for the cheap sampler.
+
+Twisted sequential Monte Carlo (Wu et al., NeurIPS 2023, arXiv 2306.17775; for rewards, Kim et
+al., ICLR 2025, arXiv 2501.05803). Each group of particles takes the guided steps of
+`tasks.finetune.sampling` as its proposal. A particle's weight collects what guidance got wrong:
+
+    w_t = tilt(x0(x_t)) / tilt(x0(x_{t+1})) · p(x_t | x_{t+1}) / q(x_t | x_{t+1})
+
+with p the pre-trained and q the guided transition. Where the weights of a group grow uneven it
+is resampled. As the number of particles grows, a group's law tends to
+p_data · exp(r2 / lambda), p_data being the law of the pre-trained sampler with the same steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tasks.base import FreeMeter, Meter
+from tasks.finetune.sampling import Denoiser, LogTilt, Sampler, Samples, Step
+
+
+@dataclass(frozen=True)
+class ParticleSampler(Sampler):
+    """A sampler whose rows come in groups of `particles` that stand for one law each.
+
+    Rows of a group must share what the denoiser and the tilt know of them (class, strength).
+    """
+
+    particles: int = 16
+    threshold: float = 0.5
+    """A group is resampled when its effective sample size falls below this share."""
+
+    @torch.no_grad()
+    def sample(
+        self,
+        denoise: Denoiser,
+        noise: Tensor,
+        generator: torch.Generator,
+        log_tilt: LogTilt | None = None,
+        meter: Meter | None = None,
+    ) -> Samples:
+        """As `Sampler.sample`; rows of a group are equally weighted, and no longer independent.
+
+        `path_kl` is not defined for a resampled path: NaN. Raises ValueError unless the number
+        of rows is a multiple of `particles` and `eta` is positive.
+        """
+        if log_tilt is None:
+            return super().sample(denoise, noise, generator, None, meter)
+        if len(noise) % self.particles or not self.eta > 0:
+            raise ValueError(
+                f"needs eta > 0 and a multiple of {self.particles} rows, "
+                f"got eta = {self.eta} and {len(noise)} rows"
+            )
+        meter = meter or FreeMeter()
+        x = noise
+        log_weights = torch.zeros(len(x) // self.particles, self.particles, device=x.device)
+        for step in self.steps_taken():
+            with meter.charge("guided_denoise", len(x), nfe=len(x)):
+                at = self.predict(denoise, x, step, log_tilt)
+                assert at.tilt is not None
+                assert at.gradient is not None
+                log_weights = log_weights + at.tilt.view_as(log_weights)
+                rows, log_weights = self.resample(log_weights, generator)
+                x, eps, tilt, gradient = x[rows], at.eps[rows], at.tilt[rows], at.gradient[rows]
+                plain = step.mean(x, eps)
+                if step.variance == 0:  # the last step: nothing is drawn, so nothing proposed
+                    x = plain
+                    break
+                guided = step.mean(x, eps - step.sigma * gradient)
+                x = step.advance(guided.clone(), generator)
+                log_weights = log_weights + (log_ratio(step, x, plain, guided) - tilt).view_as(
+                    log_weights
+                )
+        rows, _ = self.resample(log_weights, generator, always=True)
+        return Samples(x[rows], torch.full((len(x),), torch.nan, device=x.device))
+
+    def resample(
+        self, log_weights: Tensor, generator: torch.Generator, always: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Rows `(n,)` that survive, and the log weights `(groups, particles)` they go on with.
+
+        Systematic resampling (Douc & Cappé, 2005) within each group that needs it.
+        """
+        weights = log_weights.softmax(dim=1)
+        size = 1 / weights.square().sum(dim=1, keepdim=True)
+        uneven = (size < self.threshold * self.particles) | always
+        start = torch.rand(len(weights), 1, generator=generator, device=weights.device)
+        places = (start + torch.arange(self.particles, device=weights.device)) / self.particles
+        chosen = torch.searchsorted(weights.cumsum(dim=1), places).clamp_(max=self.particles - 1)
+        kept = torch.arange(self.particles, device=weights.device).expand_as(chosen)
+        first = torch.arange(len(weights), device=weights.device)[:, None] * self.particles
+        rows = first + torch.where(uneven, chosen, kept)
+        return rows.flatten(), torch.where(uneven, 0.0, log_weights)
+
+
+def log_ratio(step: Step, x: Tensor, plain: Tensor, guided: Tensor) -> Tensor:
+    """log p(x) - log q(x) `(n,)` of a step's draws `x`, p with mean `plain`, q with `guided`."""
+    return ((x - guided).square() - (x - plain).square()).flatten(1).sum(dim=1) / (
+        2 * step.variance
+    )
