@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,6 +28,11 @@ STRENGTH = Variable("lambda", low=0.01, high=100.0, default=10.0, log=True)
 """Ten times the unit that rewards are standardised to: a cautious setting, at which the tilt
 shows but does not yet change what a typical sample looks like. The ends of the range are the
 pre-trained model as it is, and guidance that overrides it."""
+
+
+def per_group(groups: int) -> Space:
+    """One entropy strength per class or prompt: `lambda_0`, `lambda_1`, ..."""
+    return Space(tuple(replace(STRENGTH, name=f"lambda_{group}") for group in range(groups)))
 
 
 class FinetuneTask(Task):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from tasks.finetune.base import STRENGTH
+from tasks.finetune.base import per_group
 from tasks.finetune.latent import LatentTask
 from tasks.finetune.models import CLASSES
-from tasks.space import Space
 
 
 class FinetuneDigits(LatentTask):
@@ -25,5 +22,5 @@ class FinetuneDigitsPerClass(FinetuneDigits):
 
     name = "finetune/digits-perclass"
     description = "Ten entropy strengths of reward-guided sampling, one per class of 8 x 8 digits"
-    space = Space(tuple(replace(STRENGTH, name=f"lambda_{label}") for label in range(CLASSES)))
+    space = per_group(CLASSES)
     ink_targets = tuple(0.25 * (label + 1) for label in range(CLASSES))

@@ -97,6 +97,10 @@ class ImageTask(FinetuneTask):
         """Both rewards of images."""
         return Rewards(self.upper(images, labels), self.lower(images, labels), labels)
 
+    def settle(self, rewards: Rewards) -> Rewards:
+        """What the rewards of one whole draw come to, where samples bear on each other."""
+        return rewards
+
     def _scored(self, drawn: Drawn) -> Rewards:
         parts = []
         for images, labels in zip(
@@ -106,7 +110,7 @@ class ImageTask(FinetuneTask):
         ):
             with self.meter.charge("reward", len(images), scored_images=len(images)):
                 parts.append(self.rate(images, labels))
-        return Rewards.concatenate(parts)
+        return self.settle(Rewards.concatenate(parts))
 
     def _solve(
         self, params: Params, labels: Tensor, generator: torch.Generator, solver: Solver

@@ -67,7 +67,7 @@ class LatentTask(ImageTask):
     @torch.no_grad()
     def evaluate(self, candidate: Candidate, seed: int) -> dict[str, float]:
         images, labels, path_kl = self.drawn(candidate, self.evaluation_samples, seed)
-        rewards = self.rate(images, labels)
+        rewards = self.settle(self.rate(images, labels))
         judged = self.judge.logits(images).argmax(dim=1)
         return {
             "reward": rewards.upper.mean().item(),
