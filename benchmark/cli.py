@@ -201,9 +201,9 @@ def plot(suite: SuiteOption = "quick", results: ResultsOption = Path("results"))
     folder = results / Path(suite).stem
     with clear_errors():
         from benchmark.analysis.figures import write_figures
-        from benchmark.results import load
+        from benchmark.drawing import read
 
-        paths = write_figures(load(folder), folder / "figures")
+        paths = write_figures(read(folder), folder / "figures")
     _print_paths(paths)
 
 

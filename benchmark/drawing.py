@@ -1,9 +1,30 @@
 """Everything a suite's results folder shows: frame, tables, figures."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmark.results import Results
 
 FORMATS = ("png", "pdf", "svg")
+
+
+def read(folder: Path) -> Results:
+    """The results in `folder`, each task with its stored landscape if it has one here."""
+    from benchmark import registry
+    from benchmark.results import load
+
+    results = load(folder)
+    known = registry.all_tasks()
+    tasks = {
+        name: described | {"landscape": known[name].landscape() if name in known else None}
+        for name, described in results.tasks.items()
+    }
+    return replace(results, tasks=tasks)
 
 
 def draw(folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
@@ -13,9 +34,9 @@ def draw(folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
     """
     from benchmark.analysis.figures import write_figures
     from benchmark.analysis.tables import write_tables
-    from benchmark.results import load, save_frame
+    from benchmark.results import save_frame
 
-    results = load(folder)
+    results = read(folder)
     paths = [save_frame(results), *write_tables(results, folder / "tables")]
     if results.frame.incumbent.any():
         paths += write_figures(results, folder / "figures", tuple(formats))

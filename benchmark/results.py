@@ -63,7 +63,9 @@ class Results:
     `tasks[name]` has `description, family, metrics` (list of `name, label,
     higher_is_better, log`; the first is primary), `variables` (list of `name, low, high,
     default, log`), `references` (metric values of the stored `default` and `tuned` runs, or
-    empty) and `evaluator`. `methods[label]` has `name, description, citation, uses, options`.
+    empty), `evaluator` and, where `benchmark.drawing.read` has added it, `landscape` (see
+    `tasks.base.Task.landscape`, or None). `methods[label]` has `name, description, citation,
+    uses, options`.
     """
 
     suite: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -91,6 +92,23 @@ def evaluator(results: Results, task: str) -> str:
     for name, value in identity.items():
         parts += value.items() if isinstance(value, dict) else [(name, value)]
     return ", ".join(f"{name} {value}" for name, value in parts) or "not stated"
+
+
+def landscape(results: Results, task: str) -> dict[str, Any] | None:
+    """The task's stored landscape, if there is one by the evaluator of the runs.
+
+    The number of samples may differ: more of them only make a smoother curve.
+    """
+    stored: dict[str, Any] | None = results.tasks[task].get("landscape")
+    if stored is None:
+        return None
+    identity = results.tasks[task].get("evaluator") or {}
+    same = all(
+        stored["evaluator"].get(name) == value
+        for name, value in identity.items()
+        if name != "samples"
+    )
+    return stored if same else None
 
 
 def runs_of(results: Results, task: str, method: str | None = None) -> pd.DataFrame:

@@ -69,7 +69,7 @@ def test_results_with_holes(make_results: Make, tmp_path: Path) -> None:
     runs.loc[going, "gpu_hours"] *= 0.3
     frame = frame[(frame["method"] != "random") & (frame["task"] != "schedule/mnist")]
     results = replace(results, frame=frame, runs=runs[runs["method"] != "random"])
-    assert len(write_figures(results, tmp_path, formats=("png",))) == 6
+    assert len(write_figures(results, tmp_path, formats=("png",))) == 7
 
 
 @pytest.mark.parametrize(("tasks", "methods", "seeds"), [(1, 1, 1), (2, 14, 2), (5, 3, 1)])

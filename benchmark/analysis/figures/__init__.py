@@ -13,7 +13,16 @@ from matplotlib.figure import Figure
 
 from benchmark.analysis import contents, style
 from benchmark.analysis.curves import traces
-from benchmark.analysis.figures import anytime, cost, fractions, samples, time, trajectories
+from benchmark.analysis.figures import (
+    anytime,
+    cost,
+    fractions,
+    samples,
+    strip,
+    time,
+    tradeoff,
+    trajectories,
+)
 from benchmark.analysis.figures.layout import save
 from benchmark.results import Results
 
@@ -23,7 +32,8 @@ FORMATS = ("png", "pdf", "svg")
 def write_figures(results: Results, folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Draw every figure into `folder`, once per format; returns the paths.
 
-    `trajectories-TASK` and `samples-TASK` are one figure per task (`/` becomes `-`).
+    `trajectories-TASK`, `samples-TASK`, and for fine-tuning tasks `tradeoff-TASK` and
+    `strip-TASK`, are one figure per task (`/` becomes `-`).
     Raises ValueError when no run has delivered anything yet.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,6 +62,8 @@ def _figures(results: Results) -> Iterator[tuple[str, Figure]]:
         for name, figure in (
             ("trajectories", trajectories.draw(results, found, task)),
             ("samples", samples.draw(results, found, task)),
+            ("tradeoff", tradeoff.draw(results, found, task)),
+            ("strip", strip.draw(results, task)),
         ):
             if figure is not None:
                 yield f"{name}-{slug}", figure
