@@ -63,7 +63,7 @@ class Options:
 
     pool: int = 100
     """Samples of the pre-trained model to begin with, at least 20 a group; 0 for none."""
-    batch: int = 40
+    batch: int = 100
     """Guided samples in the first iteration, at least 10 a group."""
     rate: float = 0.8
     """First step in log lambda at full correlation."""
@@ -171,10 +171,8 @@ def _draw(
     size = round(first * (1 + state.iteration / GROWTH))
     if not options.spread:
         return [task.guided(_params(space, state.position), size, seed)]
-    return [
-        task.guided(_params(space, state.position + x), max(size // 2, 2), seed)
-        for x in (offset, -offset)
-    ]
+    sides = [_params(space, state.position + x) for x in (offset, -offset)]
+    return task.guided_each(sides, max(size // 2, 2), seed)
 
 
 def _advance(

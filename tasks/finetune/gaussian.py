@@ -89,7 +89,7 @@ class FinetuneGaussian(FinetuneTask):
         """
         count = len(mean)
         levels = [*torch.logspace(1, -2, self.steps).tolist(), 0.0]
-        x = mean + (variance + levels[0] ** 2).sqrt() * self._noise(count, generator)
+        x: Tensor = mean + (variance + levels[0] ** 2).sqrt() * self._noise(count, generator)
         for high, low in pairwise(levels):
             with self.meter.charge(operation, count, nfe=count):
                 kept = (variance + low**2) / (variance + high**2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
@@ -64,6 +65,21 @@ class ImageTask(FinetuneTask):
     def guided(self, params: Params, count: int, seed: int, solver: Solver = LOOK_AHEAD) -> Rewards:
         return self._scored(self.draw(params, count, seed, solver))
 
+    def guided_each(self, points: Sequence[Params], count: int, seed: int) -> list[Rewards]:
+        copies = len(points)
+        generator = self.generator(seed)
+        labels = torch.arange(count, device=self.device) % self.groups
+        parts: list[list[Rewards]] = [[] for _ in points]
+        for part in torch.split(labels, max(self.batch // copies, 1)):
+            strength = torch.cat([self._strength(params, part) for params in points])
+            asked = part.repeat(copies)
+            sampler = replace(self.sampler, copies=copies)
+            samples = self._solve(strength, asked, generator, sampler, LOOK_AHEAD)
+            scored = self._score(samples.clean, asked)
+            for collected, rewards in zip(parts, scored.chunk(copies), strict=True):
+                collected.append(rewards)
+        return [self.settle(Rewards.concatenate(collected)) for collected in parts]
+
     def draw(
         self, params: Params | None, count: int, seed: int, solver: Solver = LOOK_AHEAD
     ) -> Drawn:
@@ -75,7 +91,8 @@ class ImageTask(FinetuneTask):
             if params is None:
                 samples = self.generate(part, self.sampler, generator, None)
             else:
-                samples = self._solve(params, part, generator, solver)
+                strength = self._strength(params, part)
+                samples = self._solve(strength, part, generator, self.sampler, solver)
             parts.append(samples)
         return Drawn(
             torch.cat([part.clean for part in parts]),
@@ -102,30 +119,40 @@ class ImageTask(FinetuneTask):
         return rewards
 
     def _scored(self, drawn: Drawn) -> Rewards:
-        parts = []
-        for images, labels in zip(
-            torch.split(drawn.images, self.batch),
-            torch.split(drawn.labels, self.batch),
-            strict=True,
-        ):
-            with self.meter.charge("reward", len(images), scored_images=len(images)):
-                parts.append(self.rate(images, labels))
+        parts = [
+            self._score(images, labels)
+            for images, labels in zip(
+                torch.split(drawn.images, self.batch),
+                torch.split(drawn.labels, self.batch),
+                strict=True,
+            )
+        ]
         return self.settle(Rewards.concatenate(parts))
 
-    def _solve(
-        self, params: Params, labels: Tensor, generator: torch.Generator, solver: Solver
-    ) -> Samples:
+    def _score(self, images: Tensor, labels: Tensor) -> Rewards:
+        with self.meter.charge("reward", len(images), scored_images=len(images)):
+            return self.rate(images, labels)
+
+    def _strength(self, params: Params, labels: Tensor) -> Tensor:
+        """lambda of each sample, `(n,)`."""
         strength = strengths(params).to(self.device)
-        if len(strength) > 1:
-            strength = strength[labels]
+        return strength[labels] if len(strength) > 1 else strength.expand(len(labels))
+
+    def _solve(
+        self,
+        strength: Tensor,
+        labels: Tensor,
+        generator: torch.Generator,
+        sampler: Sampler,
+        solver: Solver,
+    ) -> Samples:
         start = generator.get_state()
         path_kl = torch.empty(0)
 
         def generate(log_tilt: LogTilt | None, eta: float) -> Tensor:
             nonlocal path_kl
             generator.set_state(start)
-            sampler = replace(self.sampler, eta=eta)
-            samples = self.generate(labels, sampler, generator, log_tilt)
+            samples = self.generate(labels, replace(sampler, eta=eta), generator, log_tilt)
             path_kl = samples.path_kl
             return samples.clean
 

@@ -145,10 +145,10 @@ class LatentDiffusion(nn.Module):
 
         `log_tilt` maps images to the log of the density ratio `(n,)` they are tilted by.
         """
-        noise = torch.randn(len(labels), self.latent, generator=generator, device=labels.device)
+        rows = torch.empty(len(labels), self.latent, device=labels.device)
         latents, path_kl = sampler.sample(
             lambda x, time: self.denoiser.guided(x, time, labels, GUIDANCE_SCALE),
-            noise,
+            sampler.noise(rows, generator),
             generator,
             log_tilt and (lambda clean: log_tilt(self.autoencoder.decode(clean))),
             meter,

@@ -13,6 +13,7 @@ p_data · exp(r2 / lambda), p_data being the law of the pre-trained sampler with
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -70,7 +71,7 @@ class ParticleSampler(Sampler):
                     x = plain
                     break
                 guided = step.mean(x, eps - step.sigma * gradient)
-                x = step.advance(guided.clone(), generator)
+                x = guided + math.sqrt(step.variance) * self.noise(guided, generator)
                 log_weights = log_weights + (log_ratio(step, x, plain, guided) - tilt).view_as(
                     log_weights
                 )

@@ -37,6 +37,12 @@ class Rewards:
     def __len__(self) -> int:
         return len(self.upper)
 
+    def chunk(self, parts: int) -> list[Rewards]:
+        """Equal parts, in order."""
+        groups = [None] * parts if self.group is None else self.group.chunk(parts)
+        chunks = zip(self.upper.chunk(parts), self.lower.chunk(parts), groups, strict=True)
+        return [Rewards(upper, lower, group) for upper, lower, group in chunks]
+
     @staticmethod
     def concatenate(parts: list[Rewards]) -> Rewards:
         """One set of rewards from several, in order."""

@@ -77,7 +77,15 @@ class Sampler:
     eta: float = 1.0
     clip: float = 5.0
     """Predicted clean samples are kept in [-clip, clip]; latents have unit variance."""
+    copies: int = 1
+    """Rows come in so many equal parts, one after the other, that share their noise."""
     signal: Tensor = field(default_factory=alpha_bar, repr=False)
+
+    def noise(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Standard normal noise of the shape of `rows` `(n, ...)`."""
+        shape = (len(rows) // self.copies, *rows.shape[1:])
+        noise = torch.randn(shape, generator=generator, device=rows.device, dtype=rows.dtype)
+        return noise if self.copies == 1 else torch.cat([noise] * self.copies)
 
     @property
     def times(self) -> list[int]:
@@ -105,7 +113,9 @@ class Sampler:
                 if at.gradient is not None:
                     mean = step.mean(x, at.eps - step.sigma * at.gradient)
                     path_kl += step.divergence(mean, plain)
-                x = step.advance(mean, generator)
+                x = mean
+                if step.variance:
+                    x = mean.add_(self.noise(mean, generator), alpha=math.sqrt(step.variance))
         return Samples(x, path_kl)
 
     def steps_taken(self) -> list[Step]:
@@ -179,10 +189,3 @@ class Step:
         if self.variance == 0:
             return torch.where(squared > 0, math.inf, 0.0)
         return squared / (2 * self.variance)
-
-    def advance(self, mean: Tensor, generator: torch.Generator) -> Tensor:
-        """A draw of the next sample given its `mean`, which is overwritten."""
-        if self.variance == 0:
-            return mean
-        noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-        return mean.add_(noise, alpha=math.sqrt(self.variance))

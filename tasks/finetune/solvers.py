@@ -29,7 +29,7 @@ class Batch:
     lower: Reward
     upper: Reward
     strength: Tensor
-    """lambda, `(1,)` or one per sample `(n,)`."""
+    """lambda of each sample, `(n,)`."""
     meter: Meter
 
 

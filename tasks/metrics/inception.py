@@ -1,0 +1,56 @@
+"""Inception-v3 features for FID, as clean-fid measures them (Parmar et al., CVPR 2022).
+
+The weights are the user's own copy of the file that clean-fid uses, given by path, and checked:
+a download cut short leaves a file that loads badly or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tasks.diffusion import torchvision_shim
+
+SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
+"""Of `inception-2015-12-05.pt`."""
+SIZE = 299
+
+
+class InceptionFeatures:
+    """Pooled features of 8-bit images, resized the way clean-fid does.
+
+    Raises ValueError if `file` is not the one that FID is defined by.
+    """
+
+    def __init__(self, file: Path, device: str = "cpu") -> None:
+        check(file)
+        torchvision_shim.ensure()  # clean-fid imports torchvision
+        from cleanfid.resize import build_resizer
+
+        self.resize = build_resizer("clean")
+        self.network = torch.jit.load(str(file), map_location=device).eval()  # type: ignore[no-untyped-call]
+        self.device = device
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Features `(n, 2048)` of images `(n, 3, height, width)` in [-1, 1]."""
+        pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()
+        resized = np.stack([self.resize(image.transpose(1, 2, 0)) for image in pixels])
+        batch = torch.from_numpy(resized).to(self.device).permute(0, 3, 1, 2)
+        features: Tensor = self.network.layers((batch - 128) / 128)
+        return features.flatten(1)
+
+
+def check(file: Path) -> None:
+    """Raise ValueError if `file` is not the whole, original Inception file."""
+    with file.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != SHA256:
+        raise ValueError(
+            f"{file} ({file.stat().st_size} bytes) is not inception-2015-12-05.pt: "
+            f"its SHA-256 is {found}, expected {SHA256}; fetch it again"
+        )
