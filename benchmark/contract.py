@@ -25,7 +25,7 @@ from methods.base import Method
 from tasks.base import Candidate, FreeMeter, Task
 
 Check = Callable[[], str | None]
-TASKS = ("finetune/gaussian", "schedule/gaussian")
+TASKS = ("finetune/gaussian", "finetune/gaussian-perclass", "schedule/gaussian")
 """Where methods are checked: closed form, so a run takes about a second."""
 BUDGET_TRIALS = 6
 """Budget of a checked run, in standard trials of the task."""

@@ -20,8 +20,9 @@ class SmoothedGrid(Method):
     citation = "Rasmussen & Williams, 2006"
     libraries = ("sklearn.model_selection", "sklearn.gaussian_process")
 
-    def __init__(self, levels: int = 5, fidelity: float = 1.0) -> None:
+    def __init__(self, levels: int = 5, fidelity: float = 1.0, shifted: bool = False) -> None:
         self.levels = levels
+        self.shifted = shifted
         self.fidelity = fidelity
 
     @classmethod
@@ -30,7 +31,8 @@ class SmoothedGrid(Method):
 
     def run(self, problem: Problem) -> None:
         scored: list[tuple[np.ndarray, float]] = []
-        for params in refining_grid(problem.space, self.levels, problem.rng):
+        grid = refining_grid(problem.space, self.levels, problem.rng, self.shifted)
+        for params in grid:
             score = problem.evaluate(params, self.fidelity, keep=False)
             scored.append((problem.space.to_unit(params), score))
             problem.report(Candidate(problem.space.from_unit(smoothed_best(scored))))

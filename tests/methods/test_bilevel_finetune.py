@@ -3,61 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, cast
 
-import numpy as np
 import pytest
 import torch
+from sample_budget import Exhausted, SampleBudget
 
 from methods.base import Problem
 from methods.bilevel import finetune
 from methods.bilevel.finetune import Options, _State
-from tasks.base import Candidate, Task
 from tasks.finetune.base import STRENGTH, strengths
 from tasks.finetune.gaussian import FinetuneGaussian
 from tasks.finetune.rewards import Rewards
 from tasks.space import Params, Space, Variable
-
-
-class Exhausted(BaseException):
-    pass
-
-
-class SampleBudget:
-    """As much of a problem as the method uses; the budget is a number of scored images."""
-
-    def __init__(self, task: Task, budget: int, seed: int = 0) -> None:
-        self.task, self.space = task, task.space
-        task.meter = self
-        self.budget, self.used, self.run_seed = budget, 0, seed
-        self.restored: dict[str, Any] | None = None
-        self.states: list[tuple[int, dict[str, Any]]] = []
-        self.reports: list[tuple[Params, float | None]] = []
-
-    @contextmanager
-    def charge(self, operation: str, count: int = 1, **work: int) -> Iterator[None]:
-        if self.used >= self.budget:
-            raise Exhausted
-        yield
-        self.used += work.get("scored_images", 0)
-
-    @property
-    def progress(self) -> float:
-        return self.used / self.budget
-
-    def seed(self, *axes: str | int) -> int:
-        return int(
-            np.random.SeedSequence([self.run_seed, *map(ord, repr(axes))]).generate_state(1)[0]
-        )
-
-    def checkpoint(self, state: dict[str, Any]) -> None:
-        self.states.append((self.used, deepcopy(state)))
-
-    def report(self, candidate: Candidate, score: float | None = None) -> None:
-        self.reports.append((self.space.validate(candidate.params), score))
 
 
 def run(problem: SampleBudget, options: Options | None = None) -> SampleBudget:

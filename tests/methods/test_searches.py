@@ -60,6 +60,17 @@ def test_grids_visit_every_point_once_ends_included(dimensions, levels, seed):
     assert not finer & first
 
 
+@given(levels=st.integers(2, 6), seed=st.integers(0, 1000))
+def test_shifted_grids_are_even_and_refined_by_halves(levels, seed):
+    space = Space((Variable("x", 0, 1, 0.5),))
+    points = refining_grid(space, levels, np.random.default_rng(seed), shifted=True)
+    first = sorted(next(points)["x"] for _ in range(levels))
+    assert np.allclose(np.diff(first), 1 / levels)
+    assert 0 <= first[0] < 1 / levels
+    both = sorted(first + [next(points)["x"] for _ in range(levels)])
+    assert np.allclose(np.diff(both), 1 / (2 * levels))
+
+
 def test_smoothing_overrules_one_lucky_point():
     rng = np.random.default_rng(3)
     xs = np.linspace(0, 1, 17)
