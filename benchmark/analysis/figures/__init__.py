@@ -32,8 +32,8 @@ FORMATS = ("png", "pdf", "svg")
 def write_figures(results: Results, folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Draw every figure into `folder`, once per format; returns the paths.
 
-    `trajectories-TASK`, `samples-TASK`, and for fine-tuning tasks `tradeoff-TASK` and
-    `strip-TASK`, are one figure per task (`/` becomes `-`).
+    `metrics-TASK`, `trajectories-TASK` and `samples-TASK`, and for fine-tuning tasks
+    `tradeoff-TASK` and `strip-TASK`, are one figure per task (`/` becomes `-`).
     Raises ValueError when no run has delivered anything yet.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,6 +60,7 @@ def _figures(results: Results) -> Iterator[tuple[str, Figure]]:
     for task in contents.task_names(results):
         slug = task.replace("/", "-")
         for name, figure in (
+            ("metrics", anytime.draw_metrics(results, found, task)),
             ("trajectories", trajectories.draw(results, found, task)),
             ("samples", samples.draw(results, found, task)),
             ("tradeoff", tradeoff.draw(results, found, task)),

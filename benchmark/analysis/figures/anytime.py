@@ -21,31 +21,49 @@ CROWD = 5
 """Above this many methods, only the ones that comparisons are made with get a band."""
 
 
+Panel = tuple[str, contents.Metric]
+"""A task and one of its metrics."""
+
+
 def draw(results: Results, found: Traces) -> Figure:
     """One panel per task: mean over seeds with its interval band, one line per method."""
     tasks = contents.task_names(results)
+    return _draw(results, found, [(task, contents.primary(results, task)) for task in tasks])
+
+
+def draw_metrics(results: Results, found: Traces, task: str) -> Figure | None:
+    """One panel per reported metric of `task`, the primary one first; None if it has no other."""
+    metrics = contents.metrics(results, task)
+    if len(metrics) == 1:
+        return None
+    return _draw(results, found, [(task, metric) for metric in metrics])
+
+
+def _draw(results: Results, found: Traces, shown: list[Panel]) -> Figure:
     methods = [
         method
         for method in contents.method_names(results)
-        if any(_has(results, found, task, method) for task in tasks)
+        if any(align(found.of(task, method, metric.name)) for task, metric in shown)
     ]
-    width = style.SINGLE if len(tasks) == 1 else style.DOUBLE
-    note = _note(results, found, tasks, methods)
+    width = style.SINGLE if len(shown) == 1 else style.DOUBLE
+    note = _note(results, found, shown, methods)
     extra = layout.legend_height(methods, width) + layout.note_height(note, width)
-    figure, grid = layout.panels(len(tasks), 2.1, extra=extra)
-    for axes, task in zip(grid, tasks, strict=True):
-        _panel(axes, results, found, task, methods)
+    figure, grid = layout.panels(len(shown), 2.1, extra=extra)
+    for axes, (task, metric) in zip(grid, shown, strict=True):
+        _panel(axes, results, found, task, metric, methods)
     layout.add_legend(figure, layout.method_handles(results, methods))
     layout.add_note(figure, note)
     return figure
 
 
-def _has(results: Results, found: Traces, task: str, method: str) -> bool:
-    return align(found.of(task, method, contents.primary(results, task).name)) is not None
-
-
-def _panel(axes: Axes, results: Results, found: Traces, task: str, methods: list[str]) -> None:
-    metric = contents.primary(results, task)
+def _panel(
+    axes: Axes,
+    results: Results,
+    found: Traces,
+    task: str,
+    metric: contents.Metric,
+    methods: list[str],
+) -> None:
     unit = contents.unit(results, task)
     axes.set_title(task)
     means, drawn = [], []
@@ -138,9 +156,10 @@ def _inside(axes: Axes, value: float) -> bool:
     return bool(low <= value <= high) or not np.isfinite(value)
 
 
-def _note(results: Results, found: Traces, tasks: list[str], methods: list[str]) -> str:
-    names = {task: contents.primary(results, task) for task in tasks}
-    counts = [len(found.of(task, method, names[task].name)) for task in tasks for method in methods]
+def _note(results: Results, found: Traces, shown: list[Panel], methods: list[str]) -> str:
+    counts = [
+        len(found.of(task, method, metric.name)) for task, metric in shown for method in methods
+    ]
     text = f"Reported metric of the incumbent, {layout.seeds_note(counts)}"
     if max(counts, default=0) > 1:
         text += ": mean over seeds, band: 95 % Student-t interval"
@@ -148,7 +167,7 @@ def _note(results: Results, found: Traces, tasks: list[str], methods: list[str])
             text += " (of bilevel, default, random and the best other method)"
         if 1 in counts:
             text += ", none where there is one seed"
-        if any(metric.log for metric in names.values()):
+        if any(metric.log for _, metric in shown):
             text += "; both on the log scale for metrics on a log axis"
     else:
         text += ", so no interval"
