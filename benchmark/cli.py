@@ -186,9 +186,10 @@ def table(suite: SuiteOption = "quick", results: ResultsOption = Path("results")
     folder = results / Path(suite).stem
     with clear_errors():
         from benchmark.analysis.tables import write_tables
-        from benchmark.results import load, save_frame
+        from benchmark.drawing import read
+        from benchmark.results import save_frame
 
-        stored = load(folder)
+        stored = read(folder)
         save_frame(stored)
         paths = write_tables(stored, folder / "tables")
     _print_summary(folder)

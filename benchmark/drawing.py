@@ -14,7 +14,8 @@ FORMATS = ("png", "pdf", "svg")
 
 
 def read(folder: Path) -> Results:
-    """The results in `folder`, each task with its stored landscape if it has one here."""
+    """The results in `folder`, with what is known here of their tasks (stored landscapes) and
+    methods (who is a rival)."""
     from benchmark import registry
     from benchmark.results import load
 
@@ -24,7 +25,12 @@ def read(folder: Path) -> Results:
         name: described | {"landscape": known[name].landscape() if name in known else None}
         for name, described in results.tasks.items()
     }
-    return replace(results, tasks=tasks)
+    rivals = {name: cls.rival for name, cls in registry.all_methods().items()}
+    methods = {
+        label: {"rival": rivals.get(described.get("name", label), True)} | described
+        for label, described in results.methods.items()
+    }
+    return replace(results, tasks=tasks, methods=methods)
 
 
 def draw(folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:

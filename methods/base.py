@@ -97,6 +97,9 @@ class Method(ABC):
     citation: ClassVar[str]
     uses: ClassVar[str] = "scores"
     """What the method uses beyond the space, in words a table can show."""
+    rival: ClassVar[bool] = True
+    """Whether it competes on the terms of all. If not (an oracle that knows more, another lower
+    level), tables and figures show it, but it sets no target and is nobody's best rival."""
     libraries: ClassVar[tuple[str, ...]] = ()
     """Modules that `run` imports. They are loaded before the clock starts: an import takes as
     long for a budget of seconds as for one of days, and only once per process."""
@@ -138,13 +141,17 @@ class Search(Method):
         """Learn the score (a loss) of the parameters last asked for."""
 
     def run(self, problem: Problem) -> None:
+        self.search(problem, 1 - self.finish)
+        if problem.incumbent is not None:
+            problem.develop(problem.incumbent)
+
+    def search(self, problem: Problem, until: float) -> None:
+        """Ask, evaluate and tell `until` a share of the budget is used."""
         self.start(problem.space, problem.rng)
         worst = 0.0
-        while problem.progress < 1 - self.finish:
+        while problem.progress < until:
             params = self.ask()
             score = problem.evaluate(params, self.fidelity)
             if math.isfinite(score):
                 worst = max(worst, score)
             self.tell(params, score if math.isfinite(score) else worst)
-        if problem.incumbent is not None:
-            problem.develop(problem.incumbent)

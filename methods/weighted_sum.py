@@ -31,6 +31,7 @@ class WeightedSum(Method):
     name = "weighted-sum"
     citation = "baseline of Xiao et al., ICML 2025, arXiv:2502.08808"
     uses = "gradients of the upper reward: another lower level"
+    rival = False
 
     def __init__(self, weight: float = 1.0, fidelity: float = 1.0) -> None:
         self.solver = LookAhead(upper_weight=weight)

@@ -96,7 +96,8 @@ def targets(results: Results, found: Traces) -> pd.DataFrame:
 
     Columns: task, target (what it is called), method (who set it), value. The value is the
     mean over seeds of the primary metric (geometric for log metrics). A baseline is any
-    method that is not a variant of `bilevel`. Targets that nobody set are left out.
+    rival (`methods.base.Method.rival`) that is not a variant of `bilevel`. Targets that nobody
+    set are left out.
     """
     rows = []
     for task in contents.task_names(results):
@@ -196,8 +197,9 @@ def _index(results: Results) -> pd.MultiIndex:
 
 
 def _is_baseline(results: Results, label: str) -> bool:
-    name = results.methods.get(label, {}).get("name", label)
-    return not str(name).startswith("bilevel")
+    described = results.methods.get(label, {})
+    ours = str(described.get("name", label)).startswith("bilevel")
+    return bool(described.get("rival", True)) and not ours
 
 
 def _states(status: pd.Series) -> str:

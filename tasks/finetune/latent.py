@@ -19,7 +19,7 @@ from tasks.metrics.frechet import FrechetReference
 
 FID = Metric("fid", "FID (task features)", log=True)
 RECOGNISED = Metric("recognised", "recognised by a second classifier", higher_is_better=True)
-PATH_KL = Metric("path_kl", "KL of the sampling path in nats")
+PATH_KL = Metric("path_kl", "KL of the sampling path in nats", log=True)
 """Bounds KL(p_lambda ‖ p_data) from above; see `tasks.finetune.sampling.Samples`."""
 
 

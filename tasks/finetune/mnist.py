@@ -44,7 +44,7 @@ class FinetuneMnistCoupled(FinetuneMnistPerClass):
     name = "finetune/mnist-coupled"
     description = "Ten entropy strengths, one per class of MNIST, that share a supply of ink"
     metrics = (
-        Metric("reward", "U, E[r1] under a supply of ink", higher_is_better=True),
+        Metric("reward", "U (E[r1], ink shared)", higher_is_better=True),
         *FinetuneMnistPerClass.metrics[1:],
     )
     supply = 0.6

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -39,7 +40,8 @@ def test_all_figures_in_all_formats_with_the_same_bytes_again(
         f"{name}.{extension}"
         for name in (
             "anytime", "fractions", "cost-to-target", "time",
-            "trajectories-schedule-digits", "samples-schedule-digits",
+            "metrics-schedule-digits", "trajectories-schedule-digits",
+            "samples-schedule-digits",
         )
         for extension in ("png", "pdf", "svg")
     }  # fmt: skip
@@ -69,7 +71,7 @@ def test_results_with_holes(make_results: Make, tmp_path: Path) -> None:
     runs.loc[going, "gpu_hours"] *= 0.3
     frame = frame[(frame["method"] != "random") & (frame["task"] != "schedule/mnist")]
     results = replace(results, frame=frame, runs=runs[runs["method"] != "random"])
-    assert len(write_figures(results, tmp_path, formats=("png",))) == 7
+    assert len(write_figures(results, tmp_path, formats=("png",))) == 10
 
 
 @pytest.mark.parametrize(("tasks", "methods", "seeds"), [(1, 1, 1), (2, 14, 2), (5, 3, 1)])
@@ -140,6 +142,25 @@ def test_the_representative_seed_is_the_median_one(make_results: Make) -> None:
     chosen = trajectories.representative(results, found, TASK, "random")
     assert sorted(finals.values())[1] == finals[chosen]  # type: ignore[index]
     assert trajectories.representative(results, found, TASK, "sobol") is None
+
+
+def test_trajectories_draw_what_candidates_show_on_its_variables_scale(make_results: Make) -> None:
+    results = make_results(tasks=1, methods=("random", "bilevel"), seeds=2, events=6)
+    frame = results.frame
+    tau = frame[(frame["metric"] == "param:tau") & (frame["method"] == "bilevel")]
+    shown = tau.assign(metric="shown:sampling: tau", value=0.5)
+    other = tau.assign(metric="shown:temperature", value=3.0)  # of no variable: has no scale
+    results = replace(results, frame=pd.concat([frame, shown, other], ignore_index=True))
+    found = traces(results)
+    with style.applied():
+        figure = trajectories.draw(results, found, TASK)
+    assert figure is not None
+    panels = {axes.get_title(): axes for axes in figure.axes}
+    assert list(panels) == ["end", "tau", "epsilon", "sampling: tau"]
+    assert panels["sampling: tau"].get_ylim() == panels["tau"].get_ylim()
+    assert len(panels["sampling: tau"].lines) == 1 + 2  # the default, and two seeds of bilevel
+    assert "role in their title" in figure.get_supxlabel().replace("\n", " ")
+    assert not any(metric.startswith("shown:") for _, _, metric in found)
 
 
 def test_tiles_come_back_in_reading_order(tmp_path: Path) -> None:

@@ -92,6 +92,16 @@ def test_variants_of_bilevel_are_no_baselines(make_results: Make) -> None:
     assert goals.loc["best baseline", "method"] == "default"
 
 
+def test_who_is_no_rival_sets_no_target(make_results: Make) -> None:
+    results = make_results(tasks=1, methods=("default", "random", "bilevel"))
+    found = traces(results)
+    goals = measures.targets(results, found).set_index("target")
+    best = goals.loc["best baseline", "method"]
+    results.methods[best]["rival"] = False
+    goals = measures.targets(results, found).set_index("target")
+    assert goals.loc["best baseline", "method"] not in (best, "bilevel")
+
+
 def test_operations_are_shares_of_the_charged_time(make_results: Make) -> None:
     results = make_results(tasks=2)
     table = measures.operations(results)
