@@ -1,6 +1,6 @@
 """Measure gradient estimators of a schedule's Fréchet distance: bias, noise and cost.
 
-    python scripts/schedule_gradients.py                 # two minutes or so on one core
+    python scripts/schedule_gradients.py                 # a few minutes on one core
     python scripts/schedule_gradients.py --draw          # the figure again, from the JSON
 
 On a half-trained network of `schedule/digits`, and on `schedule/gaussian`, where the truth is
@@ -10,7 +10,8 @@ of many images, on the Gaussian the exact gradient. Estimates of F from few imag
 no estimator from few images tends to the reference exactly.
 
 The second part asks how the hypergradient, where the network follows the schedule, compares:
-exact on the Gaussian, and the penalty form of `methods.bilevel` on both.
+exact on the Gaussian, by differences of whole trainings from one seed, and by the penalty form of
+`methods.bilevel`.
 
 Everything is in the unit cube of the task's space. `results/reference/gradients/` holds what
 this writes: gradients.json, and figures as PNG and PDF.
@@ -31,6 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from torch import Tensor
 
 from benchmark.analysis import style
@@ -45,9 +47,10 @@ from tasks.schedule.training import Training
 FOLDER = Path("results/reference/gradients")
 PLACES = {
     "schedule/digits": {"width": 0.9, "start": 0.05, "tau": 1.2, "eps": 0.012},
-    "schedule/gaussian": {"width": 0.75, "tau": 1.0},
+    "schedule/gaussian": {"width": 0.95, "tau": 2.0},
 }
-"""Where gradients are measured: inside the box, so that both sides of a difference are."""
+"""Where gradients are measured: inside the box, so that both sides of a difference are; on the
+Gaussian where the partial gradient and the hypergradient differ most."""
 STOPS = {"schedule/digits": (2.0, 4.0), "schedule/gaussian": (1.5, 3.0)}
 """Standard trials after which gradients are measured, and that the training plans for."""
 SEED = 10_001
@@ -56,10 +59,14 @@ SAMPLES = (36, 128)
 RADIUS = 0.02
 """In the unit cube; the published 0.01 is 0.025 of the width's range, 0.003 of tau's."""
 RADII = (0.005, 0.02, 0.08, 0.32)
-REPEATS = 48
-LONG = {"schedule/digits": (1500, 16), "schedule/gaussian": (4000, 16)}
+REPEATS = 24
+LONG = {"schedule/digits": (1500, 8), "schedule/gaussian": (4000, 8)}
 """Images and repetitions of the long pathwise reference."""
-PENALTIES = {"schedule/digits": 3, "schedule/gaussian": 8}
+PENALTIES = {"schedule/digits": 2, "schedule/gaussian": 8}
+TRAININGS = {"schedule/digits": 2, "schedule/gaussian": 3}
+"""Differences of whole trainings along all coordinates."""
+TRAINING_RADIUS = 0.1
+TRAINING_SAMPLES = 2000
 LOOKAHEAD_GAMMA = Options().lookahead_gamma
 
 Estimate = Callable[[torch.Generator], Tensor]
@@ -118,12 +125,16 @@ class Bench:
             lambda q, seed: self.distance(q, seed, samples), self.position, radius, generator
         )
 
-    def estimators(self, samples: int) -> dict[str, Estimate]:
+    def at_radius(self, samples: int, radius: float) -> dict[str, Estimate]:
         return {
-            "fresh noise": self.zeroth(samples, RADIUS, common=False),
-            "common noise": self.zeroth(samples, RADIUS),
+            "fresh noise": self.zeroth(samples, radius, common=False),
+            "common noise": self.zeroth(samples, radius),
+            "common noise, coordinates": self.coordinates(samples, radius),
+        }
+
+    def estimators(self, samples: int) -> dict[str, Estimate]:
+        return self.at_radius(samples, RADIUS) | {
             "common noise, 4 directions": self.zeroth(samples, RADIUS, 4),
-            "common noise, coordinates": self.coordinates(samples, RADIUS),
             "pathwise": self.pathwise(samples),
         }
 
@@ -139,6 +150,21 @@ class Bench:
         return lambda generator: penalty_gradient(
             task, self.training, self.position, Options(), weight, generator
         )
+
+    def retrained(self) -> Estimate:
+        """Differences over whole trainings: the hypergradient as it is."""
+
+        def objective(position: Tensor, seed: int) -> Tensor:
+            task = self.task
+            training, table = task.begin(seed), task.alpha_bar(position)
+            now, planned = STOPS[task.name]
+            for step in range(self.training.step):
+                share = step / self.training.step * now / planned
+                task.train_step(training, table, share)
+            noise = task.noise(TRAINING_SAMPLES, task.generator(seed))
+            return task.frechet(task.sample(training.ema, table, noise))
+
+        return lambda generator: coordinate(objective, self.position, TRAINING_RADIUS, generator)
 
     def generator(self, index: int) -> torch.Generator:
         return self.task.generator(1000 * SEED + index)
@@ -174,14 +200,14 @@ def exact_hypergradient(bench: Bench) -> Tensor:
 
 
 def repeat(bench: Bench, estimate: Estimate, repeats: int) -> tuple[Tensor, float, int]:
-    """Estimates `(repeats, d)`, median seconds and network evaluations of one."""
+    """Estimates `(repeats, d)`, median processor seconds and network evaluations of one."""
     found, seconds = [], []
     before = bench.count.evaluations
     for index in range(repeats):
         generator = bench.generator(index)
-        started = time.perf_counter()
+        started = time.process_time()
         found.append(estimate(generator))
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
     evaluations = (bench.count.evaluations - before) // repeats
     return torch.stack(found), statistics.median(seconds), evaluations
 
@@ -197,6 +223,7 @@ def described(values: Tensor, reference: Tensor) -> dict[str, Any]:
         "bias_error": rounded(spread / len(values) ** 0.5),
         "sd": rounded(spread),
         "noise_to_signal": digits(spread.norm() / reference.norm()),
+        "bias_to_signal": digits((values.mean(dim=0) - reference).norm() / reference.norm()),
         "cosine_of_mean": digits(
             torch.cosine_similarity(values.mean(dim=0), reference, dim=0)
         ),
@@ -247,33 +274,40 @@ def measure(task: ScheduleTask) -> dict[str, Any]:
             result["estimators"].append(row)
             show(task.name, row)
     for radius in RADII:
-        for common in (False, True):
-            estimate = bench.zeroth(SAMPLES[0], radius, common=common)
+        for name, estimate in bench.at_radius(SAMPLES[-1], radius).items():
             values, _, _ = repeat(bench, estimate, REPEATS)
             result["radii"].append(
-                {"radius": radius, "common": common} | described(values, reference)
+                {"estimator": name, "radius": radius, "samples": SAMPLES[-1]}
+                | described(values, reference)
             )
     result["hypergradient"] = hypergradient(bench, reference)
     return result
 
 
 def hypergradient(bench: Bench, partial: Tensor) -> dict[str, Any]:
-    """The penalty form beside the exact hypergradient, where there is one, and the partial."""
-    exact = exact_hypergradient(bench) if isinstance(bench.task, ScheduleGaussian) else None
+    """The total derivative, exact where it is known, else from whole trainings; beside it the
+    partial gradient and the penalty form."""
+    values, seconds, evaluations = repeat(bench, bench.retrained(), TRAININGS[bench.task.name])
+    exact = isinstance(bench.task, ScheduleGaussian)
+    total = exact_hypergradient(bench) if exact else values.mean(dim=0)
+    rows = [
+        {"estimator": "whole trainings", "samples": TRAINING_SAMPLES, "seconds": digits(seconds),
+         "evaluations": evaluations} | described(values, total)
+    ]  # fmt: skip
     values, seconds, evaluations = repeat(bench, bench.penalty(), PENALTIES[bench.task.name])
-    result: dict[str, Any] = {
-        "seconds": digits(seconds),
-        "evaluations": evaluations,
-        "against_partial": described(values, partial),
+    rows.append(
+        {"estimator": "penalty", "samples": SAMPLES[-1], "seconds": digits(seconds),
+         "evaluations": evaluations} | described(values, total)
+    )  # fmt: skip
+    for row in rows:
+        show(bench.task.name, row)
+    result = {
+        "kind": "exact" if exact else "mean of whole trainings",
+        "gradient": rounded(total),
+        "cosine_of_partial": digits(torch.cosine_similarity(partial, total, dim=0)),
+        "estimators": rows,
     }
-    if exact is not None:
-        result |= {
-            "exact": rounded(exact),
-            "cosine_of_partial": digits(torch.cosine_similarity(partial, exact, dim=0)),
-            "against_exact": described(values, exact),
-        }
-    show(bench.task.name, {"estimator": "penalty", "samples": SAMPLES[-1]} | result
-         | result.get("against_exact", result["against_partial"]))  # fmt: skip
+    print(f"{bench.task.name:18} cosine of the partial gradient {result['cosine_of_partial']}")
     return result
 
 
@@ -295,7 +329,7 @@ LOOKS = {
     "common noise, coordinates": (style.SKY, "D"),
     "pathwise": (style.BLACK, "*"),
 }
-TITLES = {"schedule/digits": "digits", "schedule/gaussian": "Gaussian"}
+TITLES = {"schedule/digits": "Digits", "schedule/gaussian": "Gaussian"}
 
 
 def draw(report: dict[str, Any]) -> Figure:
@@ -307,11 +341,12 @@ def draw(report: dict[str, Any]) -> Figure:
         draw_costs(row[0], content["estimators"])
         draw_cosines(row[1], content["estimators"])
         draw_radii(row[2], content["radii"])
-        row[0].set_title(f"{TITLES[name]}: one estimate", loc="left")
-        row[1].set_title(f"{TITLES[name]}: {SAMPLES[-1]} images", loc="left")
-        row[2].set_title(f"{TITLES[name]}: {SAMPLES[0]} images", loc="left")
+        few, many = SAMPLES
+        row[0].set_title(f"{TITLES[name]}, {few} images (open) and {many}", loc="left")
+        row[1].set_title(f"{TITLES[name]}, {many} images", loc="left")
+        row[2].set_title(f"{TITLES[name]}, {many} images", loc="left")
     handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(LOOKS))
     return figure
 
 
@@ -325,7 +360,7 @@ def draw_costs(axis: Any, rows: list[dict[str, Any]]) -> None:
             markersize=7 if marker == "*" else 4.5, markerfacecolor=colour if many else "none",
             label=row["estimator"] if many else None,
         )  # fmt: skip
-    axis.set(xscale="log", yscale="log", xlabel="Milliseconds", ylabel="Noise / signal")
+    axis.set(xscale="log", yscale="log", xlabel="Processor milliseconds", ylabel="Noise / signal")
     axis.axhline(1, color=style.GREY, linewidth=0.6, linestyle=style.DOTTED)
     axis.margins(0.12)
     limits = axis.get_xlim(), axis.get_ylim()
@@ -333,6 +368,8 @@ def draw_costs(axis: Any, rows: list[dict[str, Any]]) -> None:
     for worth in np.geomspace(1e-3, 1e4, 15):
         axis.plot(span, worth / span**0.5, color="#dddddd", linewidth=0.5, zorder=0)
     axis.set(xlim=limits[0], ylim=limits[1])
+    plain_ticks(axis.xaxis)
+    plain_ticks(axis.yaxis, (1,))
 
 
 def draw_cosines(axis: Any, rows: list[dict[str, Any]]) -> None:
@@ -348,22 +385,41 @@ def draw_cosines(axis: Any, rows: list[dict[str, Any]]) -> None:
 
 
 def draw_radii(axis: Any, rows: list[dict[str, Any]]) -> None:
-    for common, name in ((False, "fresh noise"), (True, "common noise")):
+    """Noise of one direction, and the bias, which the coordinates show best."""
+    for name in ("fresh noise", "common noise", "common noise, coordinates"):
         colour, marker = LOOKS[name]
-        chosen = [row for row in rows if row["common"] == common]
+        chosen = [row for row in rows if row["estimator"] == name]
         radii = [row["radius"] for row in chosen]
-        axis.plot(radii, [row["noise_to_signal"] for row in chosen], marker=marker, color=colour)
-        if not common:
-            first = chosen[0]["noise_to_signal"] * radii[0]
+        is_bias = name.endswith("coordinates")
+        heights = [row["bias_to_signal" if is_bias else "noise_to_signal"] for row in chosen]
+        line = style.DASHED if is_bias else style.SOLID
+        axis.plot(radii, heights, marker=marker, color=colour, linestyle=line)
+        axis.annotate(
+            "bias" if is_bias else "noise", (radii[0], heights[0]), xytext=(0, 5), fontsize=6.5,
+            textcoords="offset points", color=colour,
+        )  # fmt: skip
+        if name == "fresh noise":
+            inverse = [heights[0] * radii[0] / r for r in radii]
             axis.plot(
-                radii, [first / r for r in radii], color=style.GREY, linestyle=style.DASHED,
-                linewidth=0.8, zorder=0,
-            )  # fmt: skip
+                radii, inverse, color=style.GREY, linestyle=style.DOTTED, linewidth=0.8, zorder=0
+            )
             axis.annotate(
-                "1 / radius", (radii[-1], first / radii[-1]), xytext=(-3, -2), color=style.GREY,
+                "1 / radius", (radii[2], inverse[2]), xytext=(-4, -7), color=style.GREY,
                 textcoords="offset points", ha="right", va="top", fontsize=6.5,
             )  # fmt: skip
-    axis.set(xscale="log", yscale="log", xlabel="Radius, share of the box", ylabel="Noise / signal")
+    axis.set(
+        xscale="log", yscale="log", xlabel="Radius, share of the box", ylabel="Share of the signal"
+    )
+    axis.margins(y=0.15)
+    plain_ticks(axis.xaxis)
+    plain_ticks(axis.yaxis, (1,))
+
+
+def plain_ticks(axis: Any, steps: tuple[int, ...] = (1, 2, 5)) -> None:
+    """Numbers without exponents on a log axis."""
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def save(report: dict[str, Any]) -> None:
@@ -383,17 +439,19 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     started = time.monotonic()
-    tasks: list[ScheduleTask] = [ScheduleDigits(), ScheduleGaussian()]
-    report = {
+    tasks: list[ScheduleTask] = [ScheduleGaussian(), ScheduleDigits()]
+    report: dict[str, Any] = {
         "machine": {"processor": platform.machine(), "torch": torch.__version__, "threads": 1},
         "settings": {
             "seed": SEED, "radius": RADIUS, "repeats": REPEATS,
             "lookahead": Options().lookahead, "lookahead_gamma": LOOKAHEAD_GAMMA,
         },
-        "tasks": {task.name: measure(task) for task in tasks},
+        "tasks": {},
     }  # fmt: skip
-    report["seconds"] = round(time.monotonic() - started)
-    save(report)
+    for task in tasks:
+        report["tasks"][task.name] = measure(task)
+        report["seconds"] = round(time.monotonic() - started)
+        save(report)
 
 
 if __name__ == "__main__":

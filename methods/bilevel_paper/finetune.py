@@ -1,4 +1,4 @@
-"""Generative bilevel optimisation as in the code released with the paper (Algorithm 2).
+"""Entropy strengths as in the code released with the paper (arXiv 2502.08808, Algorithm 2).
 
 Kept as it was published, so that the paper's own algorithm can be compared with, at its
 published settings: lambda starts at 5 and moves by plain gradient steps, each from a handful
@@ -34,13 +34,14 @@ in a batch stays where it is: with ten classes, a batch of five moves nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
-from methods.base import Method, Problem
-from tasks.base import Candidate, Task
+from methods.base import Problem
+from tasks.base import Candidate
 from tasks.finetune.base import FinetuneTask
 from tasks.finetune.estimators import penalty_gradient, pool_gradient, published_gradient
 from tasks.finetune.rewards import Rewards
@@ -53,7 +54,6 @@ ESTIMATORS: dict[str, Estimator] = {
     "penalty": penalty_gradient,
     "covariance": lambda upper, lower, strength, _: pool_gradient(upper, lower, strength)[0],
 }
-T = TypeVar("T")
 REPORT_SPACING = 0.03
 """Share of the budget between two reports."""
 LARGEST_LOG_STEP = 100.0
@@ -61,75 +61,71 @@ LARGEST_LOG_STEP = 100.0
 SOLVERS: dict[str, Solver] = {"linearised": Linearised(), "look-ahead": LOOK_AHEAD}
 
 
-class PublishedBilevel(Method):
-    """Generative bilevel optimisation as released with the paper, each deviation an option."""
+@dataclass(frozen=True)
+class Options:
+    """Settings as published; what each is about stands at the top of this file."""
 
-    name = "bilevel-paper"
-    citation = "Xiao et al., ICML 2025, arXiv:2502.08808, Algorithm 2 and released code"
-    uses = "rewards of pre-trained samples; delivers its own solver"
+    estimator: str = "est1"
+    step: float = 0.1
+    gamma: float = 1.0
+    batch: int = 5
+    """Samples of the pre-trained model per iteration."""
+    start: float = 5.0
+    """First lambda."""
+    log_steps: bool = False
+    solver: str = "linearised"
+    iterations: int | None = None
+    """Iterations after which lambda stays; None goes on until the budget ends."""
 
-    def __init__(
-        self,
-        estimator: str = "est1",
-        step: float = 0.1,
-        gamma: float = 1.0,
-        batch: int = 5,
-        start: float = 5.0,
-        log_steps: bool = False,
-        solver: str = "linearised",
-        iterations: int | None = None,
-    ) -> None:
-        self.gradient = _named("estimator", estimator, ESTIMATORS)
-        self.solver = _named("solver", solver, SOLVERS)
-        self.step, self.gamma, self.batch, self.start = step, gamma, batch, start
-        self.log_steps = log_steps
-        self.iterations = math.inf if iterations is None else iterations
-
-    @classmethod
-    def supports(cls, task: type[Task]) -> bool:
-        return task.family == "finetune"
-
-    def run(self, problem: Problem) -> None:
-        task, variables = problem.task, problem.space.variables
-        assert isinstance(task, FinetuneTask)
-        state: dict[str, Any] = problem.restored or {
-            "strengths": [self.start] * len(variables),
-            "iteration": 0,
-            "reported": -1.0,
-        }
-        while True:
-            problem.checkpoint(state)
-            progress, done = problem.progress, state["iteration"] >= self.iterations
-            if done or progress >= state["reported"] + REPORT_SPACING:
-                state["reported"] = progress
-                params = dict(zip(problem.space.names, state["strengths"], strict=True))
-                problem.report(Candidate(params, state=self.solver))
-            if done:
-                return
-            rewards = task.pool(self.batch, problem.seed("pool", state["iteration"]))
-            state["strengths"] = [
-                min(max(self._moved(strength, part), variable.low), variable.high)
-                for strength, part, variable in zip(
-                    state["strengths"], by_group(rewards, len(variables)), variables, strict=True
-                )
-            ]
-            state["iteration"] += 1
-
-    def _moved(self, strength: float, rewards: Rewards) -> float:
-        """One descent step from lambda = `strength`; none from fewer than two samples."""
-        if len(rewards) < 2:
-            return strength
-        upper, lower = rewards.upper.double(), rewards.lower.double()
-        gradient = float(self.gradient(upper, lower, strength, self.gamma))
-        if self.log_steps:
-            return strength * math.exp(min(-self.step * strength * gradient, LARGEST_LOG_STEP))
-        return strength - self.step * gradient
+    def __post_init__(self) -> None:
+        _check("estimator", self.estimator, ESTIMATORS)
+        _check("solver", self.solver, SOLVERS)
 
 
-def _named(option: str, name: str, known: dict[str, T]) -> T:
+def run(problem: Problem, options: Options | None = None) -> None:
+    """Descend from the first lambda, and report a few dozen times."""
+    options = options or Options()
+    task, variables = problem.task, problem.space.variables
+    assert isinstance(task, FinetuneTask)
+    iterations = math.inf if options.iterations is None else options.iterations
+    state: dict[str, Any] = problem.restored or {
+        "strengths": [options.start] * len(variables),
+        "iteration": 0,
+        "reported": -1.0,
+    }
+    while True:
+        problem.checkpoint(state)
+        progress, done = problem.progress, state["iteration"] >= iterations
+        if done or progress >= state["reported"] + REPORT_SPACING:
+            state["reported"] = progress
+            params = dict(zip(problem.space.names, state["strengths"], strict=True))
+            problem.report(Candidate(params, state=SOLVERS[options.solver]))
+        if done:
+            return
+        rewards = task.pool(options.batch, problem.seed("pool", state["iteration"]))
+        state["strengths"] = [
+            min(max(moved(strength, part, options), variable.low), variable.high)
+            for strength, part, variable in zip(
+                state["strengths"], by_group(rewards, len(variables)), variables, strict=True
+            )
+        ]
+        state["iteration"] += 1
+
+
+def moved(strength: float, rewards: Rewards, options: Options) -> float:
+    """One descent step from lambda = `strength`; none from fewer than two samples."""
+    if len(rewards) < 2:
+        return strength
+    upper, lower = rewards.upper.double(), rewards.lower.double()
+    gradient = float(ESTIMATORS[options.estimator](upper, lower, strength, options.gamma))
+    if options.log_steps:
+        return strength * math.exp(min(-options.step * strength * gradient, LARGEST_LOG_STEP))
+    return strength - options.step * gradient
+
+
+def _check(option: str, name: str, known: Mapping[str, Any]) -> None:
     if name not in known:
         raise ValueError(f"{option} must be one of {', '.join(known)}, got {name!r}")
-    return known[name]
 
 
 def by_group(rewards: Rewards, groups: int) -> list[Rewards]:

@@ -14,7 +14,8 @@ import torch
 from sample_budget import SampleBudget, resumed, spend
 
 from methods.base import Problem
-from methods.bilevel_paper import ESTIMATORS, PublishedBilevel, by_group
+from methods.bilevel_paper import PublishedBilevel
+from methods.bilevel_paper.finetune import ESTIMATORS, by_group
 from tasks.finetune.gaussian import FinetuneGaussian, FinetuneGaussianPerClass
 from tasks.finetune.rewards import Rewards
 from tasks.finetune.solvers import LOOK_AHEAD, Linearised
@@ -42,13 +43,13 @@ def test_the_published_gradient_has_no_root_where_there_is_an_optimum() -> None:
 def test_where_each_estimator_leads_given_samples_and_steps(
     estimator: str, gamma: float, expected: float
 ) -> None:
-    method = PublishedBilevel(estimator=estimator, gamma=gamma, **CORRECTED)  # type: ignore[arg-type]
+    method = PublishedBilevel(finetune={"estimator": estimator, "gamma": gamma} | CORRECTED)
     problem = spend(method, SampleBudget(FinetuneGaussian(), 200_000))
     assert problem.reports[-1][0]["lambda"] == pytest.approx(expected, rel=0.06)
 
 
 def published(budget: int = 4000, **options: Any) -> SampleBudget:
-    return spend(PublishedBilevel(**options), SampleBudget(FinetuneGaussian(), budget))
+    return spend(PublishedBilevel(finetune=options), SampleBudget(FinetuneGaussian(), budget))
 
 
 def test_as_published_it_is_thrown_to_the_end_of_the_box() -> None:
@@ -66,7 +67,7 @@ def test_larger_batches_leave_the_plain_steps_too_short() -> None:
 
 def test_ten_published_iterations_stay_near_the_start() -> None:
     problem = SampleBudget(FinetuneGaussian(), 10_000)
-    PublishedBilevel(iterations=10).run(cast(Problem, problem))
+    PublishedBilevel(finetune={"iterations": 10}).run(cast(Problem, problem))
     assert problem.used == 50
     assert 4.5 < problem.reports[-1][0]["lambda"] < 5.0
 
@@ -88,7 +89,7 @@ def test_an_interrupted_run_goes_on_identically() -> None:
 
 
 def test_each_class_follows_its_own_gradient() -> None:
-    method = PublishedBilevel(estimator="covariance", step=0.5, log_steps=True, batch=9000)
+    method = PublishedBilevel(finetune=CORRECTED | {"estimator": "covariance", "batch": 9000})
     problem = spend(method, SampleBudget(FinetuneGaussianPerClass(), 300_000))
     params, _ = problem.reports[-1]
     assert params["lambda_0"] == pytest.approx(3.5, rel=0.1)
@@ -97,7 +98,7 @@ def test_each_class_follows_its_own_gradient() -> None:
 
 def test_a_class_with_one_sample_stays_put() -> None:
     problem = SampleBudget(FinetuneGaussianPerClass(), 100)
-    spend(PublishedBilevel(batch=4), problem)
+    spend(PublishedBilevel(finetune={"batch": 4}), problem)
     params, _ = problem.reports[-1]
     assert params["lambda_0"] < 5.0
     assert params["lambda_1"] == params["lambda_2"] == 5.0
