@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.clock import BudgetExhausted, Clock
+from benchmark.clock import WORK, BudgetExhausted, Clock
 from benchmark.store import Record, RunFolder, effective_steps, write_atomic
 from tasks.base import Candidate, Task
 from tasks.space import Params, Space
@@ -32,6 +32,7 @@ EVALUATION_SPACING = (0.02, 0.2)
 used at the first: dense early, where curves move. Evaluation is free for the method but not
 for whoever waits for the figures."""
 SAMPLES_SHOWN = 32
+NOTHING_CHARGED = {"ledgers": {"method": 0.0}, "breakdown": {}, "work": dict.fromkeys(WORK, 0)}
 
 
 class ReplayMismatch(RuntimeError):
@@ -179,7 +180,9 @@ class RecordedProblem:
 
     def begin(self) -> None:
         """Hand over to the method: from here on time is charged, unless a log is replayed."""
-        if not self._log:
+        if self._log:
+            self._clock.rewind(NOTHING_CHARGED)  # progress is replayed from its start too
+        else:
             self._clock.switch("method")
 
     def finish(self) -> None:
@@ -206,6 +209,8 @@ class RecordedProblem:
             "metrics": metrics,
             "clock": self._clock.snapshot(),
         }
+        if candidate.shown:
+            record["shown"] = {name: float(value) for name, value in candidate.shown.items()}
         with self._clock.enter("checkpoint"):
             self._folder.append(record)
         self._recorded += 1

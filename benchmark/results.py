@@ -49,7 +49,9 @@ class Results:
     train_images   int     training images seen so far
     scored_images  int     images through a reward or metric so far
     incumbent      bool    whether the event became what the run would deliver
-    metric         str     `score` (selection loss), `param:NAME`, or a reported metric's name
+    metric         str     `score` (selection loss), `param:NAME`, `shown:NAME` (a number that
+                           the candidate shows beside its parameters, such as
+                           `shown:sampling: tau`), or a reported metric's name
     value          float   natural way round for reported metrics
     ============== ======= ===================================================================
 
@@ -145,6 +147,7 @@ def _rows(key: dict[str, Any], events: list[Record]) -> Iterator[dict[str, Any]]
             "incumbent": step["incumbent"],
         }
         values = {f"param:{name}": value for name, value in step["params"].items()}
+        values |= {f"shown:{name}": value for name, value in step.get("shown", {}).items()}
         if step["score"] is not None:
             values["score"] = step["score"]
         for metric, value in (values | metrics).items():

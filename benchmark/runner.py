@@ -203,7 +203,7 @@ def _carried_ledgers(folder: RunFolder) -> dict[str, float]:
     ledgers: dict[str, float] = dict(clocked[-1]["clock"]["ledgers"])
     steps = effective_steps(events)
     charged = steps[-1]["clock"]["ledgers"]["method"] if steps else 0.0
-    ledgers["setup"] += ledgers["method"] - charged
+    ledgers["setup"] += max(ledgers["method"] - charged, 0.0)  # less if cut off in a replay
     ledgers["method"] = charged
     return ledgers
 

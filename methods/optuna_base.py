@@ -24,11 +24,11 @@ def distributions(space: Space) -> dict[str, Any]:
 def new_study(
     sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner | None = None
 ) -> optuna.Study:
-    """A quiet in-memory study that minimises."""
+    """A quiet in-memory study that minimises. Its name is fixed: Hyperband hashes it."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(sampler=sampler, pruner=pruner)
+    return optuna.create_study(study_name="tuning", sampler=sampler, pruner=pruner)
 
 
 class OptunaSearch(Search):

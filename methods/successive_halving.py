@@ -1,8 +1,15 @@
 """Multi-fidelity search with continued training."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from methods.base import Method, Problem
 from methods.optuna_base import distributions, new_study
 from tasks.base import Task
+
+if TYPE_CHECKING:
+    import optuna
 
 
 class SuccessiveHalving(Method):
@@ -29,15 +36,18 @@ class SuccessiveHalving(Method):
     def supports(cls, task: type[Task]) -> bool:
         return task.fidelities
 
-    def run(self, problem: Problem) -> None:
+    def pruner(self) -> optuna.pruners.BasePruner:
+        """Decides at each rung whether a trial goes on."""
         from optuna.pruners import SuccessiveHalvingPruner
+
+        return SuccessiveHalvingPruner(min_resource=1, reduction_factor=self.reduction)
+
+    def run(self, problem: Problem) -> None:
         from optuna.samplers import RandomSampler
         from optuna.trial import TrialState
 
-        study = new_study(
-            RandomSampler(seed=int(problem.rng.integers(2**31))),
-            SuccessiveHalvingPruner(min_resource=1, reduction_factor=self.reduction),
-        )
+        sampler = RandomSampler(seed=int(problem.rng.integers(2**31)))
+        study = new_study(sampler, self.pruner())
         while True:
             trial = study.ask(distributions(problem.space))
             pruned = False

@@ -25,6 +25,7 @@ from tasks.space import Params
 AXES = {"width": (0.7, 0.8, 0.9, 1.0), "start": (0.0, 0.1), "tau": (0.7, 1.0, 1.5)}
 """Values to try; other variables stay at their defaults."""
 SEEDS = (7001, 7002, 7003)
+DRAWS = 4
 
 
 def points(task: type[Task]) -> list[Params]:
@@ -34,9 +35,9 @@ def points(task: type[Task]) -> list[Params]:
 
 
 def score(task: Task, params: Params, trials: float, seed: int) -> float:
-    """Selection score of one training."""
+    """Selection score of one training, the mean over a few draws of samples."""
     (candidate,) = task.iterate(params, (trials,), seed)
-    value = task.score(candidate, seed)
+    value = statistics.fmean(task.score(candidate, seed + draw) for draw in range(DRAWS))
     sys.stderr.write(f"{params} {seed}: {value:.4g}\n")
     return value
 
@@ -67,7 +68,8 @@ def main() -> None:
     task.setup()
     params, scores = best(task, arguments.trials)
     command = f"python scripts/make_best_fixed.py {arguments.task} --trials {arguments.trials:g}"
-    made_by = {"command": command, "grid": AXES, "seeds": len(SEEDS), "scores": scores}
+    grid = {name: AXES[name] for name in task.space.names if name in AXES}
+    made_by = {"command": command, "grid": grid, "seeds": len(SEEDS), "scores": scores}
     content = json.loads(STORED.read_text()) if STORED.exists() else {}
     content[arguments.task] = {"params": params, "made_by": made_by}
     STORED.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")

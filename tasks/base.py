@@ -16,7 +16,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -71,6 +71,9 @@ class Candidate:
     """Whatever the task needs to score it (generated rewards, network weights)."""
     resume: dict[str, Any] | None = None
     """Tensors, numbers and strings from which `iterate` goes on; None if it cannot."""
+    shown: dict[str, float] = field(default_factory=dict)
+    """Finite numbers of `state` that are recorded and drawn beside `params`. A name
+    `ROLE: VARIABLE` is drawn on that variable's scale."""
 
 
 class Task(ABC):

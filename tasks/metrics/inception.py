@@ -7,6 +7,7 @@ a download cut short leaves a file that loads badly or not at all.
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from tasks.diffusion import torchvision_shim
 
+VARIABLE = "DTB_INCEPTION"
+"""Environment variable with the path of the weights; without it no FID by that name is reported."""
 SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 """Of `inception-2015-12-05.pt`."""
 SIZE = 299
@@ -43,6 +46,12 @@ class InceptionFeatures:
         batch = torch.from_numpy(resized).to(self.device).permute(0, 3, 1, 2)
         features: Tensor = self.network.layers((batch - 128) / 128)
         return features.flatten(1)
+
+
+def provided() -> Path | None:
+    """The file that the environment names, whether or not it exists."""
+    value = os.environ.get(VARIABLE)
+    return Path(value).expanduser() if value else None
 
 
 def check(file: Path) -> None:

@@ -34,7 +34,7 @@ class ScheduleTask(Task):
     family = "schedule"
     citation = "Xiao et al., ICML 2025, arXiv:2502.08808"
     fidelities = True
-    metrics = (
+    metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("fid", "FID", log=True),
         Metric("fid2", "FID, second network", log=True),
         Metric("loss", "Denoising loss"),
@@ -47,6 +47,8 @@ class ScheduleTask(Task):
     """Peak learning rate of the lower level."""
     selection_samples: ClassVar[int] = 1000
     report_samples: ClassVar[int] = 2000
+    largest_batch: ClassVar[int] = 5000
+    """Images sampled or measured at once; more take turns, so that memory does not decide."""
     clip: ClassVar[float | None] = 1.0
     """Bound on predicted clean images in sampling."""
 
@@ -119,10 +121,11 @@ class ScheduleTask(Task):
         resume: dict[str, Any] | None = None,
     ) -> Candidate:
         """What `net`, trained under `params`, delivers when sampled under `sampling` (default:
-        `params`). The weights are copied."""
+        `params`). The weights are copied, and `sampling` is shown if given."""
         weights = {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
         state = {"weights": weights, "sampling": params if sampling is None else sampling}
-        return Candidate(params, state, resume)
+        shown = {f"sampling: {name}": value for name, value in (sampling or {}).items()}
+        return Candidate(params, state, resume, shown)
 
     # -- scores -----------------------------------------------------------------------------
 
@@ -132,18 +135,27 @@ class ScheduleTask(Task):
 
     def evaluate(self, candidate: Candidate, seed: int) -> dict[str, float]:
         images = self._samples(candidate, self.report_samples, seed)
-        first, second = (
-            float(reference.distance(features(images)))
-            for features, reference in zip(self.features, self.report_references, strict=True)
-        )
         batch = draw(self.report_images, STEPS, self.generator(seed), self.report_samples)
         with torch.no_grad():
             loss = denoising_loss(self._net(candidate), self.table(candidate.params), batch)
-        return {"fid": first, "fid2": second, "loss": float(loss)}
+        return self.distances(images) | {"loss": float(loss)}
+
+    def distances(self, images: Tensor) -> dict[str, float]:
+        """The reported distances of generated `images`."""
+        first, second = (
+            float(reference.distance(self.measured(features, images)))
+            for features, reference in zip(self.features, self.report_references, strict=True)
+        )
+        return {"fid": first, "fid2": second}
+
+    def measured(self, features: Features, images: Tensor) -> Tensor:
+        """Features `(n, d)` of any number of images."""
+        return torch.cat([features(part) for part in torch.split(images, self.largest_batch)])
 
     def images(self, candidate: Candidate, count: int, seed: int) -> np.ndarray | None:
-        samples = self._samples(candidate, count, seed).clamp(-1, 1)[:, 0]
-        return ((samples + 1) * 127.5).round().byte().cpu().numpy()
+        samples = self._samples(candidate, count, seed).clamp(-1, 1)
+        tiles = samples[:, 0] if samples.shape[1] == 1 else samples.permute(0, 2, 3, 1)
+        return ((tiles + 1) * 127.5).round().byte().cpu().numpy()
 
     def evaluator(self) -> dict[str, Any]:
         return {
@@ -200,7 +212,8 @@ class ScheduleTask(Task):
 
     def sample(self, net: nn.Module, table: Tensor, noise: Tensor) -> Tensor:
         """Images from initial `noise`, without a graph."""
-        return ddim.sample(net, table, noise, self.meter, self.clip)
+        parts = torch.split(noise, self.largest_batch)
+        return torch.cat([ddim.sample(net, table, x, self.meter, self.clip) for x in parts])
 
     def frechet(self, images: Tensor) -> Tensor:
         """Fréchet distance, 0-d, of generated `images` to the selection split."""
@@ -208,7 +221,7 @@ class ScheduleTask(Task):
             self.meter.charge("frechet", count=len(images), scored_images=len(images)),
             torch.no_grad(),
         ):
-            return self.selection_reference.distance(self.features[0](images))
+            return self.selection_reference.distance(self.measured(self.features[0], images))
 
     def frechet_gradient(
         self, net: nn.Module, table: Tensor, noise: Tensor, scale: float = 1.0

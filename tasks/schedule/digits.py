@@ -19,3 +19,18 @@ class ScheduleDigits(ImageScheduleTask):
 
     def build(self) -> nn.Module:
         return DenseNet(size=8, width=256, depth=3)
+
+
+class ScheduleDigitsUnclipped(ScheduleDigits):
+    """The published setting, whose first sampling step is singular at the default schedule.
+
+    There alpha_bar ends near 1e-9, and the first of the DDIM steps divides by its square root:
+    what the network gets wrong about pure noise is multiplied by 10^4 or more, and nothing bounds
+    the predicted image. Every schedule that ends earlier (width + start below 1) escapes this, so
+    any tuner gains a lot over `default` by leaving one corner of the box, which says little about
+    tuning. A gradient sees a cliff there. See docs/protocol.md for what it does to each method.
+    """
+
+    name = "schedule/digits-unclipped"
+    description = "schedule/digits without bounds on predicted images: the default is singular"
+    clip = None

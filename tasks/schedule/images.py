@@ -1,4 +1,4 @@
-"""Schedule tasks on a small image data set with shipped feature networks."""
+"""Schedule tasks on an image data set with feature networks of its own."""
 
 from __future__ import annotations
 
@@ -16,21 +16,25 @@ class ImageScheduleTask(ScheduleTask):
     """Everything of a schedule task but its network, from the data set called `dataset`."""
 
     dataset: ClassVar[str]
+    feature_set: ClassVar[str] = ""
+    """Data set of the feature networks; `dataset` if empty."""
 
     def setup(self) -> None:
         splits = data.load(self.dataset)
-        first, second = (feature_net(self.dataset, which, self.device) for which in FEATURES)
-        self.features = (first, second)
         self.train_images = splits.train.images.to(self.device)
         self.report_images = splits.report.images.to(self.device)
-        self.selection_reference = FrechetReference(first(splits.selection.images.to(self.device)))
+        names = self.feature_set or self.dataset
+        first, second = (feature_net(names, which, self.device) for which in FEATURES)
+        self.features = (first, second)
+        selection = self.measured(first, splits.selection.images.to(self.device))
+        self.selection_reference = FrechetReference(selection)
         self.report_references = (
-            FrechetReference(first(self.report_images)),
-            FrechetReference(second(self.report_images)),
+            FrechetReference(self.measured(first, self.report_images)),
+            FrechetReference(self.measured(second, self.report_images)),
         )
 
     def evaluator(self) -> dict[str, Any]:
-        names = [weights_name(self.dataset, which) for which in FEATURES]
+        names = [weights_name(self.feature_set or self.dataset, which) for which in FEATURES]
         return super().evaluator() | {
             "features": {name: pretrained.fingerprint(name) for name in names},
             "selection_images": len(data.load(self.dataset).selection),

@@ -18,29 +18,32 @@ Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class UNet(nn.Module):
-    """Noise prediction `(n, 1, size, size)` from a noisy image and its noise level.
+    """Noise prediction `(n, image_channels, size, size)` from a noisy image and its noise level.
 
     Two resolutions (size/2 and size/4, rounded up) with `channels` and 2 `channels` maps,
     each residual block modulated by the level (FiLM). The last layer starts at zero.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, image_channels: int = 1) -> None:
         super().__init__()
-        c, embedding = channels, 4 * channels
+        c, embedding, folded = channels, 4 * channels, 4 * image_channels
         self.level = LevelEmbedding(embedding)
-        self.enter = nn.Conv2d(4, c, 3, padding=1)
+        self.enter = nn.Conv2d(folded, c, 3, padding=1)
         self.down = ResidualBlock(c, c, embedding)
         self.shrink = nn.Conv2d(c, 2 * c, 3, stride=2, padding=1)
         self.middle = ResidualBlock(2 * c, 2 * c, embedding)
         self.bottom = ResidualBlock(2 * c, 2 * c, embedding)
         self.grow = nn.Conv2d(2 * c, c, 1)
         self.up = ResidualBlock(2 * c, c, embedding)
-        self.leave = _zeroed(nn.Conv2d(c, 4, 3, padding=1))
+        self.leave = _zeroed(nn.Conv2d(c, folded, 3, padding=1))
 
     def forward(self, images: Tensor, level: Tensor) -> Tensor:
-        """`images` `(n, 1, size, size)` with even size, `level` `(n,)` in [0, 1]."""
+        """`images` `(n, image_channels, size, size)` with even size, `level` `(n,)` in [0, 1]."""
         condition = self.level(level)
-        fine = self.down(self.enter(F.pixel_unshuffle(images, 2)), condition)
+        folded = F.pixel_unshuffle(images, 2)
+        if images.device.type == "cpu":  # 10 to 20 % faster there, forwards and backwards
+            folded = folded.contiguous(memory_format=torch.channels_last)
+        fine = self.down(self.enter(folded), condition)
         coarse = self.bottom(self.middle(self.shrink(fine), condition), condition)
         grown = F.interpolate(self.grow(coarse), size=fine.shape[-2:])
         merged = self.up(torch.cat([fine, grown], dim=1), condition)
@@ -104,7 +107,10 @@ class ResidualBlock(nn.Module):
 
 
 class LevelEmbedding(nn.Module):
-    """Sinusoids of the noise level, then two dense layers."""
+    """Sinusoids of the noise level, then two dense layers.
+
+    One row per level, or a single row for a level expanded from one value, as in sampling.
+    """
 
     FREQUENCIES = 16
 
@@ -119,6 +125,8 @@ class LevelEmbedding(nn.Module):
         )
 
     def forward(self, level: Tensor) -> Tensor:
+        if level.stride(0) == 0:
+            level = level[:1]
         phase = level[:, None] * self.frequencies
         embedding: Tensor = self.dense(torch.cat([phase.sin(), phase.cos()], dim=1))
         return embedding

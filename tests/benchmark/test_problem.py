@@ -1,12 +1,13 @@
 import dataclasses
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmark import contract, registry
+from benchmark import contract, registry, results
 from benchmark.runner import RunSpec, execute
 from benchmark.store import effective_steps
 from methods.base import Method, Problem
@@ -131,6 +132,43 @@ def test_crashed_runs_end_as_undisturbed_ones(own_methods, toy_spec, tmp_path, m
             execute(crashed)
     assert execute(crashed).status == "finished"
     assert essence(crashed) == essence(whole)
+
+
+def test_a_search_cut_off_in_its_last_solve_ends_as_an_undisturbed_one(toy_spec, tmp_path):
+    """Before the first report of the last solve there is no checkpoint: the trials are replayed."""
+    options = {"finish": 0.5}
+    whole = toy_spec(results=str(tmp_path / "whole"), options=options)
+    crashed = toy_spec(results=str(tmp_path / "crashed"), options=options)
+    execute(whole)
+    trials = sum(step["kind"] == "trial" for step in steps_of(whole))
+    with contract.crash_after(12 * trials + 3):  # a trial is ten steps, a score and its start
+        execute(crashed)
+    assert [step["kind"] for step in steps_of(crashed)] == ["trial"] * trials
+    assert execute(crashed).status == "finished"
+    assert essence(crashed) == essence(whole)
+
+
+def test_what_a_candidate_shows_is_recorded_and_loaded(toy_spec: Spec, monkeypatch):
+    class Showing(Method):
+        """Reports a candidate with a number beside its parameters."""
+
+        name = "showing"
+        citation = "-"
+
+        def run(self, problem: Problem) -> None:
+            params = problem.space.default
+            problem.report(Candidate(params, 1.0))
+            problem.report(Candidate(params, 1.0, shown={"role: step_size": 0.25}))
+
+    known = registry.all_methods() | {"showing": Showing}
+    monkeypatch.setattr(registry, "all_methods", lambda: known)
+    spec = toy_spec("showing")
+    execute(spec)
+    assert [step.get("shown") for step in steps_of(spec)] == [None, {"role: step_size": 0.25}]
+    frame = results.load(Path(spec.results) / "toy").frame
+    shown = frame[frame["metric"] == "shown:role: step_size"]
+    assert shown["value"].tolist() == [0.25]
+    assert shown["kind"].tolist() == ["report"]
 
 
 def test_raising_the_budget_continues(toy_spec: Spec, tmp_path):

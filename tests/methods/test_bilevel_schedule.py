@@ -93,7 +93,17 @@ def test_reports_come_in_time_and_regularly(task: ScheduleGaussian) -> None:
     assert max(b - a for a, b in itertools.pairwise(shares)) < 0.12
 
 
-@pytest.mark.parametrize("options", [{}, {"learn_training": True, "interval": 100, "lookahead": 2}])
+LADDER: list[dict[str, Any]] = [
+    {},
+    {"weights": False},
+    {"sampling": False},
+    {"weights": False, "pathwise": False},
+    {"pathwise": False},
+    {"learn_training": True, "interval": 100, "lookahead": 2},
+]
+
+
+@pytest.mark.parametrize("options", LADDER)
 def test_interrupted_run_continues_identically(
     task: ScheduleGaussian, options: dict[str, Any]
 ) -> None:
@@ -107,6 +117,71 @@ def test_interrupted_run_continues_identically(
         assert last.params == expected.params
         assert last.state["sampling"] == expected.state["sampling"]
         assert torch.equal(weights(last), weights(expected))
+
+
+@pytest.mark.parametrize("options", LADDER[1:5])
+def test_what_is_left_out_of_the_last_phase_does_not_move(
+    task: ScheduleGaussian, options: dict[str, Any]
+) -> None:
+    reports = [candidate for _, candidate in run(PricedProblem(task, 2000), **options).reports]
+    before, last = reports[len(reports) // 2], reports[-1]  # 0.5 is before the last phase
+    assert before.state["sampling"] == before.params
+    assert (last.state["sampling"] != last.params) == options.get("sampling", True)
+    assert last.shown == {f"sampling: {name}": x for name, x in last.state["sampling"].items()}
+    assert task.evaluate(last, 0)["fid"] < task.evaluate(before, 0)["fid"]
+
+
+def test_frozen_weights_are_those_of_the_training_phase(task: ScheduleGaussian) -> None:
+    reports = run(PricedProblem(task, 1000), weights=False).reports
+    tuned = [weights(candidate) for share, candidate in reports if share > 0.65]
+    assert len(tuned) >= 3
+    assert all(torch.equal(one, tuned[0]) for one in tuned)
+
+
+def test_differences_follow_the_gradient(task: ScheduleGaussian) -> None:
+    """The mean over diagonals of the two-sided slope is the pathwise gradient."""
+    method = schedule.ScheduleRun(
+        cast(Problem, PricedProblem(task, 1e9)), Options(weights=False), {"width": 0.8, "tau": 1.0}
+    )
+    (trained,) = task.iterate(task.space.default, (0.5,), 0)
+    method.training.ema.load_state_dict(trained.state["weights"])
+    noise = task.noise(500, task.generator(0))
+    estimates = []
+    for method.iteration in range(40):
+        estimates.append(method.differences(method.training.ema, noise))
+    task.frechet_gradient(method.training.ema, task.alpha_bar(method.sampling), noise)
+    exact = method.sampling.grad
+    assert exact is not None
+    mean = torch.stack(estimates).mean(0)
+    assert torch.cosine_similarity(mean, exact, dim=0) > 0.9
+    method.sampling.data.fill_(1.0)  # in a corner the two sides are kept in the box
+    assert method.differences(method.training.ema, noise).isfinite().all()
+
+
+def test_a_run_can_begin_late_and_elsewhere(task: ScheduleGaussian) -> None:
+    problem = PricedProblem(task, 1000)
+    problem.used = 500.0
+    start = {"width": 0.8, "tau": 1.5}
+    schedule.run(cast(Problem, problem), Options(), start)
+    assert all(share > 0.5 for share, _ in problem.reports)
+    assert problem.reports[0][1].params == pytest.approx(start)
+    assert len(problem.reports) >= 10
+    halfway = [candidate for share, candidate in problem.reports if share < 0.78]
+    assert all(one.state["sampling"] == one.params for one in halfway)  # 0.6 of what is left
+
+
+def test_options_that_leave_nothing_to_do_are_refused() -> None:
+    with pytest.raises(ValueError, match="weights or sampling"):
+        Options(weights=False, sampling=False)
+    with pytest.raises(ValueError, match="tail"):
+        Options(tail=1.0)
+    with pytest.raises(ValueError, match="perturbation"):
+        Options(perturbation=0.0)
+
+
+def test_without_a_last_phase_it_is_plain_training(task: ScheduleGaussian) -> None:
+    last = run(PricedProblem(task, 500), tail=0.0).reports[-1][1]
+    assert last.state["sampling"] == last.params
 
 
 def test_checkpoints_hold_plain_values(task: ScheduleGaussian, tmp_path: Any) -> None:

@@ -16,7 +16,16 @@ from tasks.space import Space, Variable
 
 @pytest.mark.parametrize(
     "method",
-    ["grid", "random", "sobol", "optuna-tpe", "optuna-gp", "skopt-gp", "successive-halving"],
+    [
+        "grid",
+        "random",
+        "sobol",
+        "optuna-tpe",
+        "optuna-gp",
+        "skopt-gp",
+        "successive-halving",
+        "hyperband",
+    ],
 )
 def test_searches_find_the_step_size(toy_spec, method):
     """The residual |1 - 2a|^10 vanishes at a = 0.5; a = 0.01 (the default) leaves 0.82 of 3."""
@@ -36,6 +45,20 @@ def test_successive_halving_abandons_bad_trials(toy_spec):
         reached[step["trial"]] = step["fidelity"]
     assert min(reached.values()) < 1 / 3 + 1e-9
     assert max(reached.values()) == 1.0
+
+
+def test_hyperband_spares_some_trials_the_first_rung(toy_spec):
+    """Of two trials that are worse than most, one is abandoned early, another goes on."""
+    spec = toy_spec("hyperband", budget=6 / 3600)
+    execute(spec)
+    reached = {}
+    for step in effective_steps(spec.folder.events()):
+        reached.setdefault(step["trial"], []).append(step["score"])
+    firsts = {trial: scores[0] for trial, scores in reached.items()}
+    median = np.median(list(firsts.values()))
+    bad = [len(reached[trial]) for trial, first in firsts.items() if first > median]
+    assert min(bad) == 1
+    assert max(bad) > 1
 
 
 def test_a_search_can_keep_a_share_for_a_long_last_solve(toy_spec):

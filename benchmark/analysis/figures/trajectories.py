@@ -16,7 +16,8 @@ from benchmark.results import Results
 
 
 def draw(results: Results, found: Traces, task: str) -> Figure | None:
-    """One panel per variable; None if no run has delivered anything on the task."""
+    """One panel per variable, and per number that candidates show beside their parameters;
+    None if no run has delivered anything on the task."""
     variables = results.tasks[task]["variables"]
     seeds = {
         method: seed
@@ -32,19 +33,34 @@ def draw(results: Results, found: Traces, task: str) -> Figure | None:
         ". Lines: single-run methods (thin: their other seeds). Marks: trials of searches; "
         "outlined: incumbents; large: what the run delivers. Dotted grey: the default setting."
     )
-    count = len(variables)
+    drawn = {f"param:{variable['name']}": variable for variable in variables}
+    drawn |= shown(frame, variables)
+    count = len(drawn)
+    if count > len(variables):
+        note += " Panels with a role in their title: what a candidate has beside its parameters."
     width = style.SINGLE if count == 1 else style.DOUBLE
     extra = layout.legend_height(list(seeds), width) + layout.note_height(note, width)
     figure, grid = layout.panels(count, 1.75, extra=extra)
     unit = contents.unit(results, task)
-    for axes, variable in zip(grid, variables, strict=True):
-        rows = frame[frame["metric"] == f"param:{variable['name']}"]
-        _panel(axes, results, rows, variable, seeds, unit)
+    for axes, (metric, variable) in zip(grid, drawn.items(), strict=True):
+        _panel(axes, results, frame[frame["metric"] == metric], variable, seeds, unit)
         axes.set_title(variable["name"])
         axes.set_xlabel(unit.label)
     layout.add_legend(figure, layout.method_handles(results, seeds))
     layout.add_note(figure, note)
     return figure
+
+
+def shown(frame: pd.DataFrame, variables: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What is drawn beside the variables: the metrics `shown:ROLE: VARIABLE`, each on the scale
+    of its variable and in their order."""
+    titles = {metric.removeprefix("shown:") for metric in frame["metric"].unique()}
+    return {
+        f"shown:{title}": variable | {"name": title}
+        for variable in variables
+        for title in sorted(titles)
+        if title.endswith(f": {variable['name']}")
+    }
 
 
 def representative(results: Results, found: Traces, task: str, method: str) -> int | None:

@@ -1,0 +1,104 @@
+"""Schedule tasks on MNIST and CIFAR-10 as the user provides them: hours of a GPU.
+
+`fid` and `fid2` are measured in the features of small classifiers, as on the smaller data sets:
+the inner loop of a first-order method has to differentiate them. Inception's FID is reported
+beside them where DTB_INCEPTION names its weights, and is left out otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from tasks import data, image_files, pretrained
+from tasks.base import Metric
+from tasks.metrics import inception
+from tasks.metrics.features import weights_name
+from tasks.metrics.frechet import FrechetReference
+from tasks.schedule.images import FEATURES, ImageScheduleTask
+from tasks.schedule.network import UNet
+
+INCEPTION_FID = Metric("fid_inception", "FID, Inception", log=True)
+
+
+class ProvidedScheduleTask(ImageScheduleTask):
+    """An image task on files that the user provides."""
+
+    selection_samples = 2000
+    report_samples = 10_000
+    largest_batch = 2500
+
+    def __init__(self, device: str = "cpu") -> None:
+        super().__init__(device)
+        if inception.provided() is not None:
+            self.metrics = (*self.metrics, INCEPTION_FID)  # type: ignore[misc]
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        reason = image_files.unavailable(cls.dataset)
+        if reason is not None:
+            return reason
+        names = [weights_name(cls.feature_set or cls.dataset, which) for which in FEATURES]
+        lacking = [name for name in names if not pretrained.path(name).exists()]
+        if lacking:
+            return (
+                f"feature networks are missing: run `python -m tasks.pretrain {' '.join(lacking)}`"
+            )
+        file = inception.provided()
+        if file is not None and not file.is_file():
+            return f"{inception.VARIABLE}={file}: no such file"
+        return None
+
+    def setup(self) -> None:
+        super().setup()
+        file = inception.provided()
+        self.inception = None if file is None else inception.InceptionFeatures(file, self.device)
+        if self.inception is not None:
+            self.inception_reference = FrechetReference(self.seen_by_inception(self.report_images))
+
+    def distances(self, images: Tensor) -> dict[str, float]:
+        values = super().distances(images)
+        if self.inception is not None:
+            distance = self.inception_reference.distance(self.seen_by_inception(images))
+            values[INCEPTION_FID.name] = float(distance)
+        return values
+
+    def seen_by_inception(self, images: Tensor) -> Tensor:
+        """Features `(n, 2048)` of images with one channel or three."""
+        assert self.inception is not None
+        return self.measured(self.inception, images.expand(-1, 3, -1, -1))
+
+    def evaluator(self) -> dict[str, Any]:
+        seen = f"clean-fid, {len(data.load(self.dataset).report)} reference images"
+        missing = f"not measured: no {inception.VARIABLE}"
+        return super().evaluator() | {"inception": seen if self.inception else missing}
+
+
+class ScheduleMnist60k(ProvidedScheduleTask):
+    """All of MNIST; the feature networks are those of the 28 x 28 images of MNIST-5k."""
+
+    name = "schedule/mnist60k"
+    description = "Noise schedule of a U-Net trained on 28 x 28 MNIST; needs the data and a GPU"
+    dataset = "mnist60k"
+    feature_set = "mnist28"
+    trial_steps = 10_000
+    rate = 1e-3
+    budget = 1.0
+
+    def build(self) -> nn.Module:
+        return UNet(channels=64)
+
+
+class ScheduleCifar10(ProvidedScheduleTask):
+    """CIFAR-10, with feature networks trained once on the user's copy of its train split."""
+
+    name = "schedule/cifar10"
+    description = "Noise schedule of a U-Net trained on CIFAR-10; needs the data and a GPU"
+    dataset = "cifar10"
+    trial_steps = 20_000
+    rate = 5e-4
+    budget = 4.0
+
+    def build(self) -> nn.Module:
+        return UNet(channels=128, image_channels=3)
