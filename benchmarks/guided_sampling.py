@@ -17,10 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -30,6 +27,8 @@ import torch
 from torch import Tensor
 
 from benchmarks import tiny_pipeline
+from benchmarks.measure import Row, compare, machine, timed
+from benchmarks.measure import show as show_rows
 from tasks.base import FreeMeter
 from tasks.diffusion import torchvision_shim
 from tasks.finetune import stable_diffusion_weights as weights
@@ -46,9 +45,6 @@ from tasks.finetune.stable_diffusion import (
 
 STRENGTH = {"lambda": 10.0}
 ROUNDS = 2
-Work = Callable[[], Any]
-Row = tuple[Work, Work, int]
-"""Ours and theirs, and the network evaluations (images x steps) that each of them takes."""
 
 
 def ddim(settings: Any, steps: int) -> Any:
@@ -113,7 +109,7 @@ class Published:
 
 
 def stable_diffusion_rows(task: FinetuneStableDiffusion, batch: int) -> dict[str, Row]:
-    """Rows that generate `batch` images."""
+    """Rows that generate `batch` images, counted in network evaluations (images x steps)."""
     torchvision_shim.ensure()
     from diffusers import StableDiffusionPipeline
 
@@ -153,22 +149,22 @@ def stable_diffusion_rows(task: FinetuneStableDiffusion, batch: int) -> dict[str
         return task.draw(STRENGTH, batch, 1, Linearised(rounds))
 
     return {
-        "unguided; pipeline call": (
+        "unguided; pipeline call": Row(
             unguided,
             lambda: plain(prompt=[PROMPTS[label] for label in labels]),
             batch * steps,
         ),
-        "unguided; pipeline call, text encoded before": (
+        "unguided; pipeline call, text encoded before": Row(
             unguided,
             lambda: plain(prompt_embeds=asked, negative_prompt_embeds=null),
             batch * steps,
         ),
-        "guided; published loop, one round": (
+        "guided; published loop, one round": Row(
             lambda: task.draw(STRENGTH, batch, 1),
             lambda: published.rounds(labels, noise, 1),
             batch * steps,
         ),
-        f"published guidance, {ROUNDS} rounds; published loop": (
+        f"published guidance, {ROUNDS} rounds; published loop": Row(
             lambda: linearised(ROUNDS),
             lambda: published.rounds(labels, noise, ROUNDS),
             ROUNDS * batch * steps,
@@ -200,44 +196,7 @@ def digit_rows(task: FinetuneMnist) -> dict[str, Row]:
         return model.sample(labels, sampler, task.generator(1)).clean
 
     evaluations = task.batch * sampler.steps
-    return {"digits, unguided; loop with DDIMScheduler.step": (ours, loop, evaluations)}
-
-
-def compare(rows: dict[str, Row], repetitions: int, device: str) -> list[dict]:
-    """Seconds of both sides of every row; the first, unmeasured repetition warms up."""
-    seconds: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in rows}
-    for repetition in range(repetitions + 1):
-        for name, pair in rows.items():
-            for side in (0, 1) if repetition % 2 else (1, 0):
-                taken = timed(pair[side], device)
-                if repetition:
-                    seconds[name][side].append(taken)
-    return [
-        {
-            "row": name,
-            "ours_min": min(ours),
-            "theirs_min": min(theirs),
-            "evaluations": rows[name][2],
-            "ours_per_second": rows[name][2] / min(ours),
-            "theirs_per_second": rows[name][2] / min(theirs),
-            "ratio_min": min(theirs) / min(ours),
-            "ratio_median": statistics.median(b / a for a, b in zip(ours, theirs, strict=True)),
-            "ours": ours,
-            "theirs": theirs,
-        }
-        for name, (ours, theirs) in seconds.items()
-    ]
-
-
-def timed(work: Work, device: str) -> float:
-    """Seconds that `work` takes, its kernels included."""
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    work()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
+    return {"digits, unguided; loop with DDIMScheduler.step": Row(ours, loop, evaluations)}
 
 
 def shares(task: FinetuneStableDiffusion, batch: int, repetitions: int) -> list[dict]:
@@ -309,25 +268,6 @@ def _graph(task: FinetuneStableDiffusion, batch: int) -> float:
     return size
 
 
-def machine(device: str, dtype: torch.dtype) -> dict[str, str]:
-    """What this ran on."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        cpu = names[0].split(":", 1)[1].strip() if names else cpu
-    import diffusers
-
-    return {
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else cpu,
-        "threads": str(torch.get_num_threads()),
-        "precision": str(dtype).removeprefix("torch."),
-        "torch": torch.__version__,
-        "diffusers": diffusers.__version__,
-        "load": " ".join(f"{value:.1f}" for value in os.getloadavg()),
-    }
-
-
 def main() -> None:
     arguments = parse()
     if not arguments.device.startswith("cuda"):
@@ -346,7 +286,7 @@ def main() -> None:
         table = compare(rows, arguments.repetitions, arguments.device)
         table += compare(digit_rows(digits), 4 * arguments.repetitions, "cpu")
         report = {
-            "pipeline": "tiny, untrained" if tiny else os.environ.get("DTB_SD15", "cached"),
+            "pipeline": "tiny, untrained" if tiny else "Stable Diffusion 1.5",
             "batch": arguments.batch,
             "steps": arguments.steps,
             "machine": machine(arguments.device, task.model.decoder.dtype),
@@ -372,12 +312,7 @@ def parse() -> argparse.Namespace:
 def show(report: dict[str, Any]) -> None:
     """Print the measurements: network evaluations per second, and theirs / ours in time."""
     print(json.dumps({key: report[key] for key in ("pipeline", "batch", "steps", "machine")}))
-    print(f"{'ours; theirs':52} {'ours/s':>8} {'theirs/s':>8} {'min':>6} {'median':>6}")
-    for row in report["rows"]:
-        print(
-            f"{row['row']:52} {row['ours_per_second']:8.0f} {row['theirs_per_second']:8.0f} "
-            f"{row['ratio_min']:6.2f} {row['ratio_median']:6.2f}"
-        )
+    show_rows(report["rows"], "network evaluations: ours; theirs")
     for row in report["shares"]:
         print(f"{row['part']:20} {1e3 * row['seconds']:8.1f} ms {row['share']:6.1%}")
     print("graph of one guided step, MB:", report["graph_mb"])

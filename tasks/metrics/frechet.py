@@ -3,13 +3,17 @@
 d² = |m1 - m2|² + tr(C1) + tr(C2) - 2 tr((C1 C2)^½), always in float64. Nothing here takes the
 square root of a general matrix: with C2 = H Hᵀ and centred features X (C1 = Xᵀ X / (n - 1)),
 tr((C1 C2)^½) is the nuclear norm of X H / √(n - 1), or the sum of the square roots of the
-eigenvalues of Hᵀ C1 H. Both stay exact for singular covariances.
+eigenvalues of Hᵀ C1 H. Both stay exact for singular covariances. Fewer samples than features
+make either side low-rank, and only the smaller of the two products is ever decomposed.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+BLOCK = 256
+"""Rows of a block of a symmetric product; below it blocks cost more than they save."""
 
 
 def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> Tensor:
@@ -32,19 +36,25 @@ class FrechetReference:
 
     def __init__(self, features: Tensor) -> None:
         centred, mean = _centred(features)
-        self._keep(mean, centred.T @ centred / (len(features) - 1))
+        root = (len(features) - 1) ** 0.5
+        if len(features) <= features.shape[1]:
+            self._keep(mean, centred.square().sum() / root**2, centred.T / root)
+        else:
+            covariance = _gram(centred.T / root)
+            self._keep(mean, covariance.trace(), _factor(covariance))
 
     @classmethod
     def from_statistics(cls, mean: Tensor, covariance: Tensor) -> FrechetReference:
         """A reference with known mean `(d,)` and covariance `(d, d)`."""
         reference = cls.__new__(cls)
-        reference._keep(_checked(mean), _checked(covariance))
+        covariance = _checked(covariance)
+        reference._keep(_checked(mean), covariance.trace(), _factor(covariance))
         return reference
 
-    def _keep(self, mean: Tensor, covariance: Tensor) -> None:
+    def _keep(self, mean: Tensor, trace: Tensor, factor: Tensor) -> None:
         self.mean = mean
-        self.trace = covariance.trace()
-        self.factor = _factor(covariance)
+        self.trace = trace
+        self.factor = factor
 
     def distance(self, features: Tensor) -> Tensor:
         """Squared Fréchet distance of `features` `(n, d)` to the reference: 0-d, float64.
@@ -52,13 +62,15 @@ class FrechetReference:
         Differentiable in `features`. Raises ValueError for n < 2 or non-finite features.
         """
         centred, mean = _centred(features)
-        projected = centred @ self.factor
         degrees = len(features) - 1
-        if len(features) < features.shape[1]:
-            gram = projected @ projected.T / degrees
+        rank = self.factor.shape[1]
+        if len(features) < rank:
+            gram = _gram(centred @ self.factor)
+        elif len(features) < features.shape[1]:
+            gram = _gram((centred @ self.factor).T)
         else:
-            gram = projected.T @ projected / degrees
-        trace = _root_sum(torch.linalg.eigvalsh(gram))
+            gram = self.factor.T @ _gram(centred.T) @ self.factor
+        trace = _root_sum(torch.linalg.eigvalsh(gram / degrees))
         return _combine(mean, centred.square().sum() / degrees, self.mean, self.trace, trace)
 
 
@@ -74,6 +86,21 @@ def _root_sum(eigenvalues: Tensor) -> Tensor:
     return eigenvalues[eigenvalues > floor].sqrt().sum()
 
 
+def _gram(rows: Tensor) -> Tensor:
+    """rows · rowsᵀ, each block of it and its mirror image multiplied out once."""
+    if len(rows) <= 2 * BLOCK:
+        return rows @ rows.T
+    half = len(rows) // 2
+    upper, lower = rows[:half], rows[half:]
+    corner = lower @ upper.T
+    return torch.cat(
+        [
+            torch.cat([_gram(upper), corner.T], dim=1),
+            torch.cat([corner, _gram(lower)], dim=1),
+        ]
+    )
+
+
 def _factor(covariance: Tensor) -> Tensor:
     """H with H Hᵀ = covariance, one column per non-zero eigenvalue."""
     values, vectors = torch.linalg.eigh(covariance)
@@ -85,8 +112,8 @@ def _factor(covariance: Tensor) -> Tensor:
 def _centred(features: Tensor) -> tuple[Tensor, Tensor]:
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(f"need features (n, d) with n >= 2, got shape {tuple(features.shape)}")
-    features = _checked(features)
-    mean = features.mean(dim=0)
+    features = features.double()
+    mean = _checked(features.mean(dim=0))  # one value that is not finite makes its mean so
     return features - mean, mean
 
 

@@ -71,6 +71,10 @@ class Training:
     generator: torch.Generator
     step: int = 0
 
+    def __post_init__(self) -> None:
+        self._weights: list[Tensor] = list(self.net.parameters())
+        self._average: list[Tensor] = list(self.ema.parameters())
+
     @classmethod
     def begin(cls, net: nn.Module, generator: torch.Generator) -> Training:
         """Training of `net` from its present weights."""
@@ -85,8 +89,9 @@ class Training:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.step()
-        self.optimiser.zero_grad()
-        torch._foreach_lerp_(list(self.ema.parameters()), list(self.net.parameters()), 1 - decay)
+        for weight in self._weights:
+            weight.grad = None
+        torch._foreach_lerp_(self._average, self._weights, 1 - decay)
         self.step += 1
 
     def state_dict(self) -> dict[str, Any]:
