@@ -239,7 +239,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(folder, finished, tmp
     )
     process = subprocess.Popen(
         arguments, cwd=tmp_path, start_new_session=True, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=_hear_ctrl_c,
     )  # fmt: skip
     _wait_for_runs(tmp_path, process)
     os.killpg(process.pid, signal.SIGINT)  # what a terminal sends: to every process of the job
@@ -249,6 +249,11 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(folder, finished, tmp
     assert "Traceback" not in output
     benchmark(*arguments[3:], cwd=tmp_path)
     pd.testing.assert_frame_equal(frame(folder), frame(tmp_path))
+
+
+def _hear_ctrl_c() -> None:
+    """A shell makes its background jobs deaf to it, and tests may be such a job."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _wait_for_runs(folder: Path, process: subprocess.Popen) -> None:
