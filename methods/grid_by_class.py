@@ -48,6 +48,8 @@ class GridByClass(Method):
     libraries = ("sklearn.model_selection",)
 
     def __init__(self, levels: int = 5, fidelity: float = 0.2, smooth: bool = True) -> None:
+        if levels < 2 or not fidelity > 0:
+            raise ValueError(f"need levels >= 2 and fidelity > 0, got {levels} and {fidelity}")
         self.levels, self.fidelity, self.smooth = levels, fidelity, smooth
 
     @classmethod

@@ -21,6 +21,8 @@ class SmoothedGrid(Method):
     libraries = ("sklearn.model_selection", "sklearn.gaussian_process")
 
     def __init__(self, levels: int = 5, fidelity: float = 1.0, shifted: bool = False) -> None:
+        if levels < 2 or not fidelity > 0:
+            raise ValueError(f"need levels >= 2 and fidelity > 0, got {levels} and {fidelity}")
         self.levels = levels
         self.shifted = shifted
         self.fidelity = fidelity

@@ -58,6 +58,11 @@ class SPSA(Method):
         stability: float = 10.0,
         perturbation: float = 0.5,
     ) -> None:
+        if batch < 2 or not min(first, limit, perturbation) > 0 or stability < 0:
+            raise ValueError(
+                "need batch >= 2, first, limit and perturbation > 0, stability >= 0, got "
+                f"{batch}, {first}, {limit}, {perturbation}, {stability}"
+            )
         self.batch, self.first, self.limit = batch, first, limit
         self.stability, self.perturbation = stability, perturbation
 

@@ -34,6 +34,8 @@ class WeightedSum(Method):
     rival = False
 
     def __init__(self, weight: float = 1.0, fidelity: float = 1.0) -> None:
+        if not fidelity > 0:
+            raise ValueError(f"fidelity must be positive, got {fidelity}")
         self.solver = LookAhead(upper_weight=weight)
         self.fidelity = fidelity
 

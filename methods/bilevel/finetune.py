@@ -76,6 +76,14 @@ class Options:
     """Bound on how far one step may strengthen the tilt, in standard deviations of r2 / lambda:
     the next law then still overlaps the samples that the step was computed from."""
 
+    def __post_init__(self) -> None:
+        for name in ("batch", "rate", "decay", "trust"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("pool", "spread"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+
 
 @dataclass
 class _State:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmark import registry
 from benchmark.runner import execute
 from benchmark.store import effective_steps
 from methods.grid import refining_grid
@@ -107,3 +108,19 @@ def test_smoothing_survives_scores_that_are_not_finite():
     scored = [(np.array([x]), (x - 0.5) ** 2) for x in np.linspace(0, 1, 9)]
     scored.append((np.array([0.3]), math.inf))
     assert smoothed_best(scored)[0] == pytest.approx(0.5, abs=0.13)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("bilevel", {"finetune": {"batch": -5}}),
+        ("bilevel", {"finetune": {"spread": -0.1}}),
+        ("grid-smoothed", {"levels": 1}),
+        ("grid-by-class", {"fidelity": 0.0}),
+        ("weighted-sum", {"fidelity": -1.0}),
+        ("spsa-crn", {"first": 0.0}),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_before_any_run(method, options):
+    with pytest.raises(ValueError, match="got"):
+        registry.method(method)(**options)
