@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from ledger import Ledger
 from scipy.optimize import minimize_scalar
 
 from tasks.base import Candidate
@@ -18,21 +17,6 @@ from tasks.finetune.digits import FinetuneDigits, FinetuneDigitsPerClass
 from tasks.finetune.gaussian import FinetuneGaussian, tilted_law
 from tasks.finetune.mnist import FinetuneMnist
 from tasks.finetune.rewards import InkAndRecognition, Rewards
-
-
-class Ledger:
-    """A meter that remembers its charges."""
-
-    def __init__(self) -> None:
-        self.charges: list[tuple[str, int, dict[str, int]]] = []
-
-    @contextmanager
-    def charge(self, operation: str, count: int = 1, **work: int) -> Iterator[None]:
-        self.charges.append((operation, count, work))
-        yield
-
-    def total(self, operation: str) -> int:
-        return sum(count for name, count, _ in self.charges if name == operation)
 
 
 @pytest.fixture(scope="module")

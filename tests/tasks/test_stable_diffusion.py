@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,8 @@ import pytest
 import torch
 
 pytest.importorskip("transformers")
+
+from ledger import Ledger
 
 from benchmark import catalogue, cli, contract, runner
 from benchmarks import tiny_pipeline
@@ -33,22 +34,6 @@ from tasks.finetune.stable_diffusion import (
     FinetuneStableDiffusionPerPrompt,
 )
 from tasks.metrics import inception
-
-
-class Ledger:
-    """A meter that remembers its charges."""
-
-    def __init__(self) -> None:
-        self.charges: list[tuple[str, int, dict[str, int]]] = []
-
-    @contextmanager
-    def charge(self, operation: str, count: int = 1, **work: int) -> Iterator[None]:
-        self.charges.append((operation, count, work))
-        yield
-
-    def total(self, operation: str) -> int:
-        return sum(count for name, count, _ in self.charges if name == operation)
-
 
 SMALL = {"samples": 50, "evaluation_samples": 10, "reference_samples": 10, "steps": 3}
 VARIABLES = ("DTB_SD15", "DTB_CLIP", "DTB_RESNET18", "DTB_INCEPTION")
