@@ -24,6 +24,14 @@ COST_COLUMNS = [
     "task", "target", "target_method", "value", "method", "gpu_hours", "low", "high", "successes",
     "runs", "censored",
 ]  # fmt: skip
+KINDS = {
+    "training": ("train_step", "loss", "loss_gradient", "update"),
+    "sampling": ("denoise", "guided_denoise", "denoise_forward", "decode"),
+    "scoring": ("reward", "frechet"),
+    "gradients through samples": ("denoise_backward", "objective_backward"),
+    "optimiser overhead": ("overhead", "trial"),
+}
+"""Kinds of work by primitive operation; what is not listed is a kind of its own."""
 LEDGERS = ("method", "evaluation", "checkpoint", "setup", "wall")
 
 
@@ -258,9 +266,10 @@ def ledgers(results: Results) -> pd.DataFrame:
 def operations(results: Results) -> pd.DataFrame:
     """Charged seconds by primitive operation, and `overhead` for the method's own code.
 
-    Columns: task, method, operation, seconds (mean over runs that have not failed), share
-    (of the charged time), n.
+    Columns: task, method, operation, kind (of `KINDS`), seconds (mean over runs that have not
+    failed), share (of the charged time), n.
     """
+    kinds = {operation: kind for kind, names in KINDS.items() for operation in names}
     rows = []
     healthy = results.runs[results.runs["status"] != "failed"]
     for (task, method), runs in healthy.groupby(["task", "method"], sort=False):
@@ -273,12 +282,14 @@ def operations(results: Results) -> pd.DataFrame:
                     "task": task,
                     "method": method,
                     "operation": operation,
+                    "kind": kinds.get(str(operation), str(operation)),
                     "seconds": float(value),
                     "share": float(value / total) if total else float("nan"),
                     "n": len(runs),
                 }
             )
-    return pd.DataFrame(rows, columns=["task", "method", "operation", "seconds", "share", "n"])
+    columns = ["task", "method", "operation", "kind", "seconds", "share", "n"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _breakdown(text: object) -> dict[str, float]:

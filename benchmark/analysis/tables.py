@@ -224,7 +224,7 @@ def _ledgers(data: pd.DataFrame) -> Table:
 
 
 def _operations(data: pd.DataFrame) -> Table:
-    text = data[["task", "method", "operation"]].copy()
+    text = data[["task", "method", "operation", "kind"]].copy()
     text["charged (s)"] = data["seconds"].map(formatting.number)
     text["share (%)"] = (100 * data["share"]).map(formatting.number)
     text["n"] = data["n"].astype(str)
