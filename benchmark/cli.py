@@ -265,6 +265,32 @@ def merge(
 
 
 @app.command()
+def export(
+    path: Annotated[Path, typer.Argument(help="SQLite file to make.")],
+    suite: SuiteOption = "quick",
+    results: ResultsOption = Path("results"),
+) -> None:
+    """Write all runs of a suite as Optuna studies, for optuna-dashboard."""
+    with clear_errors():
+        from benchmark.export import export as write_studies
+        from benchmark.results import load
+
+        count = write_studies(load(results / Path(suite).stem), path)
+    console.print(f"{count} studies in sqlite:///{path}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def cite(
+    methods: Annotated[list[str] | None, typer.Argument(help="Methods; default: all.")] = None,
+) -> None:
+    """Print BibTeX of the suite and of methods."""
+    with clear_errors():
+        from benchmark import citations
+
+        typer.echo(citations.bibliography(methods or ()))
+
+
+@app.command()
 def check(name: str) -> None:
     """Run the contract suite on one method (name or .py file) or task."""
     with clear_errors():

@@ -1,0 +1,126 @@
+"""What others read: Optuna studies, DuckDB and pandas, LaTeX, BibTeX."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from benchmark.analysis.tables import write_tables
+from benchmark.cli import app
+from benchmark.results import load, save_frame
+
+REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "quick"
+RUNS = ("finetune/gaussian/random", "schedule/digits/random", "schedule/digits/bilevel")
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    for run in RUNS:
+        for seed in "01":
+            path = Path("runs", run, seed)
+            shutil.copytree(REFERENCE / path, tmp_path / "results" / "quick" / path)
+    return tmp_path / "results" / "quick"
+
+
+def test_studies_hold_what_the_frame_holds(suite: Path, tmp_path: Path) -> None:
+    path = tmp_path / "studies.db"
+    result = CliRunner().invoke(app, ["export", str(path), "--results", str(suite.parent)])
+    assert result.exit_code == 0, result.output
+    storage = f"sqlite:///{path}"
+    assert len(optuna.get_all_study_names(storage)) == 6
+    study = optuna.load_study(study_name="quick/schedule/digits/random/1", storage=storage)
+    frame = load(suite).frame.query(
+        "task == 'schedule/digits' and method == 'random' and seed == 1"
+    )
+    wide = frame.pivot_table(index="event", columns="metric", values="value")
+    assert study.direction == optuna.study.StudyDirection.MINIMIZE
+    assert [trial.value for trial in study.trials] == wide["score"].tolist()
+    assert study.best_value == wide["score"].min()
+    for trial, (_, row) in zip(study.trials, wide.iterrows(), strict=True):
+        for name, value in trial.params.items():
+            assert value == pytest.approx(row[f"param:{name}"], rel=1e-12)
+        if pd.notna(row["fid"]):
+            assert trial.user_attrs["fid"] == row["fid"]
+    assert study.trials[0].distributions["tau"].log
+    assert study.user_attrs["evaluator"]["report_samples"] == 2000
+    assert study.user_attrs["status"] == "finished"
+    hours = frame.groupby("event")["gpu_hours"].first().tolist()
+    assert [trial.user_attrs["gpu_hours"] for trial in study.trials] == hours
+
+
+def test_a_run_without_scores_has_its_reported_metric(suite: Path, tmp_path: Path) -> None:
+    path = tmp_path / "studies.db"
+    CliRunner().invoke(app, ["export", str(path), "--results", str(suite.parent)])
+    study = optuna.load_study(
+        study_name="quick/schedule/digits/bilevel/0", storage=f"sqlite:///{path}"
+    )
+    assert study.user_attrs["objective"] == "fid"
+    frame = load(suite).frame.query("method == 'bilevel' and seed == 0 and metric == 'fid'")
+    assert study.best_value == frame["value"].min()
+    assert "shown:sampling: tau" in study.trials[-1].user_attrs
+    pruned = [t for t in study.trials if t.state == optuna.trial.TrialState.PRUNED]
+    assert len(study.trials) - len(pruned) == len(frame)
+
+
+def test_an_existing_file_is_not_touched(suite: Path, tmp_path: Path) -> None:
+    path = tmp_path / "studies.db"
+    path.write_text("mine")
+    result = CliRunner().invoke(app, ["export", str(path), "--results", str(suite.parent)])
+    assert result.exit_code == 2
+    assert "exists" in result.stderr
+    assert path.read_text() == "mine"
+
+
+def test_the_frame_is_one_line_in_pandas_and_duckdb(suite: Path) -> None:
+    path = save_frame(load(suite))
+    frame = pd.read_parquet(path)
+    duckdb = pytest.importorskip("duckdb", reason="duckdb is not installed")
+    query = f"SELECT count(*), max(value) FROM '{path}' WHERE metric = 'fid'"
+    ((count, largest),) = duckdb.sql(query).fetchall()
+    fid = frame.loc[frame["metric"] == "fid", "value"]
+    assert (count, largest) == (len(fid), fid.max())
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_latex_tables_compile(suite: Path, tmp_path: Path) -> None:
+    written = [path for path in write_tables(load(suite), tmp_path) if path.suffix == ".tex"]
+    body = "\n".join(rf"\input{{{path.name}}}\clearpage" for path in written)
+    (tmp_path / "all.tex").write_text(
+        r"\documentclass{article}\usepackage{booktabs}\begin{document}" + body + r"\end{document}"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_every_method_and_the_suite_can_be_cited() -> None:
+    result = CliRunner().invoke(app, ["cite"])
+    assert result.exit_code == 0, result.output
+    keys = re.findall(r"^@\w+\{([^,]+),", result.output, flags=re.MULTILINE)
+    assert len(keys) == len(set(keys))
+    assert {"xiao2025", "bergstra2012", "akiba2019"} <= set(keys)
+    assert result.output.count("{") == result.output.count("}")
+    one = CliRunner().invoke(app, ["cite", "optuna-tpe"])
+    assert re.findall(r"^@\w+\{([^,]+),", one.output, flags=re.MULTILINE)[1:] == [
+        "akiba2019", "bergstra2011"
+    ]  # fmt: skip
+    wrong = CliRunner().invoke(app, ["cite", "nobody"])
+    assert wrong.exit_code == 2
+
+
+def test_a_method_with_a_citation_has_an_entry() -> None:
+    from benchmark import citations, registry
+
+    without = [
+        name
+        for name, method in registry.all_methods().items()
+        if method.citation != "-" and not citations.of_method(name)
+    ]
+    assert not without
