@@ -34,7 +34,7 @@ def draw(results: Results, found: Traces) -> Figure:
         + ", ".join(
             f"{task}: {who}" for task, who in zip(best["task"], best["target_method"], strict=True)
         )
-        + ") reach at the end. Beside a mark: runs that got there, where not all did; open, "
+        + ") reach at the end. On the right: runs that got there, where not all did; open, "
         "at the end of the runs: none did. Dashed: the budget."
     )
     figure, grid = layout.row_panels(len(tasks), len(methods), 0.28, note)
@@ -73,8 +73,8 @@ def _panel(
         for index in np.flatnonzero(there & (costs["successes"] < costs["runs"])):
             axes.annotate(
                 f"{costs['successes'].iloc[index]}/{costs['runs'].iloc[index]}",
-                (x[index], y[index]), (3.5, 0), textcoords="offset points", va="center",
-                fontsize=5.5, bbox={"fc": "white", "ec": "none", "pad": 0.4}, zorder=2.5,
+                (1.01, y[index]), xycoords=axes.get_yaxis_transform(), va="center_baseline",
+                fontsize=5, color=look["color"], annotation_clip=False,
             )  # fmt: skip
     times = costs["gpu_hours"].to_numpy() * unit.per_hour
     times = times[np.isfinite(times) & (times > 0)]
