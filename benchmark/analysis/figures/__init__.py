@@ -43,11 +43,15 @@ def write_figures(results: Results, folder: Path, formats: Sequence[str] = FORMA
     """
     folder.mkdir(parents=True, exist_ok=True)
     with style.applied():
-        return [
+        written = [
             path
             for name, figure in _figures(results)
             for path in save(figure, folder, name, formats)
         ]
+    if not any(path.stem == "profile" for path in written):
+        for extension in FORMATS:  # drawn while fewer tasks had runs, and true no longer
+            (folder / f"profile.{extension}").unlink(missing_ok=True)
+    return written
 
 
 def _figures(results: Results) -> Iterator[tuple[str, Figure]]:
