@@ -1,0 +1,263 @@
+"""What the page says of each task: its facts, its tables, its samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark.analysis import contents, formatting, measures
+from benchmark.analysis.curves import Traces
+from benchmark.analysis.figures import anytime
+from benchmark.analysis.report import gallery
+from benchmark.results import Results
+
+Row = dict[Any, Any]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A value and its interval on an axis from 0 to 100, cut off at its ends."""
+
+    low: float
+    value: float
+    high: float
+
+    @property
+    def inside(self) -> bool:
+        return 0 <= self.value <= 100
+
+    @property
+    def whisker(self) -> tuple[float, float] | None:
+        """The visible part of the interval; None where there is nothing to see."""
+        low, high = max(self.low, 0.0), min(self.high, 100.0)
+        return (low, high) if low < high else None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text, and the number to sort by; cells with neither stand last."""
+
+    text: str
+    key: float | None = None
+    method: int | None = None
+    span: Span | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for one task; the first column names the method."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    ends: tuple[str, str] = ("", "")
+    """What the axis of the spans goes from and to."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Everything about one task."""
+
+    task: str
+    title: str
+    sentences: Sequence[str]
+    """Who is ahead, by how much, and how sure that is."""
+    description: str
+    facts: Sequence[tuple[str, str]]
+    quality: Table
+    moments: Table
+    costs: Table
+    work: Table
+    gallery: gallery.Gallery | None
+
+
+def overview(results: Results) -> list[tuple[str, str]]:
+    """How much there is of what, and on which devices."""
+    runs = results.runs
+    states = runs["status"].value_counts()
+    devices = runs["device"].astype(str).str.partition(": ")[2].replace("", "not stated")
+    return [
+        ("tasks", str(len(results.tasks))),
+        ("methods", str(len(results.methods))),
+        ("seeds", str(runs["seed"].nunique())),
+        ("runs", ", ".join(f"{count} {state}" for state, count in states.items()) or "none"),
+        ("device", ", ".join(sorted(set(devices))) or "-"),
+    ]
+
+
+def sections(results: Results, found: Traces) -> list[Section]:
+    """One per task."""
+    quality = measures.quality(results, found)
+    costs = measures.costs(results, found)
+    usage = measures.usage(results)
+    return [
+        Section(
+            task=task,
+            title=task,
+            sentences=[],
+            description=results.tasks[task].get("description", ""),
+            facts=_facts(results, task),
+            quality=_quality(results, task, _of(quality, task)),
+            moments=_moments(results, task, _of(quality, task)),
+            costs=_costs(results, task, _of(costs, task)),
+            work=_work(results, task, _of(usage, task)),
+            gallery=gallery.gallery(results, found, task),
+        )
+        for task in contents.task_names(results)
+    ]
+
+
+def _of(frame: pd.DataFrame, task: str) -> pd.DataFrame:
+    return frame[frame["task"] == task]
+
+
+def _facts(results: Results, task: str) -> list[tuple[str, str]]:
+    budget = contents.budget(results, task)
+    runs = contents.runs_of(results, task)
+    variables = [variable["name"] for variable in results.tasks[task]["variables"]]
+    return [
+        ("budget", formatting.duration(budget, contents.unit(results, task))),
+        ("seeds", str(runs["seed"].nunique())),
+        ("tuned", ", ".join(variables)),
+        ("measured by", contents.evaluator(results, task)),
+    ]
+
+
+def _rows(
+    results: Results, frame: pd.DataFrame, cells: Callable[[Row], Iterable[Cell]]
+) -> list[list[Cell]]:
+    """One row per method that has a run on the task."""
+    order = contents.method_names(results)
+    rows = []
+    for row in frame.to_dict("records"):
+        index = order.index(row["method"])
+        rows.append([Cell(row["method"], index, method=index), *cells(row)])
+    return rows
+
+
+def _estimate(row: Row) -> Cell:
+    text = formatting.estimate(row["mean"], row["low"], row["high"])
+    return Cell(text, _key(row["mean"]))
+
+
+def _key(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _quality(results: Results, task: str, quality: pd.DataFrame) -> Table:
+    final = quality[(quality["fraction"] == 1.0) & (quality["runs"] > 0)]
+    first, *others = contents.metrics(results, task)
+    values = {(row["method"], row["metric"]): row for row in final.to_dict("records")}
+    primary = final[final["metric"] == first.name]
+    limits = _limits(primary, first)
+
+    def cells(row: Row) -> Iterable[Cell]:
+        yield _estimate(row)
+        yield Cell("", _key(row["mean"]), span=_span(row, limits, first.log))
+        yield Cell(f"{row['n']}/{row['runs']}", row["n"])
+        for metric in others:
+            yield _estimate(values[row["method"], metric.name])
+
+    scale = "log scale" if any(metric.log for metric in (first, *others)) else ""
+    caption = (
+        "What each method delivers at the end of the budget: mean over n of all runs and 95 % "
+        "Student-t interval" + (f" (metrics on a {scale}: geometric mean)" if scale else "") + "."
+    )
+    columns = ["method", first.title, "interval", "n", *(metric.title for metric in others)]
+    ends = (formatting.number(limits[0], 2), formatting.number(limits[1], 2))
+    return Table(caption, columns, _rows(results, primary, cells), ends)
+
+
+def _limits(rows: pd.DataFrame, metric: contents.Metric) -> tuple[float, float]:
+    """An axis that holds the values and intervals, apart from hopeless ones."""
+    ends = rows[["low", "mean", "high"]].to_numpy(float)
+    known = [row[np.isfinite(row)] for row in ends if np.isfinite(row).any()]
+    return anytime.focus(known, metric) if known else (0.0, 1.0)
+
+
+def _span(row: Row, limits: tuple[float, float], log: bool) -> Span | None:
+    if math.isnan(row["mean"]):
+        return None
+    scale = math.log if log else float
+    start, end = map(scale, limits)
+
+    def place(value: float) -> float:
+        return 100 * (scale(value) - start) / (end - start) if math.isfinite(value) else math.nan
+
+    return Span(place(row["low"]), place(row["mean"]), place(row["high"]))
+
+
+def _moments(results: Results, task: str, quality: pd.DataFrame) -> Table:
+    metric = contents.primary(results, task)
+    shown = quality[(quality["metric"] == metric.name) & (quality["runs"] > 0)]
+    values = {(row["method"], row["fraction"]): row for row in shown.to_dict("records")}
+
+    def cells(row: Row) -> Iterable[Cell]:
+        for fraction in measures.FRACTIONS:
+            at = values[row["method"], fraction]
+            cell = _estimate(at)
+            few = 0 < at["n"] < row["n"]
+            yield Cell(f"{cell.text} (n = {at['n']})", cell.key) if few else cell
+
+    caption = f"{metric.title} of what each method would deliver at shares of the budget."
+    columns = ["method", *(formatting.percent(share) for share in measures.FRACTIONS)]
+    return Table(caption, columns, _rows(results, shown[shown["fraction"] == 1.0], cells))
+
+
+def _costs(results: Results, task: str, costs: pd.DataFrame) -> Table:
+    unit = contents.unit(results, task)
+    goals = costs.drop_duplicates("target")
+    by_method = {(row["method"], row["target"]): row for row in costs.to_dict("records")}
+
+    def cells(row: Row) -> Iterable[Cell]:
+        for target in goals["target"]:
+            yield _cost(by_method[row["method"], target], unit)
+
+    caption = (
+        "Device time until the primary metric is as good as what others deliver at the end of "
+        "the budget: expected running time (cost of all runs over successes), and successes of "
+        "runs; > where no run got there."
+    )
+    columns = ["method", *map(_goal, goals.to_dict("records"))]
+    rows = costs[(costs["target"] == goals["target"].iloc[0])] if len(goals) else costs
+    return Table(caption, columns, _rows(results, rows[rows["runs"] > 0], cells))
+
+
+def _goal(row: Row) -> str:
+    by = "" if row["target"] == row["target_method"] else f" ({row['target_method']})"
+    return f"{row['target']}{by}: {formatting.number(row['value'])}"
+
+
+def _cost(row: Row, unit: contents.Unit) -> Cell:
+    share = f"{row['successes']}/{row['runs']}"
+    if row["successes"]:
+        time = formatting.duration(row["gpu_hours"], unit)
+        return Cell(f"{time} ({share})", row["gpu_hours"])
+    return Cell(f"> {formatting.duration(row['censored'], unit)} ({share})", math.inf)
+
+
+def _work(results: Results, task: str, usage: pd.DataFrame) -> Table:
+    unit = contents.unit(results, task)
+    counted = ("nfe", "train_images", "scored_images", "trials", "reports")
+
+    def cells(row: Row) -> Iterable[Cell]:
+        yield Cell(results.methods[row["method"]].get("uses") or formatting.MISSING)
+        yield Cell(formatting.duration(row["gpu_hours"], unit), _key(row["gpu_hours"]))
+        for name in counted:
+            yield Cell(formatting.count(row[name]), _key(row[name]))
+        yield Cell(row["status"])
+
+    caption = (
+        "Work of a run: means over runs that have not failed. Uses: what the method sees beyond "
+        "the space; NFE: network evaluations."
+    )
+    columns = [
+        "method", "uses", "used", "NFE", "train images", "scored images", "trials", "reports",
+        "runs",
+    ]  # fmt: skip
+    return Table(caption, columns, _rows(results, usage[usage["status"] != "no run"], cells))
