@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from benchmark.results import Results
     from benchmark.suite import Suite
 
 app = typer.Typer(
@@ -182,7 +183,7 @@ def status(suite: SuiteOption = "quick", results: ResultsOption = Path("results"
 
 @app.command()
 def table(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:
-    """Write the tables again from stored results, and print the summary."""
+    """Write the tables again from stored results; print the summary and what it says in words."""
     folder = results / Path(suite).stem
     with clear_errors():
         from benchmark.analysis.tables import write_tables
@@ -193,6 +194,7 @@ def table(suite: SuiteOption = "quick", results: ResultsOption = Path("results")
         save_frame(stored)
         paths = write_tables(stored, folder / "tables")
     _print_summary(folder)
+    _print_verdicts(stored)
     _print_paths(paths)
 
 
@@ -298,6 +300,16 @@ def _print_summary(folder: Path) -> None:
     for row in frame.astype(str).itertuples(index=False):
         table.add_row(*(Text(value) for value in row))
     console.print(table)
+
+
+def _print_verdicts(stored: Results) -> None:
+    from benchmark.analysis.verdict import verdicts
+
+    for verdict in verdicts(stored):
+        console.print(Text(f"\n{verdict.title}", style="bold"))
+        for sentence in verdict.sentences:
+            console.print(Text(sentence), soft_wrap=not console.is_terminal)
+    console.print()
 
 
 def _print_paths(paths: list[Path]) -> None:

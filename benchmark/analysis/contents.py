@@ -68,6 +68,16 @@ def method_names(results: Results) -> list[str]:
     return sorted(results.methods, key=place)
 
 
+def is_rival(results: Results, label: str) -> bool:
+    """Whether the method competes: no oracle, no hindsight (`methods.base.Method.rival`)."""
+    return bool(results.methods.get(label, {}).get("rival", True))
+
+
+def rivals(results: Results) -> list[str]:
+    """The methods that compete, in the order of `method_names`."""
+    return [label for label in method_names(results) if is_rival(results, label)]
+
+
 def metrics(results: Results, task: str) -> list[Metric]:
     """The task's reported metrics, the primary one first."""
     return [
@@ -83,6 +93,13 @@ def metrics(results: Results, task: str) -> list[Metric]:
 
 def primary(results: Results, task: str) -> Metric:
     return metrics(results, task)[0]
+
+
+def confirmation(results: Results, task: str) -> Metric | None:
+    """The metric that measures the same as the primary one in other features, if there is one:
+    it is called like it with a 2 behind (`fid2` of `fid`)."""
+    wanted = f"{primary(results, task).name}2"
+    return next((metric for metric in metrics(results, task) if metric.name == wanted), None)
 
 
 def evaluator(results: Results, task: str) -> str:

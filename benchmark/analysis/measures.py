@@ -197,9 +197,8 @@ def _index(results: Results) -> pd.MultiIndex:
 
 
 def _is_baseline(results: Results, label: str) -> bool:
-    described = results.methods.get(label, {})
-    ours = str(described.get("name", label)).startswith("bilevel")
-    return bool(described.get("rival", True)) and not ours
+    name = str(results.methods.get(label, {}).get("name", label))
+    return contents.is_rival(results, label) and not name.startswith("bilevel")
 
 
 def _states(status: pd.Series) -> str:

@@ -27,7 +27,7 @@ RECALL = {"name": "recall", "label": "recall", "higher_is_better": True, "log": 
 TASKS: dict[str, dict[str, Any]] = {
     "schedule/digits": {
         "family": "schedule",
-        "metrics": [FID, {**FID, "name": "fid_second", "label": "FID, 2nd net"}, RECALL],
+        "metrics": [FID, {**FID, "name": "fid2", "label": "FID, 2nd net"}, RECALL],
         "variables": [
             {"name": "end", "low": 0.6, "high": 1.0, "default": 1.0, "log": False},
             {"name": "tau", "low": 0.3, "high": 4.0, "default": 1.0, "log": True},

@@ -102,7 +102,7 @@ def test_expected_running_time_is_all_cost_over_successes() -> None:
 def test_traces_take_incumbents_and_reported_metrics_alone(make_results: Make) -> None:
     results = make_results(tasks=1, methods=("random",), seeds=2)
     found = traces(results)
-    assert {metric for _, _, metric in found} == {"fid", "fid_second", "recall"}
+    assert {metric for _, _, metric in found} == {"fid", "fid2", "recall"}
     frame = results.frame
     chosen = frame[(frame["metric"] == "fid") & (frame["seed"] == 1)]
     assert chosen["incumbent"].all()

@@ -1,0 +1,171 @@
+"""What is claimed in words, and what is not, on results whose truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from benchmark.analysis import pairwise
+from benchmark.analysis.curves import traces
+from benchmark.analysis.verdict import verdicts
+from benchmark.results import Results
+
+Make = Callable[..., Results]
+TASK = "schedule/digits"
+
+
+def deliver(results: Results, metric: str, values: Mapping[str, np.ndarray]) -> None:
+    """Let every run of a method hold one value per seed in `metric` from its first report on."""
+    frame = results.frame
+    for method, per_seed in values.items():
+        for seed, value in enumerate(per_seed):
+            rows = (frame["method"] == method) & (frame["seed"] == seed)
+            frame.loc[rows & (frame["metric"] == metric), "value"] = value
+
+
+@pytest.fixture
+def ten(make_results: Make) -> Results:
+    """`bilevel` 20 % below `random`, which is level with `sobol`; `default` far above."""
+    results = make_results(tasks=1, methods=("default", "random", "sobol", "bilevel"), seeds=10)
+    rng = np.random.default_rng(1)
+    level = 10 * np.exp(0.1 * rng.normal(size=10))
+    noise = np.exp(0.02 * rng.normal(size=(4, 10)))
+    shares = {"default": 2.0, "random": 1.0, "sobol": 1.0, "bilevel": 0.8}
+    values = {name: level * share * noise[i] for i, (name, share) in enumerate(shares.items())}
+    for metric in ("fid", "fid2"):
+        deliver(results, metric, values)
+    return results
+
+
+def text(results: Results) -> str:
+    return " ".join(verdicts(results)[0].sentences)
+
+
+def test_a_lead_over_all_is_claimed_with_its_test(ten: Results) -> None:
+    said = text(ten)
+    assert "At the end of the budget bilevel has the best mean FID" in said
+    assert "bilevel is better than random, sobol and default" in said or (
+        "bilevel is better than sobol, random and default" in said
+    )
+    assert "paired t tests over 10 seeds" in said
+    assert "Holm's correction for 6 pairs" in said
+    assert "cannot be concluded" not in said
+    assert "At 50 % of the budget bilevel is already first" in said
+    assert "FID, 2nd net: bilevel has" in said
+    assert "of its 3 certain leads 3 are confirmed." in said
+
+
+def test_the_numbers_are_scipys(ten: Results) -> None:
+    row = _row(ten, "bilevel", "random")
+    last = _last(ten)
+    logs = np.log(last["bilevel"].to_numpy()), np.log(last["random"].to_numpy())
+    expected = stats.ttest_rel(*logs)
+    assert row["p"] == pytest.approx(expected.pvalue)
+    assert row["effect"] == pytest.approx(np.exp(logs[0].mean() - logs[1].mean()))
+    assert row["low"] == pytest.approx(np.exp(expected.confidence_interval().low))
+    assert (row["n"], row["wins"], row["pairs"], row["better"]) == (10, 10, 6, True)
+
+
+def test_both_orders_of_a_pair_agree(ten: Results) -> None:
+    table = verdicts(ten)[0].comparisons
+    keys = ["metric", "fraction", "method", "other"]
+    there = table.set_index(keys)
+    back = table.rename(columns={"method": "other", "other": "method"}).set_index(keys)
+    there, back = there.align(back)
+    logs = there.index.get_level_values("metric") != "recall"
+    assert np.allclose(there.loc[logs, "effect"], 1 / back.loc[logs, "effect"])
+    assert np.allclose(there.loc[~logs, "low"], -back.loc[~logs, "high"])
+    assert (there["p_holm"] == back["p_holm"]).all()
+    assert not (there["better"] & back["better"]).any()
+
+
+def test_level_methods_are_not_told_apart(ten: Results) -> None:
+    ten = _without(ten, "bilevel")
+    said = text(ten)
+    assert "cannot be concluded" in said
+    assert "nor that they are equal" in said
+    assert "is better than default" in said
+
+
+def test_a_lead_that_the_second_metric_does_not_show_is_named(ten: Results) -> None:
+    deliver(ten, "fid2", {"bilevel": np.full(10, 50.0)})
+    said = text(ten)
+    assert "is number 4 of 4 there" in said
+    assert "of its 3 certain leads 0 are confirmed, those over" in said
+
+
+def test_few_seeds_claim_nothing(ten: Results) -> None:
+    kept = ten.frame["seed"] < 4
+    few = _replace(ten, ten.frame[kept], ten.runs[ten.runs["seed"] < 4])
+    said = text(few)
+    assert "With 4 seeds no claim of better is made" in said
+    assert "is better than" not in said
+    assert not verdicts(few)[0].comparisons["better"].any()
+
+
+def test_an_oracle_is_named_and_not_counted(ten: Results) -> None:
+    ten.methods["bilevel"] |= {"rival": False, "uses": "hindsight"}
+    verdict = verdicts(ten)[0]
+    assert not verdict.sentences[0].startswith("At the end of the budget bilevel")
+    assert "bilevel reaches" in text(ten)
+    assert "no rival (uses: hindsight)" in text(ten)
+    assert "bilevel" not in set(verdict.comparisons["method"])
+
+
+def test_seeds_are_paired_by_name_not_by_position(ten: Results) -> None:
+    gone = (ten.frame["method"] == "random") & (ten.frame["seed"] == 0)
+    row = _row(_replace(ten, ten.frame[~gone], ten.runs), "bilevel", "random")
+    last = _last(ten)
+    ratios = np.log(last["bilevel"].to_numpy()[1:] / last["random"].to_numpy()[1:])
+    assert row["n"] == 9
+    assert row["effect"] == pytest.approx(np.exp(ratios.mean()))
+
+
+def test_unfinished_and_missing_runs_are_said(ten: Results) -> None:
+    ten.runs.loc[(ten.runs["method"] == "sobol") & (ten.runs["seed"] < 2), "status"] = "failed"
+    said = text(ten)
+    assert "Not all runs are finished (2 failed of 40)" in said
+    assert "sobol 8 of 10" in said
+
+
+def test_nothing_delivered(make_results: Make) -> None:
+    results = make_results(tasks=1)
+    empty = _replace(results, results.frame.iloc[:0], results.runs)
+    assert text(empty).startswith("No run has delivered anything yet")
+
+
+def test_improvement_of_a_better_method(ten: Results) -> None:
+    table = pairwise.improvements(ten, traces(ten)).set_index(["method", "other"])
+    row = table.loc[("bilevel", "default")]
+    assert row["probability"] == 1.0
+    assert 0.5 < row["low"] < row["high"] == 1.0
+    back = table.loc[("default", "bilevel")]
+    assert (back["probability"], back["high"]) == (0.0, pytest.approx(1 - row["low"]))
+
+
+def _row(results: Results, method: str, other: str) -> pd.Series:
+    """The comparison of FID at the end of the budget."""
+    table = verdicts(results)[0].comparisons.query("metric == 'fid' and fraction == 1")
+    return table.set_index(["method", "other"]).loc[(method, other)]
+
+
+def _last(results: Results) -> pd.Series:
+    """Last FID by method and seed."""
+    frame = results.frame[results.frame["metric"] == "fid"]
+    return frame.groupby(["method", "seed"])["value"].last()
+
+
+def _replace(results: Results, frame: pd.DataFrame, runs: pd.DataFrame) -> Results:
+    return replace(results, frame=frame, runs=runs)
+
+
+def _without(results: Results, method: str) -> Results:
+    frame, runs = results.frame, results.runs
+    kept = _replace(results, frame[frame["method"] != method], runs[runs["method"] != method])
+    del kept.methods[method]
+    return kept
