@@ -13,7 +13,6 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmark.analysis import contents
 from benchmark.analysis.curves import traces
 from benchmark.analysis.report import charts, looks, provenance, sections
 from benchmark.results import Results
@@ -34,7 +33,6 @@ def render(results: Results) -> str:
     """The whole page; the same results give the same text."""
     found = traces(results)
     drawn = looks.looks(results)
-    tasks = contents.task_names(results)
     css = (HERE / "report.css").read_text(encoding="utf-8") + looks.stylesheet(drawn)
     script = (HERE / "report.js").read_text(encoding="utf-8")
     environment = Environment(
@@ -54,7 +52,7 @@ def render(results: Results) -> str:
         static=charts.static(results, found),
         data={
             "methods": [look.for_script() for look in drawn],
-            "charts": [charts.chart(results, found, task) for task in tasks],
+            "charts": charts.charts(results, found),
         },
         css=css,
         script=script,

@@ -26,7 +26,13 @@ Array = npt.NDArray[np.float64]
 Series = dict[str, Any]
 
 
-def chart(results: Results, found: Traces, task: str) -> dict[str, Any]:
+def charts(results: Results, found: Traces) -> list[dict[str, Any]]:
+    """One per task; see `_chart`."""
+    variables = variable_traces(results)
+    return [_chart(results, found, variables, task) for task in contents.task_names(results)]
+
+
+def _chart(results: Results, found: Traces, variables: Traces, task: str) -> dict[str, Any]:
     """All series of a task: its reported metrics, then its upper-level variables.
 
     A series has `curves[method index]` with `x` (device time in the task's unit), `y`, `low`,
@@ -44,11 +50,13 @@ def chart(results: Results, found: Traces, task: str) -> dict[str, Any]:
         "crowd": anytime.CROWD,
         "shownFrom": anytime.SHOWN_FROM,
         "timeRange": anytime.TIME_RANGE,
-        "series": [*_reported(results, found, task), *_variables(results, task)],
+        "series": [*_reported(results, found, task), *_variables(results, variables, task)],
     }
 
 
 def _reported(results: Results, found: Traces, task: str) -> list[Series]:
+    per_hour = contents.unit(results, task).per_hour
+    budget = contents.budget(results, task)
     series = []
     for metric in contents.metrics(results, task):
         late: list[Array] = []
@@ -56,16 +64,17 @@ def _reported(results: Results, found: Traces, task: str) -> list[Series]:
         for index, method in enumerate(contents.method_names(results)):
             curve = align(found.of(task, method, metric.name))
             if curve is not None:
-                curves[index] = _curve(results, task, curve, metric.log, REPORTED_POINTS)
-                late.append(_late(curve, metric, contents.budget(results, task)))
-        focus = anytime.focus(late, metric) if late else None
-        series.append(_series("Reported metrics", metric.title, metric.log, curves, focus))
+                curves[index] = _curve(curve, metric.log, per_hour, REPORTED_POINTS)
+                late.append(_late(curve, metric, budget))
+        if curves:
+            focus = anytime.focus(late, metric)
+            series.append(_series("Reported metrics", metric.title, metric.log, curves, focus))
     return series
 
 
-def _variables(results: Results, task: str) -> list[Series]:
+def _variables(results: Results, found: Traces, task: str) -> list[Series]:
     """What the delivered candidate's parameters are, and what it shows beside them."""
-    found = variable_traces(results)
+    per_hour = contents.unit(results, task).per_hour
     logs = {f"param:{v['name']}": bool(v["log"]) for v in results.tasks[task]["variables"]}
     shown = sorted({name for at, _, name in found if at == task} - set(logs))
     scales = {name: log for known, log in logs.items() for name in shown if _is_of(name, known)}
@@ -73,7 +82,7 @@ def _variables(results: Results, task: str) -> list[Series]:
     for name in (*logs, *shown):
         log = logs.get(name, scales.get(name, False))
         curves = {
-            index: _curve(results, task, curve, log, VARIABLE_POINTS)
+            index: _curve(curve, log, per_hour, VARIABLE_POINTS)
             for index, method in enumerate(contents.method_names(results))
             if (curve := align(found.of(task, method, name))) is not None
         }
@@ -100,10 +109,9 @@ def _late(curve: Curve, metric: contents.Metric, budget: float) -> Array:
     return statistics.mean_interval(curve.values[:, late], metric.log).value
 
 
-def _curve(results: Results, task: str, curve: Curve, log: bool, points: int) -> Series:
+def _curve(curve: Curve, log: bool, per_hour: float, points: int) -> Series:
     kept = thinned(curve.hours, points)
     estimate = statistics.mean_interval(curve.values[:, kept], log)
-    per_hour = contents.unit(results, task).per_hour
     return {
         "x": [_rounded(hours * per_hour) for hours in curve.hours[kept]],
         "y": [_rounded(value) for value in estimate.value],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,8 @@ def gallery(results: Results, found: Traces, task: str) -> Gallery | None:
     runs = runs[runs["samples"].notna()]
     if runs.empty:
         return None
-    seed = int(runs["seed"].value_counts().sort_index().idxmax())
+    counts = Counter(sorted(int(seed) for seed in runs["seed"]))
+    seed = counts.most_common(1)[0][0]
     order = contents.method_names(results)
     strips = []
     for run in sorted(
@@ -83,7 +85,7 @@ def _pictures(
 ) -> list[Picture]:
     grids = _grids(last)
     delivered = _delivered(results.frame, task, method, seed)
-    delivered = delivered[delivered["trial"].isin(grids.keys())]
+    delivered = delivered[delivered["trial"].isin(list(grids))]
     metric = contents.primary(results, task)
     unit, budget = contents.unit(results, task), contents.budget(results, task)
     trace = next((t for t in found.of(task, method, metric.name) if t.seed == seed), None)

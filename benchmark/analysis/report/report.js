@@ -415,12 +415,14 @@ class Chart {
   }
 
   describe() {
-    const log = this.series.log ? " (geometric mean and interval on the log scale)" : "";
-    const count = this.visible().length;
-    const bands = count > this.data.crowd ? "of the methods that comparisons are made with, and of the one pointed at" : "of every method";
-    this.figure.querySelector("figcaption").textContent =
-      `What each method would deliver: mean over n seeds${log}. Bands: 95 % Student-t intervals ${bands}. ` +
-      "Move over the plot, or focus it and use the arrow keys, to read values; the checkboxes act on all charts.";
+    const log = this.series.log ? " on the log scale (geometric mean)" : "";
+    const many = this.visible().length > this.data.crowd;
+    const whose = many ? " of the methods compared with, and of the one pointed at" : "";
+    const hint = document.createElement("span");
+    hint.className = "hint";
+    hint.textContent = " Point at the plot, or focus it and press the arrow keys, to read values.";
+    const text = `Mean over n seeds${log}; bands: 95 % Student-t intervals${whose}.`;
+    this.figure.querySelector("figcaption").replaceChildren(text, hint);
   }
 }
 

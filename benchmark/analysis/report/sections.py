@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis import contents, formatting, measures
+from benchmark.analysis import contents, formatting, measures, pairwise
 from benchmark.analysis.curves import Traces
 from benchmark.analysis.figures import anytime
 from benchmark.analysis.report import gallery
+from benchmark.analysis.verdict import verdicts
 from benchmark.results import Results
 
 Row = dict[Any, Any]
@@ -40,18 +41,21 @@ class Span:
 
 @dataclass(frozen=True)
 class Cell:
-    """Text, and the number to sort by; cells with neither stand last."""
+    """Text, and the number to sort by; cells without a value stand last."""
 
     text: str
     key: float | None = None
     method: int | None = None
+    """Index of the method that the cell names."""
     span: Span | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table for one task; the first column names the method."""
+    """A table for one task; the first column names a method."""
 
+    title: str
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
@@ -71,6 +75,7 @@ class Section:
     facts: Sequence[tuple[str, str]]
     quality: Table
     moments: Table
+    pairs: Table
     costs: Table
     work: Table
     gallery: gallery.Gallery | None
@@ -98,17 +103,19 @@ def sections(results: Results, found: Traces) -> list[Section]:
     return [
         Section(
             task=task,
-            title=task,
-            sentences=[],
+            title=verdict.title.removeprefix(f"{task}: "),
+            sentences=verdict.sentences,
             description=results.tasks[task].get("description", ""),
             facts=_facts(results, task),
             quality=_quality(results, task, _of(quality, task)),
             moments=_moments(results, task, _of(quality, task)),
+            pairs=_pairs(results, task, verdict.comparisons),
             costs=_costs(results, task, _of(costs, task)),
             work=_work(results, task, _of(usage, task)),
             gallery=gallery.gallery(results, found, task),
         )
-        for task in contents.task_names(results)
+        for verdict in verdicts(results)
+        for task in [verdict.task]
     ]
 
 
@@ -132,12 +139,13 @@ def _rows(
     results: Results, frame: pd.DataFrame, cells: Callable[[Row], Iterable[Cell]]
 ) -> list[list[Cell]]:
     """One row per method that has a run on the task."""
-    order = contents.method_names(results)
-    rows = []
-    for row in frame.to_dict("records"):
-        index = order.index(row["method"])
-        rows.append([Cell(row["method"], index, method=index), *cells(row)])
-    return rows
+    return [[_name(results, row["method"]), *cells(row)] for row in frame.to_dict("records")]
+
+
+def _name(results: Results, method: str) -> Cell:
+    index = contents.method_names(results).index(method)
+    note = "" if contents.is_rival(results, method) else "no rival"
+    return Cell(method, index, method=index, note=note)
 
 
 def _estimate(row: Row) -> Cell:
@@ -154,7 +162,7 @@ def _quality(results: Results, task: str, quality: pd.DataFrame) -> Table:
     first, *others = contents.metrics(results, task)
     values = {(row["method"], row["metric"]): row for row in final.to_dict("records")}
     primary = final[final["metric"] == first.name]
-    limits = _limits(primary, first)
+    limits = _limits(results, primary, first)
 
     def cells(row: Row) -> Iterable[Cell]:
         yield _estimate(row)
@@ -170,12 +178,13 @@ def _quality(results: Results, task: str, quality: pd.DataFrame) -> Table:
     )
     columns = ["method", first.title, "interval", "n", *(metric.title for metric in others)]
     ends = (formatting.number(limits[0], 2), formatting.number(limits[1], 2))
-    return Table(caption, columns, _rows(results, primary, cells), ends)
+    return Table("At the end of the budget", caption, columns, _rows(results, primary, cells), ends)
 
 
-def _limits(rows: pd.DataFrame, metric: contents.Metric) -> tuple[float, float]:
-    """An axis that holds the values and intervals, apart from hopeless ones."""
-    ends = rows[["low", "mean", "high"]].to_numpy(float)
+def _limits(results: Results, rows: pd.DataFrame, metric: contents.Metric) -> tuple[float, float]:
+    """An axis that holds the rivals' values and intervals, apart from hopeless ones."""
+    rivals = rows[rows["method"].isin(contents.rivals(results))]
+    ends = (rows if rivals.empty else rivals)[["low", "mean", "high"]].to_numpy(float)
     known = [row[np.isfinite(row)] for row in ends if np.isfinite(row).any()]
     return anytime.focus(known, metric) if known else (0.0, 1.0)
 
@@ -206,7 +215,34 @@ def _moments(results: Results, task: str, quality: pd.DataFrame) -> Table:
 
     caption = f"{metric.title} of what each method would deliver at shares of the budget."
     columns = ["method", *(formatting.percent(share) for share in measures.FRACTIONS)]
-    return Table(caption, columns, _rows(results, shown[shown["fraction"] == 1.0], cells))
+    final = shown[shown["fraction"] == 1.0]
+    return Table("Over the budget", caption, columns, _rows(results, final, cells))
+
+
+def _pairs(results: Results, task: str, comparisons: pd.DataFrame) -> Table:
+    """Pairs of rivals at the end of the budget, the better mean first."""
+    metric = contents.primary(results, task)
+    chosen = (comparisons["metric"] == metric.name) & (comparisons["fraction"] == 1.0)
+    level = 1.0 if metric.log else 0.0
+    sign = 1 if metric.higher_is_better else -1
+    chosen &= sign * (comparisons["effect"] - level) > 0
+    kind = "ratio" if metric.log else "difference"
+
+    def cells(row: Row) -> Iterable[Cell]:
+        yield _name(results, row["other"])
+        yield Cell(formatting.estimate(row["effect"], row["low"], row["high"]), row["effect"])
+        yield Cell(formatting.number(row["p_holm"]), _key(row["p_holm"]))
+        yield Cell(f"{row['wins']}/{row['n']}", row["wins"])
+        yield Cell("yes" if row["better"] else "not certain")
+
+    caption = (
+        f"{metric.title} at the end of the budget, seed by seed: {kind} of the two with 95 % "
+        "Student-t interval, p value of a paired t test after Holm's correction over all pairs, "
+        f"seeds on which the first is ahead. From {pairwise.ENOUGH} seeds on, p < "
+        f"{pairwise.LEVEL:g} is called better."
+    )
+    columns = ["method", "against", kind, "p (Holm)", "ahead on seeds", "better"]
+    return Table("Pairs of methods", caption, columns, _rows(results, comparisons[chosen], cells))
 
 
 def _costs(results: Results, task: str, costs: pd.DataFrame) -> Table:
@@ -224,8 +260,8 @@ def _costs(results: Results, task: str, costs: pd.DataFrame) -> Table:
         "runs; > where no run got there."
     )
     columns = ["method", *map(_goal, goals.to_dict("records"))]
-    rows = costs[(costs["target"] == goals["target"].iloc[0])] if len(goals) else costs
-    return Table(caption, columns, _rows(results, rows[rows["runs"] > 0], cells))
+    rows = costs[costs["runs"] > 0].drop_duplicates("method")
+    return Table("Cost to a target", caption, columns, _rows(results, rows, cells))
 
 
 def _goal(row: Row) -> str:
@@ -260,4 +296,5 @@ def _work(results: Results, task: str, usage: pd.DataFrame) -> Table:
         "method", "uses", "used", "NFE", "train images", "scored images", "trials", "reports",
         "runs",
     ]  # fmt: skip
-    return Table(caption, columns, _rows(results, usage[usage["status"] != "no run"], cells))
+    rows = usage[usage["status"] != "no run"]
+    return Table("Work of a run", caption, columns, _rows(results, rows, cells))
