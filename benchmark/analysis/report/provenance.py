@@ -22,6 +22,8 @@ class Setting:
 
     runs: int
     facts: Sequence[tuple[str, str]]
+    install: str
+    """Commands that install the code that ran; empty where it was in no commit."""
     commands: Sequence[tuple[str, int]]
     """Exact commands that started them, each with its number of runs."""
 
@@ -50,6 +52,7 @@ def settings(results: Results) -> list[Setting]:
         Setting(
             runs=len(members),
             facts=_facts(members[0]),
+            install=_install(members[0]["provenance"].get("git")),
             commands=Counter(_command(member) for member in members).most_common(),
         )
         for members in groups.values()
@@ -118,6 +121,12 @@ def _facts(description: Description) -> list[tuple[str, str]]:
         ("versions", ", ".join([f"Python {origin['python']}", *versions])),
         ("platform", origin["platform"]),
     ]
+
+
+def _install(git: dict[str, Any] | None) -> str:
+    if not git or git["dirty"]:
+        return ""
+    return f"git checkout {git['commit']}\npip install -c constraints.txt ."
 
 
 def _ranges(seeds: Sequence[int]) -> str:

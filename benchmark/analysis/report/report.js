@@ -5,6 +5,7 @@
 const page = JSON.parse(document.getElementById("data").textContent);
 const hidden = new Set(); // methods switched off, on all charts alike
 const charts = [];
+const GLYPH = 6.4; // pixels of an average letter in a plot
 document.documentElement.classList.add("js");
 
 // -- numbers, as benchmark/analysis/formatting.py writes them --------------------------------
@@ -62,6 +63,12 @@ function tickText(value) {
   const plain = Number(value.toPrecision(6));
   const large = plain !== 0 && (Math.abs(plain) >= 1e5 || Math.abs(plain) < 1e-4);
   return large ? plain.toExponential().replace("e+", "e") : String(plain);
+}
+
+/** The text, cut where about `pixels` are full. */
+function fit(text, pixels) {
+  const count = Math.max(Math.floor(pixels / GLYPH), 1);
+  return text.length > count ? `${text.slice(0, count - 1)}…` : text;
 }
 
 /** An axis from `domain` to pixels `range`. */
@@ -285,7 +292,7 @@ class Chart {
     const log = { x: this.isLog("time"), y: this.isLog("value") };
     const labelled = width >= 520;
     const longest = Math.max(0, ...shown.map(({ method }) => page.methods[method].name.length));
-    const right = labelled ? Math.min(6.4 * longest + 30, 0.35 * width) : 14;
+    const right = labelled ? Math.min(GLYPH * longest + 30, 0.35 * width) : 14;
     const height = Math.max(Math.min(0.62 * width, 380), 270, labelled ? 14 * shown.length + 80 : 0);
     const box = { left: 50, right: width - right, top: 28, bottom: height - 42 };
     const limits = this.limits(shown, log.y);
@@ -329,7 +336,7 @@ class Chart {
       group.append(svg("path", { class: "base", d: `M${at(x, bottom)}v4` }));
       group.append(svg("text", { x, y: bottom + 18, class: "middle" }, tickText(tick)));
     }
-    group.append(svg("text", { x: 0, y: 12, class: "title" }, this.series.label));
+    group.append(svg("text", { x: 0, y: 12, class: "title" }, fit(this.series.label, width)));
     group.append(svg("text", { x: right, y: bottom + 36, class: "title end" }, this.data.time));
     return group;
   }
@@ -376,7 +383,8 @@ class Chart {
     for (const { method, x, end, y, off } of labels) {
       const faded = this.highlight === null || this.highlight === method ? "" : " faded";
       const leader = `M${at(Math.min(x, right) + 3, end)}L${at(right + 16, y)}h4`;
-      const text = svg("text", { x: right + 23, y: y + 4 }, page.methods[method].name + (off && ` ${off}`));
+      const name = fit(page.methods[method].name, width - right - 25 - (off && 12));
+      const text = svg("text", { x: right + 23, y: y + 4 }, name + (off && ` ${off}`));
       group.append(svg("g", { class: `label m${method}${faded}` }, svg("path", { class: "leader", d: leader }), text));
     }
     return group;

@@ -220,12 +220,15 @@ def _moments(results: Results, task: str, quality: pd.DataFrame) -> Table:
 
 
 def _pairs(results: Results, task: str, comparisons: pd.DataFrame) -> Table:
-    """Pairs of rivals at the end of the budget, the better mean first."""
+    """Pairs of rivals at the end of the budget, the better one first; the best ones on top."""
     metric = contents.primary(results, task)
     chosen = (comparisons["metric"] == metric.name) & (comparisons["fraction"] == 1.0)
     level = 1.0 if metric.log else 0.0
     sign = 1 if metric.higher_is_better else -1
     chosen &= sign * (comparisons["effect"] - level) > 0
+    ahead = comparisons[chosen]
+    worse = ahead["method"].map(-ahead["method"].value_counts())
+    ahead = ahead.loc[worse.sort_values(kind="stable").index]
     kind = "ratio" if metric.log else "difference"
 
     def cells(row: Row) -> Iterable[Cell]:
@@ -242,7 +245,7 @@ def _pairs(results: Results, task: str, comparisons: pd.DataFrame) -> Table:
         f"{pairwise.LEVEL:g} is called better."
     )
     columns = ["method", "against", kind, "p (Holm)", "ahead on seeds", "better"]
-    return Table("Pairs of methods", caption, columns, _rows(results, comparisons[chosen], cells))
+    return Table("Pairs of methods", caption, columns, _rows(results, ahead, cells))
 
 
 def _costs(results: Results, task: str, costs: pd.DataFrame) -> Table:
