@@ -1,6 +1,6 @@
 """One self-contained HTML page of a `Results`: works offline, prints, and needs no script to read.
 
-`page.html.jinja`, `report.css` and `report.js` are the page; the modules beside them compute
+`page.html.jinja`, `report.css` and the scripts are the page; the modules beside them compute
 what it shows. Everything that a user can name is escaped, and the page's own policy forbids
 any network and any script but its own.
 """
@@ -19,6 +19,8 @@ from benchmark.results import Results
 
 HERE = Path(__file__).parent
 NAME = "report.html"
+SCRIPTS = ("axes.js", "chart.js", "report.js")
+"""In the order in which they make one script."""
 
 
 def write_report(results: Results, folder: Path) -> Path:
@@ -34,7 +36,7 @@ def render(results: Results) -> str:
     found = traces(results)
     drawn = looks.looks(results)
     css = (HERE / "report.css").read_text(encoding="utf-8") + looks.stylesheet(drawn)
-    script = (HERE / "report.js").read_text(encoding="utf-8")
+    script = "".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -46,6 +48,7 @@ def render(results: Results) -> str:
         suite=results.suite,
         overview=sections.overview(results),
         looks=drawn,
+        methods=sections.methods(results),
         tasks=sections.sections(results, found),
         settings=provenance.settings(results),
         cells=provenance.cells(results),

@@ -29,7 +29,6 @@ class Look:
     """How one method is drawn."""
 
     name: str
-    description: str
     colour: str
     dark: str
     """The colour on a dark page."""
@@ -51,13 +50,11 @@ def looks(results: Results) -> list[Look]:
 
 
 def _look(results: Results, method: str) -> Look:
-    described = results.methods[method]
-    identity = style.identity(method, described.get("name"))
+    identity = style.identity(method, results.methods[method].get("name"))
     width = 1.25 * identity.width
     dash = () if identity.line == style.SOLID else identity.line[1]
     return Look(
         name=method,
-        description=described.get("description", ""),
         colour=to_hex(identity.colour),
         dark=on_dark(identity.colour),
         width=width,

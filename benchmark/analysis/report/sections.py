@@ -95,6 +95,24 @@ def overview(results: Results) -> list[tuple[str, str]]:
     ]
 
 
+def methods(results: Results) -> Table:
+    """What each method is and uses."""
+    rows = []
+    for method in contents.method_names(results):
+        described = results.methods[method]
+        options = described.get("options") or {}
+        texts = (
+            described.get("description", ""),
+            described.get("uses", ""),
+            ", ".join(f"{name} = {value}" for name, value in options.items()),
+            described.get("citation", ""),
+        )
+        rows.append([_name(results, method), *(Cell(text or formatting.MISSING) for text in texts)])
+    caption = "Uses: what the method sees beyond the space of variables."
+    columns = ["method", "what it does", "uses", "options", "source"]
+    return Table("Methods", caption, columns, rows)
+
+
 def sections(results: Results, found: Traces) -> list[Section]:
     """One per task."""
     quality = measures.quality(results, found)
@@ -285,18 +303,17 @@ def _work(results: Results, task: str, usage: pd.DataFrame) -> Table:
     counted = ("nfe", "train_images", "scored_images", "trials", "reports")
 
     def cells(row: Row) -> Iterable[Cell]:
-        yield Cell(results.methods[row["method"]].get("uses") or formatting.MISSING)
         yield Cell(formatting.duration(row["gpu_hours"], unit), _key(row["gpu_hours"]))
         for name in counted:
             yield Cell(formatting.count(row[name]), _key(row[name]))
         yield Cell(row["status"])
 
     caption = (
-        "Work of a run: means over runs that have not failed. Uses: what the method sees beyond "
-        "the space; NFE: network evaluations."
+        "Work of a run: means over runs that have not failed. Used: charged time; NFE: network "
+        "evaluations."
     )
     columns = [
-        "method", "uses", "used", "NFE", "train images", "scored images", "trials", "reports",
+        "method", "used", "NFE", "train images", "scored images", "trials", "reports",
         "runs",
     ]  # fmt: skip
     rows = usage[usage["status"] != "no run"]
