@@ -42,8 +42,9 @@ def row(method: str, runs: list[Trace], floor: dict, best: dict, budget: float) 
     )
     goals = {seed: value - CLOSE * abs(value) for seed, value in best.items()}
     hits = [run.reaches(goals[run.seed], True) for run in runs]
-    hours, reached = expected_running_time(hits, [budget] * len(runs))
-    cost = f"{hours * 3600:.2f} s" if reached else f"> {budget * 3600:.1f} s"
+    found = expected_running_time(hits, [budget] * len(runs), budget)
+    reached = found.successes
+    cost = f"{found.hours * 3600:.2f} s" if reached else f"> {budget * 3600:.1f} s"
     cells = [interval(column) for column in gains.T]
     return "| " + " | ".join([f"`{method}`", *cells, f"{cost} ({reached}/{len(runs)})"]) + " |"
 

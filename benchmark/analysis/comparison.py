@@ -116,8 +116,8 @@ def improvement(
 
         V(θ) = θ (1 - θ) / (n m) · (1 + N ((1 - θ) / (2 - θ) + θ / (1 + θ))),  N = (n + m) / 2 - 1
 
-    (Newcombe, Statistics in Medicine 2006, method 5), so that it has a width also where one
-    sample is better throughout. Assumes independent runs.
+    (Newcombe, Statistics in Medicine 2006, part 2), so that it has a width also where one sample
+    is better throughout. Assumes independent runs.
     """
     x, y = (sample[np.isfinite(sample)] for sample in map(_array, (first, second)))
     n, m = len(x), len(y)

@@ -95,6 +95,17 @@ def primary(results: Results, task: str) -> Metric:
     return metrics(results, task)[0]
 
 
+def references(results: Results, task: str) -> tuple[float, float] | None:
+    """The task's stored `default` and `tuned` values of the primary metric; None if there are
+    none, or if tuning gained nothing."""
+    stored = results.tasks[task].get("references") or {}
+    name = primary(results, task).name
+    if not {"default", "tuned"} <= set(stored) or any(name not in stored[key] for key in stored):
+        return None
+    default, tuned = stored["default"][name], stored["tuned"][name]
+    return None if default == tuned else (default, tuned)
+
+
 def confirmation(results: Results, task: str) -> Metric | None:
     """The metric that measures the same as the primary one in other features, if there is one:
     it is called like it with a 2 behind (`fid2` of `fid`)."""

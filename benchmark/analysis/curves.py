@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from benchmark.analysis import contents
+from benchmark.analysis import contents, statistics
 from benchmark.results import Results
 
 Array = npt.NDArray[np.float64]
@@ -146,25 +146,14 @@ class Cost:
     """Expected running time to a target."""
 
     hours: float
-    """Infinity if no run reached the target."""
+    """Infinity if no run reached the target, NaN if there are no runs."""
+    low: float
+    high: float
+    """Chi-squared interval; see `statistics.running_time_interval`."""
     successes: int
     runs: int
     censored: float
     """How far the longest run is known: a target that no run reached costs more than this."""
-
-
-def expected_running_time(hits: ArrayLike, spent: ArrayLike) -> tuple[float, int]:
-    """Total cost of all runs over the number of successes.
-
-    (Hansen et al., 2021, COCO, "average runtime".) `hits` are the GPU-hours until each
-    run reached the target, infinity where it never did; such a run costs all it `spent`.
-    Returns the expected running time (infinity without a success) and the successes.
-    """
-    hits, spent = np.asarray(hits, float), np.asarray(spent, float)
-    reached = np.isfinite(hits)
-    successes = int(reached.sum())
-    total = float(np.where(reached, hits, spent).sum())
-    return total / successes if successes else float("inf"), successes
 
 
 def cost_to_target(results: Results, found: Traces, task: str, method: str, target: float) -> Cost:
@@ -178,7 +167,21 @@ def cost_to_target(results: Results, found: Traces, task: str, method: str, targ
         for trace in found.of(task, method, metric.name)
     }
     runs = contents.runs_of(results, task, method)
-    hours, successes = expected_running_time(
-        [hits.get(int(seed), float("inf")) for seed in runs["seed"]], runs["gpu_hours"]
-    )
-    return Cost(hours, successes, len(runs), float(_known_until(runs).max()))
+    reached = np.array([hits.get(int(seed), np.inf) for seed in runs["seed"]])
+    return expected_running_time(reached, runs["gpu_hours"], float(_known_until(runs).max()))
+
+
+def expected_running_time(hits: ArrayLike, spent: ArrayLike, censored: float) -> Cost:
+    """Expected running time: the cost of all runs over the number of successes.
+
+    (Hansen et al., 2021, COCO, "average runtime".) `hits` are the GPU-hours until each run
+    reached the target, infinity where it never did; such a run costs all it `spent`.
+    """
+    hits, spent = np.asarray(hits, float), np.asarray(spent, float)
+    reached = np.isfinite(hits)
+    successes, runs = int(reached.sum()), len(hits)
+    if not runs:
+        return Cost(np.nan, np.nan, np.nan, 0, 0, censored)
+    total = float(np.where(reached, hits, spent).sum())
+    found = statistics.running_time_interval(total, successes, runs)
+    return Cost(float(found.value), float(found.low), float(found.high), successes, runs, censored)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from benchmark.analysis import contents, statistics
 from benchmark.analysis.curves import Traces, at_fractions, cost_to_target
@@ -20,9 +21,17 @@ FRACTIONS = (0.1, 0.25, 0.5, 1.0)
 REFERENCES = ("default", "random")
 """Methods whose final quality is a target for the others."""
 COST_COLUMNS = [
-    "task", "target", "target_method", "value", "method", "gpu_hours", "successes", "runs",
-    "censored",
+    "task", "target", "target_method", "value", "method", "gpu_hours", "low", "high", "successes",
+    "runs", "censored",
 ]  # fmt: skip
+KINDS = {
+    "training": ("train_step", "loss", "loss_gradient", "update"),
+    "sampling": ("denoise", "guided_denoise", "denoise_forward", "decode"),
+    "scoring": ("reward", "frechet"),
+    "gradients through samples": ("denoise_backward", "objective_backward"),
+    "optimiser overhead": ("overhead", "trial"),
+}
+"""Kinds of work by primitive operation; what is not listed is a kind of its own."""
 LEDGERS = ("method", "evaluation", "checkpoint", "setup", "wall")
 
 
@@ -37,7 +46,9 @@ def quality(results: Results, found: Traces) -> pd.DataFrame:
     """Every reported metric at fractions of the budget, over seeds.
 
     Columns: task, method, metric, fraction, gpu_hours, mean, low, high (95 % Student-t, on
-    the log scale for log metrics), median, iqm, n (finite values), runs (all runs).
+    the log scale for log metrics), median with median_low and median_high (order statistics,
+    from 6 runs on), iqm with iqm_low and iqm_high (Tukey-McLaughlin, from 4 runs on, on the
+    scale of the mean), n (finite values), runs (all runs).
     """
     rows = []
     for task, method in pairs(results):
@@ -47,6 +58,8 @@ def quality(results: Results, found: Traces) -> pd.DataFrame:
             values = at_fractions(found.of(task, method, metric.name), budget, FRACTIONS)
             estimate = statistics.mean_interval(values, metric.log)
             for column, fraction in enumerate(FRACTIONS):
+                middle = statistics.median_interval(values[:, column])
+                core = statistics.iqm_interval(values[:, column], metric.log)
                 rows.append(
                     {
                         "task": task,
@@ -57,8 +70,12 @@ def quality(results: Results, found: Traces) -> pd.DataFrame:
                         "mean": float(estimate.value[column]),
                         "low": float(estimate.low[column]),
                         "high": float(estimate.high[column]),
-                        "median": statistics.median(values[:, column]),
-                        "iqm": statistics.iqm(values[:, column]),
+                        "median": float(middle.value),
+                        "median_low": float(middle.low),
+                        "median_high": float(middle.high),
+                        "iqm": float(core.value),
+                        "iqm_low": float(core.low),
+                        "iqm_high": float(core.high),
                         "n": int(estimate.n[column]),
                         "runs": runs,
                     }
@@ -123,7 +140,8 @@ def costs(results: Results, found: Traces) -> pd.DataFrame:
     """GPU-hours until each of `targets`: expected running time over seeds.
 
     Columns: task, target, target_method, value, method, gpu_hours (infinity if no run
-    reached it), successes, runs, censored (how far the longest run got; see `Trace.end`).
+    reached it) with low and high (95 % chi-squared), successes, runs, censored (how far the
+    longest run got; see `Trace.end`).
     """
     rows = []
     for goal in targets(results, found).to_dict("records"):
@@ -137,13 +155,97 @@ def costs(results: Results, found: Traces) -> pd.DataFrame:
                     "target_method": goal["method"],
                     "value": value,
                     "method": method,
-                    "gpu_hours": cost.hours if cost.runs else float("nan"),
+                    "gpu_hours": cost.hours,
+                    "low": cost.low,
+                    "high": cost.high,
                     "successes": cost.successes,
                     "runs": cost.runs,
                     "censored": cost.censored,
                 }
             )
     return pd.DataFrame(rows, columns=COST_COLUMNS)
+
+
+def scores(results: Results, found: Traces) -> pd.DataFrame:
+    """Normalised score of every run at the end: 0 is the task's stored default, 1 its tuned run.
+
+    Columns: task, method, seed, score. A run that failed or delivered nothing finite scores
+    minus infinity: no threshold is reached. Tasks without two different references are left out.
+    """
+    rows = []
+    for task in contents.task_names(results):
+        metric = contents.primary(results, task)
+        references = contents.references(results, task)
+        if references is None:
+            continue
+        budget, runs = contents.budget(results, task), contents.runs_of(results, task)
+        for method in contents.method_names(results):
+            traces = found.of(task, method, metric.name)
+            values = at_fractions(traces, budget, (1.0,))[:, 0]
+            ends = dict(zip((trace.seed for trace in traces), values, strict=True))
+            for seed in sorted(runs[runs["method"] == method]["seed"]):
+                value = ends.get(seed, float("nan"))
+                score = float(statistics.normalised(value, *references, metric.log))
+                score = score if np.isfinite(score) else float("-inf")
+                rows.append({"task": task, "method": method, "seed": seed, "score": score})
+    return pd.DataFrame(rows, columns=["task", "method", "seed", "score"])
+
+
+def profile(scores: pd.DataFrame, thresholds: ArrayLike) -> pd.DataFrame:
+    """Performance profile: share of a method's runs with a score above each threshold.
+
+    (Agarwal et al., NeurIPS 2021, "run-score distribution".) Columns: method, threshold, share,
+    low, high (95 % Wilson), n (runs), tasks. Only methods with runs on every task of `scores`:
+    the others' shares would be over other tasks.
+    """
+    tasks = set(scores["task"])
+    rows = []
+    for method, own in scores.groupby("method", sort=False):
+        if set(own["task"]) != tasks:
+            continue
+        values = own["score"].to_numpy()
+        for threshold in np.asarray(thresholds, dtype=float):
+            share = statistics.share_interval(int((values > threshold).sum()), len(values))
+            rows.append(
+                {
+                    "method": method,
+                    "threshold": threshold,
+                    "share": float(share.value),
+                    "low": float(share.low),
+                    "high": float(share.high),
+                    "n": len(values),
+                    "tasks": len(tasks),
+                }
+            )
+    columns = ["method", "threshold", "share", "low", "high", "n", "tasks"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def aggregate(scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean over tasks of a method's mean normalised score.
+
+    Columns: method, mean, low, high (95 % Welch-Satterthwaite, for these tasks), n (finite runs),
+    runs, tasks. Only methods with runs on every task of `scores`.
+    """
+    tasks = list(dict.fromkeys(scores["task"]))
+    rows = []
+    for method, own in scores.groupby("method", sort=False):
+        if set(own["task"]) != set(tasks):
+            continue
+        samples = [own[own["task"] == task]["score"].to_numpy() for task in tasks]
+        found = statistics.mean_of_means(samples)
+        rows.append(
+            {
+                "method": method,
+                "mean": float(found.value),
+                "low": float(found.low),
+                "high": float(found.high),
+                "n": int(found.n),
+                "runs": len(own),
+                "tasks": len(tasks),
+            }
+        )
+    return pd.DataFrame(rows, columns=["method", "mean", "low", "high", "n", "runs", "tasks"])
 
 
 def ledgers(results: Results) -> pd.DataFrame:
@@ -164,9 +266,10 @@ def ledgers(results: Results) -> pd.DataFrame:
 def operations(results: Results) -> pd.DataFrame:
     """Charged seconds by primitive operation, and `overhead` for the method's own code.
 
-    Columns: task, method, operation, seconds (mean over runs that have not failed), share
-    (of the charged time), n.
+    Columns: task, method, operation, kind (of `KINDS`), seconds (mean over runs that have not
+    failed), share (of the charged time), n.
     """
+    kinds = {operation: kind for kind, names in KINDS.items() for operation in names}
     rows = []
     healthy = results.runs[results.runs["status"] != "failed"]
     for (task, method), runs in healthy.groupby(["task", "method"], sort=False):
@@ -179,12 +282,14 @@ def operations(results: Results) -> pd.DataFrame:
                     "task": task,
                     "method": method,
                     "operation": operation,
+                    "kind": kinds.get(str(operation), str(operation)),
                     "seconds": float(value),
                     "share": float(value / total) if total else float("nan"),
                     "n": len(runs),
                 }
             )
-    return pd.DataFrame(rows, columns=["task", "method", "operation", "seconds", "share", "n"])
+    columns = ["task", "method", "operation", "kind", "seconds", "share", "n"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _breakdown(text: object) -> dict[str, float]:

@@ -120,15 +120,20 @@ def identity(label: str, name: str | None = None) -> Identity:
     )
 
 
-OPERATION_COLOURS = (
-    "#77AADD", "#EE8866", "#EEDD88", "#99DDFF", "#44BB99", "#BBCC33", "#AAAA00", "#FFAABB",
-)  # fmt: skip
-"""Paul Tol's light scheme: areas, not lines, so not mistaken for a method."""
-OVERHEAD_COLOUR = "#BBBBBB"
-HATCHES = ("", "////", "....")
+KIND_FILLS: dict[str, dict[str, Any]] = {
+    "training": {"fc": "#EE8866", "ec": "white"},
+    "sampling": {"fc": "#44BB99", "ec": "white", "hatch": "////"},
+    "scoring": {"fc": "#77AADD", "ec": "white"},
+    "gradients through samples": {"fc": "#EEDD88", "ec": "white", "hatch": "...."},
+    "optimiser overhead": {"fc": "#BBBBBB", "ec": "white"},
+    "evaluation, not charged": {"fc": "white", "ec": "#888888", "hatch": "\\\\\\\\"},
+}
+"""Fills of kinds of work: Paul Tol's light scheme, areas and not lines, so not mistaken for a
+method; hatches tell neighbours apart in grey."""
+SPARE_FILLS = ("#99DDFF", "#BBCC33", "#AAAA00", "#FFAABB")
 
 
-def operation(position: int) -> dict[str, Any]:
-    """Fill of the primitive operation at `position` among the names in a figure."""
-    turn, index = divmod(position, len(OPERATION_COLOURS))
-    return {"color": OPERATION_COLOURS[index], "hatch": HATCHES[turn % len(HATCHES)]}
+def kind(name: str, position: int) -> dict[str, Any]:
+    """Fill of a kind of work; `position` tells those apart that are not known here."""
+    spare = {"fc": SPARE_FILLS[position % len(SPARE_FILLS)], "ec": "white"}
+    return KIND_FILLS.get(name, spare)

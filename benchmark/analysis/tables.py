@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.analysis import contents, formatting, latex, measures
+from benchmark.analysis import contents, formatting, latex, measures, pairwise, statistics
 from benchmark.analysis.curves import traces
 from benchmark.results import Results
 
@@ -47,6 +47,9 @@ def tables(results: Results) -> list[Table]:
         _costs(results, measures.costs(results, found)),
         _ledgers(measures.ledgers(results)),
         _operations(measures.operations(results)),
+        _comparisons(results, pairwise.compare(results, found)),
+        _improvements(pairwise.improvements(results, found)),
+        _scores(results, measures.scores(results, found)),
     ]
 
 
@@ -137,15 +140,16 @@ def _metrics(results: Results, quality: pd.DataFrame) -> Table:
             "method": row["method"],
             "metric": titles[row["task"], row["metric"]],
             FINAL: _estimate(row),
-            "median": formatting.number(row["median"]),
-            "IQM": formatting.number(row["iqm"]),
+            "median": formatting.estimate(row["median"], row["median_low"], row["median_high"]),
+            "IQM": formatting.estimate(row["iqm"], row["iqm_low"], row["iqm_high"]),
             "n": f"{row['n']}/{row['runs']}",
         }
         for row in final.to_dict("records")
     ]
     caption = (
         f"All reported metrics of the incumbent at the end of the budget: {INTERVAL}; "
-        "interquartile mean (IQM) from four runs on; n of all runs. " + _evaluators(results)
+        "median with its interval of order statistics from six runs on; interquartile mean (IQM), "
+        "Tukey-McLaughlin interval, from four runs on; n of all runs. " + _evaluators(results)
     )
     return Table("metrics", caption, final, pd.DataFrame(rows))
 
@@ -185,7 +189,8 @@ def _costs(results: Results, data: pd.DataFrame) -> Table:
         goals[f"{task} {target}"] = f"{task} {target}{by} {formatting.number(cost['value'])}"
     caption = (
         "Device time until the quality that others reach at the end of the budget: expected "
-        "running time (cost of all runs over successes) with successes/runs; > the budget, or "
+        "running time (cost of all runs over successes), 95 % chi-squared interval and "
+        "successes/runs; > the budget, or "
         "as far as unfinished runs are, if none got there. "
         f"Targets: {'; '.join(goals.values()) or 'none yet'}."
     )
@@ -198,7 +203,8 @@ def _cost(cost: Row, unit: contents.Unit) -> str:
     if not cost["runs"]:
         return formatting.MISSING
     if cost["successes"]:
-        time = formatting.duration(cost["gpu_hours"], unit)
+        times = (cost[part] * unit.per_hour for part in ("gpu_hours", "low", "high"))
+        time = f"{formatting.estimate(*times)} {unit.name}"
     else:
         time = f"> {formatting.duration(cost['censored'], unit)}"
     return f"{time} ({cost['successes']}/{cost['runs']})"
@@ -218,7 +224,7 @@ def _ledgers(data: pd.DataFrame) -> Table:
 
 
 def _operations(data: pd.DataFrame) -> Table:
-    text = data[["task", "method", "operation"]].copy()
+    text = data[["task", "method", "operation", "kind"]].copy()
     text["charged (s)"] = data["seconds"].map(formatting.number)
     text["share (%)"] = (100 * data["share"]).map(formatting.number)
     text["n"] = data["n"].astype(str)
@@ -227,3 +233,85 @@ def _operations(data: pd.DataFrame) -> Table:
         "method's own code."
     )
     return Table("operations", caption, data, text)
+
+
+def _comparisons(results: Results, data: pd.DataFrame) -> Table:
+    """Each pair once, in the primary metric at the end, the better mean first."""
+    rows: list[Row] = []
+    for task in contents.task_names(results):
+        metric = contents.primary(results, task)
+        kind, level = ("ratio", 1.0) if metric.log else ("difference", 0.0)
+        own = data[(data["task"] == task) & (data["metric"] == metric.name)]
+        own = own[own["fraction"] == 1.0]
+        ahead = own["effect"] > level if metric.higher_is_better else own["effect"] < level
+        level_pairs = (own["effect"] == level) & (own["method"] < own["other"])
+        rows += [
+            {
+                "task": task,
+                "method": row["method"],
+                "other": row["other"],
+                "metric": metric.title,
+                "effect [95 % t]": f"{kind} {_effect(row)}",
+                "p (Holm)": formatting.number(row["p_holm"], 2),
+                "ahead on": f"{row['wins']}/{row['n']}",
+                "better": "yes" if row["better"] else "not shown",
+            }
+            for row in own[ahead | level_pairs].to_dict("records")
+        ]
+    columns = ["task", "method", "other", "metric", "effect [95 % t]", "p (Holm)", "ahead on"]
+    caption = (
+        "Pairs of rivals at the end of the budget: effect on the primary metric (method minus "
+        "other, or their ratio for metrics on a log scale) with its 95 % Student-t interval, "
+        "paired over seeds; p of the paired t test after Holm's correction for all pairs of the "
+        "task; seeds on which the method is ahead. Better: p below 0.05 and at least "
+        f"{pairwise.ENOUGH} seeds; what is not shown is not refuted."
+    )
+    return Table("comparisons", caption, data, pd.DataFrame(rows, columns=[*columns, "better"]))
+
+
+def _effect(row: Row) -> str:
+    return formatting.estimate(row["effect"], row["low"], row["high"])
+
+
+def _improvements(data: pd.DataFrame) -> Table:
+    text = data[["task", "method", "other"]].copy()
+    text["P(better) [95 %]"] = [
+        formatting.estimate(row["probability"], row["low"], row["high"])
+        for row in data.to_dict("records")
+    ]
+    text["n"] = data["n"].astype(str) + "/" + data["m"].astype(str)
+    caption = (
+        "Probability that a run of the method ends better than a run of the other, in the primary "
+        "metric, with Newcombe's 95 % interval; n: runs of the two."
+    )
+    return Table("improvement", caption, data, text)
+
+
+def _scores(results: Results, data: pd.DataFrame) -> Table:
+    """Normalised scores by task, and over all tasks for the methods that ran on all."""
+    rows = [
+        {"task": str(task), "method": str(method)} | _score(statistics.mean_interval(own["score"]))
+        for (task, method), own in data.groupby(["task", "method"], sort=False)
+    ]
+    rows += [
+        {"task": "all", "method": row["method"]}
+        | {"score [95 % t]": _estimate(row), "n": str(row["n"])}
+        for row in measures.aggregate(data).to_dict("records")
+    ]
+    without = [
+        task for task in contents.task_names(results) if contents.references(results, task) is None
+    ]
+    caption = (
+        "Normalised score at the end of the budget: 0 is the task's stored default, 1 its stored "
+        "tuned run, on the log scale for metrics on one. Mean and 95 % Student-t interval over n "
+        "runs with a finite value; all: mean over tasks with a Welch-Satterthwaite interval, for "
+        "methods with runs on every task shown."
+        + (f" Without two stored references: {', '.join(without)}." if without else "")
+    )
+    columns = ["task", "method", "score [95 % t]", "n"]
+    return Table("scores", caption, data, pd.DataFrame(rows, columns=columns))
+
+
+def _score(found: statistics.Estimate) -> Row:
+    value = formatting.estimate(float(found.value), float(found.low), float(found.high))
+    return {"score [95 % t]": value, "n": str(found.n)}

@@ -95,8 +95,11 @@ def test_values_at_fractions() -> None:
 
 def test_expected_running_time_is_all_cost_over_successes() -> None:
     """Two hits at 1 and 3 hours, one run of 8 hours without: 12 / 2."""
-    assert expected_running_time([1, 3, np.inf], [8, 8, 8]) == (6.0, 2)
-    assert expected_running_time([np.inf], [8]) == (np.inf, 0)
+    cost = expected_running_time([1, 3, np.inf], [8, 8, 8], censored=8)
+    assert (cost.hours, cost.successes, cost.runs) == (6.0, 2, 3)
+    assert cost.low < 6.0 < cost.high
+    assert expected_running_time([np.inf], [8], censored=8).hours == np.inf
+    assert np.isnan(expected_running_time([], [], censored=np.nan).hours)
 
 
 def test_traces_take_incumbents_and_reported_metrics_alone(make_results: Make) -> None:

@@ -19,8 +19,11 @@ from benchmark.analysis.figures import (
     anytime,
     cost,
     fractions,
+    improvement,
     layout,
+    profile,
     samples,
+    schedules,
     time,
     trajectories,
     write_figures,
@@ -39,9 +42,9 @@ def test_all_figures_in_all_formats_with_the_same_bytes_again(
     assert {path.name for path in written} == {
         f"{name}.{extension}"
         for name in (
-            "anytime", "fractions", "cost-to-target", "time",
+            "anytime", "fractions", "cost-to-target", "time", "improvement",
             "metrics-schedule-digits", "trajectories-schedule-digits",
-            "samples-schedule-digits",
+            "landscape-schedule-digits", "samples-schedule-digits",
         )
         for extension in ("png", "pdf", "svg")
     }  # fmt: skip
@@ -71,7 +74,9 @@ def test_results_with_holes(make_results: Make, tmp_path: Path) -> None:
     runs.loc[going, "gpu_hours"] *= 0.3
     frame = frame[(frame["method"] != "random") & (frame["task"] != "schedule/mnist")]
     results = replace(results, frame=frame, runs=runs[runs["method"] != "random"])
-    assert len(write_figures(results, tmp_path, formats=("png",))) == 10
+    written = {path.stem for path in write_figures(results, tmp_path, formats=("png",))}
+    assert {"anytime", "time", "improvement", "landscape-finetune-digits"} <= written
+    assert not {"landscape-schedule-mnist", "samples-schedule-mnist"} & written
 
 
 @pytest.mark.parametrize(("tasks", "methods", "seeds"), [(1, 1, 1), (2, 14, 2), (5, 3, 1)])
@@ -163,6 +168,111 @@ def test_trajectories_draw_what_candidates_show_on_its_variables_scale(make_resu
     assert not any(metric.startswith("shown:") for _, _, metric in found)
 
 
+def test_learned_schedules_are_the_tasks_own_curves() -> None:
+    torch = pytest.importorskip("torch")
+    from tasks.schedule import schedules as tasks_own
+
+    values = {"width": 0.8, "start": 0.1, "tau": 0.6, "eps": 0.02}
+    expected = tasks_own.cosine(*map(torch.tensor, np.array(list(values.values()))))
+    np.testing.assert_allclose(schedules.cosine(**values), expected.numpy(), rtol=1e-9)
+    betas = map(torch.tensor, np.array([1e-4, 0.02]))
+    np.testing.assert_allclose(schedules.linear(), tasks_own.linear(*betas).numpy(), rtol=1e-9)
+
+
+def test_a_schedule_task_shows_the_schedule_that_it_samples_under(make_results: Make) -> None:
+    results = make_results(tasks=1, methods=("random", "bilevel"), seeds=1)
+    task = results.tasks[TASK]
+    task = task | {"variables": [entry for entry in task["variables"] if entry["name"] == "tau"]}
+    results = replace(results, tasks={TASK: task})
+    frame = results.frame
+    tau = frame[(frame["metric"] == "param:tau") & (frame["method"] == "bilevel")]
+    shown = tau.assign(metric="shown:sampling: tau", value=0.5)
+    results = replace(results, frame=pd.concat([frame, shown], ignore_index=True))
+    found = traces(results)
+    assert schedules.sampled_under(results, found, TASK, "bilevel")["tau"] == 0.5
+    with style.applied():
+        figure = schedules.draw(results, found, TASK)
+    assert figure is not None
+    drawn = [line.get_ydata() for line in figure.axes[0].lines]
+    assert len(drawn) == 2 + 2
+    np.testing.assert_allclose(drawn[-1], schedules.cosine(**schedules.FIXED | {"tau": 0.5}))
+    assert schedules.draw(make_results(tasks=1), found, TASK) is None  # `end`, `epsilon`
+
+
+def test_profile_draws_the_methods_that_ran_everywhere(make_results: Make) -> None:
+    results = make_results(tasks=2, methods=("default", "random", "bilevel"))
+    assert profile.draw(results, traces(results)) is None  # no references
+    for task in results.tasks:
+        name = results.tasks[task]["metrics"][0]["name"]
+        references = {"default": {name: 2.0}, "tuned": {name: 1.0}}
+        results.tasks[task] = results.tasks[task] | {"references": references}
+    runs = results.runs
+    gone = (runs["method"] == "random") & (runs["task"] == TASK)
+    results = replace(results, runs=runs[~gone])
+    with style.applied():
+        figure = profile.draw(results, traces(results))
+        assert figure is not None
+        _assert_inside(figure)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["default", "bilevel"]
+    assert "left out: random" in figure.get_supxlabel().replace("\n", " ")
+
+
+def test_improvement_is_of_bilevel_over_each_rival(make_results: Make) -> None:
+    results = make_results(tasks=2, methods=("default", "random", "bilevel"), seeds=5)
+    results.methods["random"] |= {"rival": False}
+    with style.applied():
+        figure = improvement.draw(results, traces(results))
+        assert figure is not None
+        _assert_inside(figure)
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels == ["default"]
+    assert figure.axes[0].get_xlabel() == "P(bilevel ends better)"
+
+
+def test_where_the_hours_went_by_kind(make_results: Make) -> None:
+    results = make_results(tasks=1, methods=("random",), seeds=2)
+    with style.applied():
+        figure = time.draw(results)
+    bars = {bar.get_label(): bar for bar in figure.legends[0].get_patches()}
+    assert list(bars)[-1] == time.FREE
+    length = sum(patch.get_width() for patch in figure.axes[0].patches)
+    runs = results.runs
+    assert length == pytest.approx((runs["method_s"] + runs["evaluation_s"]).mean())
+
+
+def test_few_methods_are_named_beside_their_lines(make_results: Make) -> None:
+    few, many = ("default", "bilevel"), contents.METHODS[:8]
+    for methods, named in ((few, True), (many, False)):
+        results = make_results(tasks=1, methods=methods)
+        with style.applied():
+            figure = anytime.draw(results, traces(results))
+            _assert_inside(figure)
+        assert bool(figure.legends) != named
+        texts = [text.get_text() for text in figure.axes[0].texts]
+        assert set(few) <= set(texts) or not named
+
+
+def test_samples_over_the_budget(make_results: Make) -> None:
+    results = make_results(tasks=1, methods=("bilevel",), seeds=1, events=6, images=True)
+    run = results.runs.iloc[0]
+    frame = results.frame
+    taken = frame[frame["incumbent"]].drop_duplicates("event").sort_values("gpu_hours")
+    newest = Path(run["samples"])
+    for trial in taken["trial"]:
+        newest.with_name(f"samples-{trial:06d}.png").write_bytes(newest.read_bytes())
+    found = traces(results)
+    with style.applied():
+        figure = samples.draw(results, found, TASK)
+    assert figure is not None
+    values = [text.get_text() for text in figure.axes[-1].texts]
+    last = found.of(TASK, "bilevel", "fid")[0].values[-1]
+    assert values[0] == f"{last:.3g}"
+    assert [axes.texts[-1].get_text() for axes in figure.axes] == [
+        "25 % of the budget", "50 % of the budget", "100 % of the budget"
+    ]  # fmt: skip
+
+
 def test_tiles_come_back_in_reading_order(tmp_path: Path) -> None:
     grid = np.zeros((2 * 4, 8 * 4), np.uint8)
     for index in range(16):
@@ -171,8 +281,8 @@ def test_tiles_come_back_in_reading_order(tmp_path: Path) -> None:
     Image.fromarray(grid).save(tmp_path / "grid.png")
     tiles = samples.load(str(tmp_path / "grid.png"), 4)
     assert tiles is not None
-    assert tiles.shape == (16, 4, 4, 3)
-    assert tiles[:, 0, 0, 0].tolist() == [10 * index for index in range(16)]
+    assert tiles.shape == (samples.TILES, 4, 4, 3)
+    assert tiles[:, 0, 0, 0].tolist() == [10 * index for index in range(samples.TILES)]
     assert samples.load(None, float("nan")) is None
     assert samples.load(str(tmp_path / "none.png"), 4) is None
     with pytest.raises(ValueError, match="32 x 8 pixels, not rows of 8 tiles of 5"):

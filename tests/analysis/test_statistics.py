@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmark.analysis.statistics import iqm, mean_interval, median
+from benchmark.analysis.statistics import (
+    iqm_interval,
+    mean_interval,
+    mean_of_means,
+    median_interval,
+    normalised,
+    running_time_interval,
+    share_interval,
+)
+from scripts import coverage
 
 finite = st.floats(-1e3, 1e3)
 
@@ -67,12 +76,107 @@ def test_coverage_at_three_seeds() -> None:
 
 
 def test_iqm_trims_a_quarter_at_each_end_from_four_values_on() -> None:
-    assert np.isnan(iqm([1, 2, 3]))
-    assert iqm([1000, 2, 4, -1000]) == 3
-    assert iqm(range(8)) == pytest.approx(np.mean([2, 3, 4, 5]))
-    assert np.isnan(iqm([1, 2, 3, np.nan]))
+    assert np.isnan(iqm_interval([1, 2, 3]).value)
+    assert iqm_interval([1000, 2, 4, -1000]).value == 3
+    assert iqm_interval(range(8)).value == pytest.approx(np.mean([2, 3, 4, 5]))
+    assert np.isnan(iqm_interval([1, 2, 3, np.nan]).value)
+
+
+@given(st.lists(finite, min_size=4, max_size=20))
+def test_iqm_is_scipys_trimmed_mean(sample: list[float]) -> None:
+    assert iqm_interval(sample).value == pytest.approx(stats.trim_mean(sample, 0.25), abs=1e-9)
+
+
+@given(st.integers(0, 10**6), st.sampled_from([8, 12, 20]))
+def test_iqm_interval_is_scipys(seed: int, n: int) -> None:
+    sample = np.random.default_rng(seed).normal(size=n)
+    expected = stats.mstats.trimmed_mean_ci(sample, (0.25, 0.25))
+    estimate = iqm_interval(sample)
+    assert (estimate.low, estimate.high) == pytest.approx(tuple(expected))
+
+
+def test_iqm_on_the_log_scale() -> None:
+    plain, log = iqm_interval(np.log([1, 2, 4, 8])), iqm_interval([1, 2, 4, 8], log=True)
+    assert log.value == pytest.approx(np.sqrt(8))
+    assert log.low == pytest.approx(np.exp(plain.low))
+
+
+@pytest.mark.parametrize("n", [1, 5, 6, 7, 10, 19, 20, 33])
+def test_median_interval_is_scipys(n: int) -> None:
+    sample = np.random.default_rng(n).normal(size=n)
+    expected = stats.quantile_test(sample, p=0.5).confidence_interval(0.95)
+    estimate = median_interval(sample)
+    assert estimate.value == np.median(sample)
+    np.testing.assert_array_equal([estimate.low, estimate.high], expected)
+    assert np.isnan(estimate.low) == (n < 6)
 
 
 def test_median() -> None:
-    assert median([3, np.nan, 1]) == 2
-    assert np.isnan(median([]))
+    assert median_interval([3, np.nan, 1]).value == 2
+    assert np.isnan(median_interval([]).value)
+
+
+def test_share_is_wilsons() -> None:
+    """9 of 10: (9 + 1.92) / 13.84 ± 1.96 √(0.9 + 0.96) / 13.84."""
+    estimate = share_interval(9, 10)
+    z = 1.959964
+    centre, half = (9 + z * z / 2) / (10 + z * z), z * np.sqrt(0.9 + z * z / 4) / (10 + z * z)
+    assert estimate.value == 0.9
+    assert (estimate.low, estimate.high) == pytest.approx((centre - half, centre + half), rel=1e-5)
+    assert share_interval(10, 10).low < 1.0
+    assert np.isnan(share_interval(0, 0).value)
+
+
+def test_running_time_by_hand() -> None:
+    """60 hours, 3 successes: 120 / χ²(0.975, 8) = 120 / 17.53 and 120 / χ²(0.025, 6) = 1.237."""
+    estimate = running_time_interval(60.0, 3, 5)
+    assert estimate.value == 20
+    assert estimate.low == pytest.approx(120 / 17.5345, rel=1e-4)
+    assert estimate.high == pytest.approx(120 / 1.23734, rel=1e-4)
+    assert estimate.n == 5
+
+
+def test_running_time_without_success_has_a_lower_end() -> None:
+    estimate = running_time_interval(60.0, 0, 5)
+    assert estimate.value == estimate.high == np.inf
+    assert estimate.low == pytest.approx(60 / -np.log(0.025))
+
+
+def test_mean_of_means_of_one_stratum_is_students() -> None:
+    estimate, plain = mean_of_means([[2, 4, 6, 8]]), mean_interval([2, 4, 6, 8])
+    np.testing.assert_allclose([estimate.low, estimate.high], [plain.low, plain.high])
+
+
+def test_mean_of_means_of_two_is_welchs() -> None:
+    """(mean(x) + mean(y)) / 2: half of Welch's difference of x and -y."""
+    x, y = [1.0, 2.0, 4.0], [10.0, 10.5, 12.0, 9.0]
+    welch = stats.ttest_ind(x, np.negative(y), equal_var=False).confidence_interval(0.95)
+    estimate = mean_of_means([x, y])
+    assert (estimate.low, estimate.high) == pytest.approx((welch.low / 2, welch.high / 2))
+    assert estimate.n == 7
+    assert np.isnan(mean_of_means([x, []]).value)
+    assert np.isnan(mean_of_means([x, [1.0]]).low)
+
+
+def test_normalised_puts_the_references_at_0_and_1() -> None:
+    assert normalised([2.0, 3.0, 4.0], 2.0, 4.0).tolist() == [0.0, 0.5, 1.0]
+    assert normalised([8.0, 4.0, 2.0], 8.0, 2.0, log=True) == pytest.approx([0.0, 0.5, 1.0])
+    assert np.isnan(normalised([1.0], 2.0, 2.0)).all()
+
+
+def test_intervals_cover_in_simulation() -> None:
+    """A small run of scripts/coverage.py, whose full table is in docs/statistics.md.
+
+    Exact intervals are within three standard errors of 95 %, conservative ones not below, and
+    approximate ones above 90 %.
+    """
+    draws = 1000
+    slack = 3 * np.sqrt(0.05 * 0.95 / draws)
+    for case in coverage.CASES:
+        found = case.coverage(6, draws, np.random.default_rng(6))
+        if case.expected == "exact":
+            assert abs(found - 0.95) < slack, case
+        elif case.expected == "at least":
+            assert found > 0.95 - slack, case
+        elif case.expected == "approximate":
+            assert found > 0.9, case

@@ -19,7 +19,7 @@ from PIL import Image
 from benchmark import registry
 from benchmark.analysis import contents, style
 from benchmark.analysis.curves import traces
-from benchmark.analysis.figures import strip, tradeoff
+from benchmark.analysis.figures import layout, strip, tradeoff
 from benchmark.results import Results
 from tasks.base import LANDSCAPES, Candidate
 
@@ -157,9 +157,9 @@ def test_the_axis_leaves_out_the_over_optimised_end_and_says_so(make_results: Ma
 
 def test_labels_are_spread_in_order() -> None:
     targets = [0.1, 0.9, 0.9, 0.91, 1.0]
-    places = tradeoff.spread_labels(targets, 0.1, 1.0)
+    places = layout.spread_labels(targets, 0.1, 1.0)
     assert places == pytest.approx([0.1, 0.7, 0.8, 0.9, 1.0])
-    crowded = tradeoff.spread_labels([0.5] * 21, 0.1, 1.0)
+    crowded = layout.spread_labels([0.5] * 21, 0.1, 1.0)
     assert all(after - before == pytest.approx(0.05) for before, after in pairwise(crowded))
     assert (crowded[0], crowded[-1]) == (pytest.approx(0.0), pytest.approx(1.0))
 

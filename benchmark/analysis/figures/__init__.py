@@ -17,7 +17,11 @@ from benchmark.analysis.figures import (
     anytime,
     cost,
     fractions,
+    improvement,
+    landscape,
+    profile,
     samples,
+    schedules,
     strip,
     time,
     tradeoff,
@@ -32,8 +36,9 @@ FORMATS = ("png", "pdf", "svg")
 def write_figures(results: Results, folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Draw every figure into `folder`, once per format; returns the paths.
 
-    `metrics-TASK`, `trajectories-TASK` and `samples-TASK`, and for fine-tuning tasks
-    `tradeoff-TASK` and `strip-TASK`, are one figure per task (`/` becomes `-`).
+    `metrics-TASK`, `trajectories-TASK`, `landscape-TASK` and `samples-TASK`, for fine-tuning
+    tasks `tradeoff-TASK` and `strip-TASK`, and for schedule tasks `schedules-TASK`, are one figure
+    per task (`/` becomes `-`).
     Raises ValueError when no run has delivered anything yet.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,11 +62,19 @@ def _figures(results: Results) -> Iterator[tuple[str, Figure]]:
     yield "fractions", fractions.draw(results, found)
     yield "cost-to-target", cost.draw(results, found)
     yield "time", time.draw(results)
+    for name, figure in (
+        ("profile", profile.draw(results, found)),
+        ("improvement", improvement.draw(results, found)),
+    ):
+        if figure is not None:
+            yield name, figure
     for task in contents.task_names(results):
         slug = task.replace("/", "-")
         for name, figure in (
             ("metrics", anytime.draw_metrics(results, found, task)),
             ("trajectories", trajectories.draw(results, found, task)),
+            ("landscape", landscape.draw(results, found, task)),
+            ("schedules", schedules.draw(results, found, task)),
             ("samples", samples.draw(results, found, task)),
             ("tradeoff", tradeoff.draw(results, found, task)),
             ("strip", strip.draw(results, task)),

@@ -18,7 +18,10 @@ SHOWN_FROM = 0.1
 TIME_RANGE = 300
 """The time axis starts no earlier than this fraction of the budget."""
 CROWD = 5
-"""Above this many methods, only the ones that comparisons are made with get a band."""
+"""Above this many methods, only the ones that comparisons are made with get a band, and a legend
+names the lines."""
+LABEL_STEP = 0.075
+"""Share of a panel's height from one name to the next."""
 
 
 Panel = tuple[str, contents.Metric]
@@ -36,22 +39,32 @@ def draw_metrics(results: Results, found: Traces, task: str) -> Figure | None:
     metrics = contents.metrics(results, task)
     if len(metrics) == 1:
         return None
-    return _draw(results, found, [(task, metric) for metric in metrics])
+    return _draw(results, found, [(task, metric) for metric in metrics], by_metric=True)
 
 
-def _draw(results: Results, found: Traces, shown: list[Panel]) -> Figure:
+def _draw(results: Results, found: Traces, shown: list[Panel], by_metric: bool = False) -> Figure:
+    """Panels named by task with the metric on the axis, or by metric with the task in the note."""
     methods = [
         method
         for method in contents.method_names(results)
         if any(align(found.of(task, method, metric.name)) for task, metric in shown)
     ]
     width = style.SINGLE if len(shown) == 1 else style.DOUBLE
-    note = _note(results, found, shown, methods)
-    extra = layout.legend_height(methods, width) + layout.note_height(note, width)
+    note = f"{shown[0][0]}. " if by_metric else ""
+    note += _note(results, found, shown, methods)
+    direct = len(methods) <= CROWD  # names beside the lines, if they fit
+    extra = layout.note_height(note, width)
+    extra += 0 if direct else layout.legend_height(methods, width)
     figure, grid = layout.panels(len(shown), 2.1, extra=extra)
     for axes, (task, metric) in zip(grid, shown, strict=True):
         _panel(axes, results, found, task, metric, methods)
-    layout.add_legend(figure, layout.method_handles(results, methods))
+        if by_metric:
+            axes.set_title(metric.title)
+            axes.set_ylabel("")
+        if direct:
+            _label_ends(axes, results, found, task, metric, methods)
+    if not direct:
+        layout.add_legend(figure, layout.method_handles(results, methods))
     layout.add_note(figure, note)
     return figure
 
@@ -112,6 +125,40 @@ def _panel(
             transform=axes.transAxes, ha="right", fontsize=6,
             zorder=20, bbox={"fc": "white", "ec": "none", "pad": 1},
             va="bottom" if metric.higher_is_better else "top",
+        )  # fmt: skip
+
+
+def _label_ends(
+    axes: Axes,
+    results: Results,
+    found: Traces,
+    task: str,
+    metric: contents.Metric,
+    methods: list[str],
+) -> None:
+    """Name every line at its end, labels apart from each other."""
+    budget = contents.budget(results, task)
+    places: dict[str, float] = {}
+    to_axes = axes.transScale + axes.transLimits
+    for method in methods:
+        curve = align(found.of(task, method, metric.name))
+        if curve is None:
+            continue
+        value = statistics.mean_interval(curve.values, metric.log).value[-1]
+        if np.isfinite(value):
+            height = to_axes.transform((budget, value))[1]
+            places[method] = float(np.clip(height, 0, 1))
+    order = sorted(places, key=lambda method: places[method])
+    heights = layout.spread_labels([places[method] for method in order], LABEL_STEP, 1.0)
+    for method, height in zip(order, heights, strict=True):
+        look = layout.identity(results, method)
+        axes.plot(
+            1.03, height, transform=axes.transAxes, marker=look.marker, ms=3.5, ls="",
+            color=look.colour, clip_on=False,
+        )  # fmt: skip
+        axes.annotate(
+            method, (1.08, height), xycoords="axes fraction", va="center_baseline",
+            fontsize=6.5, annotation_clip=False,
         )  # fmt: skip
 
 

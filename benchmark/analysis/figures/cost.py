@@ -28,7 +28,8 @@ def draw(results: Results, found: Traces) -> Figure:
     costs = measures.costs(results, found)
     best = costs[costs["target"] == "best baseline"].drop_duplicates("task")
     note = (
-        "Expected running time (cost of all runs over successes) until the incumbent's reported "
+        "Expected running time (cost of all runs over successes, with its chi-squared 95 % "
+        "interval, which may leave the axis) until the incumbent's reported "
         "metric is as good as what default, random and the best baseline ("
         + ", ".join(
             f"{task}: {who}" for task, who in zip(best["task"], best["target_method"], strict=True)
@@ -65,13 +66,15 @@ def _panel(
         chosen = (costs["target"] == target).to_numpy()
         y = rows + look["offset"]
         there, not_there = chosen & reached, chosen & ~reached
+        ends = costs[there][["low", "high"]].to_numpy().T * unit.per_hour
+        axes.hlines(y[there], *ends, color=look["color"], lw=0.6, zorder=2)
         axes.plot(x[there], y[there], **mark, ms=4.5, mew=0.7, zorder=3)
         axes.plot(x[not_there], y[not_there], **mark, ms=4, mew=0.7, mfc="white", zorder=3)
         for index in np.flatnonzero(there & (costs["successes"] < costs["runs"])):
             axes.annotate(
                 f"{costs['successes'].iloc[index]}/{costs['runs'].iloc[index]}",
                 (x[index], y[index]), (3.5, 0), textcoords="offset points", va="center",
-                fontsize=5.5,
+                fontsize=5.5, bbox={"fc": "white", "ec": "none", "pad": 0.4}, zorder=2.5,
             )  # fmt: skip
     times = costs["gpu_hours"].to_numpy() * unit.per_hour
     times = times[np.isfinite(times) & (times > 0)]

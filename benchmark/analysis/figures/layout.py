@@ -22,6 +22,8 @@ from benchmark.results import Results
 NOTE_SIZE = 6.5
 LINE_HEIGHT = 0.14
 CHARACTERS_PER_INCH = 21
+WIDE_TICK = 5
+"""Characters from which on five tick labels side by side would meet."""
 
 
 def panels(
@@ -53,7 +55,9 @@ def row_panels(
 def legend_columns(labels: Sequence[str], width: float, handle: float = 0.5) -> int:
     """How many columns of these labels fit into `width` inches."""
     longest = max((len(label) for label in labels), default=1)
-    return max(1, min(len(labels), int(width / (longest / 17 + handle))))
+    fitting = max(1, min(len(labels), int(width / (longest / 17 + handle))))
+    rows = -(-len(labels) // fitting)
+    return max(1, -(-len(labels) // max(rows, 1)))  # no row that is almost empty
 
 
 def legend_height(labels: Sequence[str], width: float) -> float:
@@ -107,6 +111,17 @@ def add_note(figure: Figure, text: str) -> None:
     )
 
 
+def spread_labels(targets: Sequence[float], step: float, end: float) -> list[float]:
+    """Places in [0, end], as near to increasing `targets` as labels `step` apart can be."""
+    step = min(step, end / max(len(targets) - 1, 1))
+    places: list[float] = []
+    for target in targets:
+        places.append(max(target, places[-1] + step if places else 0.0))
+    for index in reversed(range(len(places))):
+        places[index] = min(places[index], end - step * (len(places) - 1 - index))
+    return places
+
+
 def seeds_note(counts: Iterable[int]) -> str:
     """`n = 3 seeds`, or the range where methods differ."""
     present = sorted({count for count in counts if count})
@@ -144,7 +159,9 @@ def plain_ticks(axes: Axes, which: str, log: bool) -> None:
     """Plain numbers on a linear or log axis, few enough not to collide, also under a decade."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     if not log:
-        axis.set_major_locator(MaxNLocator(5))
+        low, high = sorted(axis.get_view_interval())
+        digits = max(map(len, _ticks(MaxNLocator(5), low, high)))
+        axis.set_major_locator(MaxNLocator(3 if which == "x" and digits > WIDE_TICK else 5))
         return
     axes.set(**{f"{which}scale": "log"})
     low, high = sorted(axis.get_view_interval())
@@ -154,9 +171,13 @@ def plain_ticks(axes: Axes, which: str, log: bool) -> None:
     elif decades < 2.2:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
     else:
-        axis.set_major_locator(LogLocator(numticks=6))
+        axis.set_major_locator(LogLocator(numticks=6 if decades < 4 or which == "y" else 4))
     axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axis.set_minor_locator(NullLocator())
+
+
+def _ticks(locator: MaxNLocator, low: float, high: float) -> list[str]:
+    return [f"{tick:.6g}" for tick in locator.tick_values(low, high)]
 
 
 def metric_axis(axes: Axes, metric: contents.Metric, which: str = "y") -> None:

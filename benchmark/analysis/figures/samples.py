@@ -1,81 +1,122 @@
-"""Generated samples of every method at the end of its budget."""
+"""Generated samples of every method over its budget."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmark.analysis import contents, formatting, style
-from benchmark.analysis.curves import Traces
+from benchmark.analysis.curves import Trace, Traces
 from benchmark.analysis.figures import layout
 from benchmark.results import Results
 
-TILES = 16
+TILES = 6
+FRACTIONS = (0.25, 0.5, 1.0)
 STORED_COLUMNS = 8
 """Tiles per row in a stored sample grid."""
 GAP = 0.1
 """White space between tiles, as a share of a tile."""
+Block = tuple[np.ndarray | None, str]
+"""Tiles of one method at one share of the budget, and the metric in words."""
 
 
 def draw(results: Results, found: Traces, task: str) -> Figure | None:
-    """One row of tiles per method, from its first seed with samples; None if there are none."""
+    """One row of tiles per method and one block per share of the budget, from the method's first
+    seed with samples; None if there are none."""
     metric = contents.primary(results, task)
-    strips, methods, values = [], [], []
+    rows: dict[str, list[Block]] = {}
     for method in contents.method_names(results):
         runs = contents.runs_of(results, task, method).sort_values("seed")
         for run in runs.to_dict("records"):
-            tiles = load(run["samples"], run["tile"])
-            if tiles is not None:
-                strips.append(strip(tiles))
-                methods.append(method)
-                value = _final(found, task, method, metric.name, run["seed"])
-                values.append(formatting.number(value))
+            if load(run["samples"], run["tile"]) is not None:
+                traces = found.of(task, method, metric.name)
+                trace = next((trace for trace in traces if trace.seed == run["seed"]), None)
+                rows[method] = _blocks(results, run, trace)
                 break
-    if not strips:
+    if not rows:
         return None
     note = (
-        f"{task}: the first {TILES} samples (not picked) of the incumbent at the end of the "
-        f"budget, from the first seed that has any. Right: {metric.label} of that run."
+        f"{task}: the first {TILES} samples (not picked, the same noise where a task keeps it) of "
+        f"the incumbent at shares of the budget, from each method's first seed that has any. "
+        f"Beside them: its {metric.title}. Empty: nothing delivered yet."
     )
-    return _figure(np.concatenate(strips), methods, values, metric.title, note)
+    return _figure(rows, note)
 
 
-def _figure(
-    sheet: np.ndarray, methods: list[str], values: list[str], title: str, note: str
-) -> Figure:
-    """The sheet of tiles at the page's width, rows named on the left, valued on the right."""
-    left = 0.15 + 0.062 * max(map(len, methods))
-    right = 0.2 + 0.062 * max(map(len, [*values, title]))
+def _blocks(results: Results, run: dict[Any, Any], trace: Trace | None) -> list[Block]:
+    """What the run showed last, and its metric, at each of `FRACTIONS`."""
+    frame = results.frame
+    own = frame[
+        (frame["task"] == run["task"]) & (frame["method"] == run["method"])
+        & (frame["seed"] == run["seed"]) & frame["incumbent"]
+    ]  # fmt: skip
+    taken = own.drop_duplicates("event", keep="last").sort_values("event")
+    newest = Path(run["samples"])
+    stored = [
+        (hours, file)
+        for hours, trial in zip(taken["gpu_hours"], taken["trial"], strict=True)
+        if (file := newest.with_name(f"samples-{trial:06d}.png")).is_file()
+    ]
+    blocks: list[Block] = []
+    for fraction in FRACTIONS:
+        moment = fraction * run["budget"]
+        files = [file for hours, file in stored if hours <= moment]
+        if fraction == 1.0:
+            files = [newest]
+        tiles = load(files[-1], run["tile"]) if files else None
+        value = float(trace.at(moment)) if trace is not None and files else float("nan")
+        blocks.append((tiles, formatting.number(value) if files else ""))
+    return blocks
+
+
+def _figure(rows: dict[str, list[Block]], note: str) -> Figure:
+    """Blocks side by side at the page's width, rows named on the left, valued beside tiles."""
+    left = 0.15 + 0.062 * max(map(len, rows))
+    beside = 0.12 + 0.055 * max(len(value) for blocks in rows.values() for _, value in blocks)
     below, above = layout.note_height(note, style.DOUBLE) + 0.05, 0.2
-    width = style.DOUBLE - left - right
-    height = width * sheet.shape[0] / sheet.shape[1]
+    width = (style.DOUBLE - left) / len(FRACTIONS) - beside
+    side = next(
+        tiles.shape[1] for blocks in rows.values() for tiles, _ in blocks if tiles is not None
+    )
+    sheets = [
+        np.concatenate([strip(blocks[column][0], side) for blocks in rows.values()])
+        for column in range(len(FRACTIONS))
+    ]
+    height = width * sheets[0].shape[0] / sheets[0].shape[1]
     total = height + below + above
     figure = Figure(figsize=(style.DOUBLE, total))
-    box = (left / style.DOUBLE, below / total, width / style.DOUBLE, height / total)
-    axes = figure.add_axes(box)
-    axes.imshow(sheet, interpolation="nearest", aspect="auto")
-    for side in axes.spines.values():
-        side.set_visible(False)
-    axes.set_xticks([])
     tile = 1 / (1 + GAP)  # share of a row that the gap below leaves
-    rows = (np.arange(len(methods)) + tile / 2) * sheet.shape[0] / len(methods)
-    axes.set_yticks(rows, methods, fontsize=style.RC["font.size"])
-    axes.tick_params(length=0)
-    for row, value in zip(rows, values, strict=True):
+    places = (np.arange(len(rows)) + tile / 2) * sheets[0].shape[0] / len(rows)
+    for column, (fraction, sheet) in enumerate(zip(FRACTIONS, sheets, strict=True)):
+        start = left + column * (width + beside)
+        axes = figure.add_axes(
+            (start / style.DOUBLE, below / total, width / style.DOUBLE, height / total)
+        )
+        axes.imshow(sheet, interpolation="nearest", aspect="auto")
+        for edge in axes.spines.values():
+            edge.set_visible(False)
+        axes.set_xticks([])
+        axes.set_yticks(places, list(rows) if column == 0 else [""] * len(rows))
+        axes.tick_params(length=0, labelsize=style.RC["font.size"])
+        for place, blocks in zip(places, rows.values(), strict=True):
+            axes.annotate(
+                blocks[column][1], (1, place), (3, 0), xycoords=("axes fraction", "data"),
+                textcoords="offset points", va="center", fontsize=6.5,
+            )  # fmt: skip
         axes.annotate(
-            value, (1, row), (4, 0), xycoords=("axes fraction", "data"),
-            textcoords="offset points", va="center",
+            f"{formatting.percent(fraction)} of the budget", (0, 1), (0, 3),
+            xycoords="axes fraction", textcoords="offset points",
         )  # fmt: skip
-    axes.annotate(title, (1, 1), (4, 3), xycoords="axes fraction", textcoords="offset points")
     layout.add_note(figure, note)
     return figure
 
 
 def load(path: object, tile: float) -> np.ndarray | None:
-    """`(k, tile, tile, 3)` uint8 tiles of a stored grid, k <= 16; None if there is no file.
+    """`(k, tile, tile, 3)` uint8 tiles of a stored grid, k <= 6; None if there is no file.
 
     Raises ValueError if the file is not a grid of 8 columns of that tile.
     """
@@ -93,19 +134,11 @@ def load(path: object, tile: float) -> np.ndarray | None:
     return tiles.reshape(-1, side, side, 3)[:TILES]
 
 
-def strip(tiles: np.ndarray) -> np.ndarray:
-    """`TILES` places side by side with white gaps, and a gap below."""
-    side = tiles.shape[1]
+def strip(tiles: np.ndarray | None, side: int) -> np.ndarray:
+    """`TILES` places of `side` pixels in a row with white gaps, and a gap below."""
     gap = max(1, round(GAP * side))
     canvas = np.full((side + gap, TILES * (side + gap), 3), 255, dtype=np.uint8)
-    for position, tile in enumerate(tiles):
+    for position, tile in enumerate(tiles if tiles is not None else ()):
         start = position * (side + gap)
         canvas[:side, start : start + side] = tile
     return canvas
-
-
-def _final(found: Traces, task: str, method: str, metric: str, seed: int) -> float:
-    for trace in found.of(task, method, metric):
-        if trace.seed == seed:
-            return float(trace.values[-1])
-    return float("nan")

@@ -15,6 +15,8 @@ from benchmark.results import Results
 
 LEFT, RIGHT, ABOVE, BELOW = 0.45, 0.06, 0.34, 0.2
 """Inches around the samples."""
+LONGEST = 9
+"""Characters of a metric's title that fit on the left; a longer one is only in the note."""
 GAP = 0.1
 """White space between tiles, as a share of a tile."""
 
@@ -85,7 +87,8 @@ def _figure(
                 text, (centre, 1), (0, height_above), xycoords="axes fraction",
                 textcoords="offset points", ha="center", fontsize=6.5, weight=weight,
             )  # fmt: skip
-    for text, height_above in (("λ", 13), (metric.title, 4)):
+    short = metric.title if len(metric.title) <= LONGEST else metric.direction
+    for text, height_above in (("λ", 13), (short, 4)):
         axes.annotate(
             text, (0, 1), (-4, height_above), xycoords="axes fraction",
             textcoords="offset points", ha="right", fontsize=6.5,

@@ -148,17 +148,6 @@ def choice(values: ArrayLike, log: bool) -> Choice:
     return Choice(float(mean), float(np.min(values)), float(np.max(values)))
 
 
-def spread_labels(targets: Sequence[float], step: float, end: float) -> list[float]:
-    """Places in [0, end], as near to increasing `targets` as labels `step` apart can be."""
-    step = min(step, end / max(len(targets) - 1, 1))
-    places: list[float] = []
-    for target in targets:
-        places.append(max(target, places[-1] + step if places else 0.0))
-    for index in reversed(range(len(places))):
-        places[index] = min(places[index], end - step * (len(places) - 1 - index))
-    return places
-
-
 def limits(
     metric: contents.Metric, means: Sequence[float], curve: Curve | None
 ) -> tuple[float, float]:
@@ -310,7 +299,7 @@ def _label(axes: Axes, results: Results, choices: dict[str, tuple[Choice, Choice
     }
     shares = {method: float(_share(axes, *end)[1]) for method, end in ends.items()}
     order = sorted(shares, key=lambda method: shares[method])
-    places = spread_labels([shares[method] for method in order], LABEL_STEP / HEIGHT, 1.0)
+    places = layout.spread_labels([shares[method] for method in order], LABEL_STEP / HEIGHT, 1.0)
     leaders = []
     for method, place in zip(order, places, strict=True):
         look = layout.identity(results, method)

@@ -106,7 +106,7 @@ def _path(axes: Axes, run: pd.DataFrame, look: style.Identity, thin: bool) -> No
     """The states of a single-run method."""
     line: dict[str, Any] = {"color": look.colour, "ls": look.line}
     if thin:
-        axes.plot(run["hours"], run["value"], **line, lw=0.6, alpha=0.5, zorder=3)
+        axes.plot(run["hours"], run["value"], **line, lw=0.5, alpha=0.3, zorder=2.5)
         return
     marks: dict[str, Any] = {"marker": look.marker, "markevery": max(1, len(run) // 8)}
     axes.plot(run["hours"], run["value"], **line, **marks, lw=look.width, zorder=4 + look.width)

@@ -1,0 +1,88 @@
+"""Normalised scores, performance profiles and the mean over tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark.analysis import measures, statistics
+from benchmark.analysis.curves import traces
+from benchmark.results import Results
+
+Make = Callable[..., Results]
+FID, REWARD = "schedule/digits", "finetune/digits"
+
+
+@pytest.fixture
+def results(make_results: Make) -> Results:
+    found = make_results(tasks=2, methods=("default", "random", "bilevel"), seeds=4)
+    found.tasks[FID] = found.tasks[FID] | {
+        "references": {"default": {"fid": 4.0}, "tuned": {"fid": 1.0}}
+    }
+    found.tasks[REWARD] = found.tasks[REWARD] | {
+        "references": {"default": {"r1": 0.0}, "tuned": {"r1": 2.0}}
+    }
+    return found
+
+
+def set_final(results: Results, task: str, metric: str, method: str, value: float) -> None:
+    frame = results.frame
+    rows = (frame["task"] == task) & (frame["metric"] == metric) & (frame["method"] == method)
+    frame.loc[rows, "value"] = value
+
+
+def test_references_are_0_and_1_on_the_metrics_own_scale(results: Results) -> None:
+    for method, value in (("default", 4.0), ("random", 2.0), ("bilevel", 0.5)):
+        set_final(results, FID, "fid", method, value)
+    for method, value in (("default", 0.0), ("random", 1.0), ("bilevel", 3.0)):
+        set_final(results, REWARD, "r1", method, value)
+    scores = measures.scores(results, traces(results))
+    means = scores.groupby(["method", "task"])["score"].mean()
+    assert means["default"].tolist() == pytest.approx([0.0, 0.0])
+    assert means["random"].tolist() == pytest.approx([0.5, 0.5])
+    assert means["bilevel"].tolist() == pytest.approx([1.5, 1.5])
+
+
+def test_a_run_without_a_result_reaches_no_threshold(results: Results) -> None:
+    gone = (results.runs["method"] == "random") & (results.runs["seed"] == 0)
+    results.runs.loc[gone, "status"] = "failed"
+    scores = measures.scores(results, traces(results))
+    own = scores[scores["method"] == "random"]
+    assert len(own) == 8
+    assert np.isneginf(own["score"]).sum() == 2
+    profile = measures.profile(scores, [-1e9]).set_index("method")
+    assert profile.loc["random", "share"] == 6 / 8
+    assert profile.loc["bilevel", "share"] == 1.0
+    assert profile.loc["random", "n"] == 8
+
+
+def test_a_task_without_references_has_no_scores(results: Results) -> None:
+    results.tasks[FID] = results.tasks[FID] | {"references": {}}
+    assert set(measures.scores(results, traces(results))["task"]) == {REWARD}
+    same = {"default": {"r1": 1.0}, "tuned": {"r1": 1.0}}
+    results.tasks[REWARD] = results.tasks[REWARD] | {"references": same}
+    assert measures.scores(results, traces(results)).empty
+
+
+def test_profile_falls_from_all_to_none() -> None:
+    scores = pd.DataFrame(
+        [("a", "m", 0, 0.2), ("a", "m", 1, 0.6), ("b", "m", 0, 1.0), ("a", "n", 0, 0.4)],
+        columns=["task", "method", "seed", "score"],
+    )
+    profile = measures.profile(scores, [0.0, 0.2, 0.5, 1.0])
+    assert set(profile["method"]) == {"m"}  # n has no run on b
+    assert profile["share"].tolist() == pytest.approx([1.0, 2 / 3, 2 / 3, 0.0])
+    assert profile["low"].iloc[1] == statistics.share_interval(2, 3).low
+
+
+def test_mean_over_tasks_weighs_tasks_alike() -> None:
+    scores = pd.DataFrame(
+        {"task": [*"aabbb"], "method": "m", "seed": [0, 1, 0, 1, 2], "score": [0, 0.2, 1, 1.2, 0.8]}
+    )
+    row = measures.aggregate(scores).iloc[0]
+    expected = statistics.mean_of_means([[0.0, 0.2], [1.0, 1.2, 0.8]])
+    assert row["mean"] == pytest.approx(0.55)
+    assert (row["low"], row["n"], row["tasks"]) == (expected.low, 5, 2)
