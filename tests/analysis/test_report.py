@@ -22,7 +22,8 @@ from PIL import Image
 
 from benchmark.analysis import contents, measures, statistics, style
 from benchmark.analysis.curves import at_fractions, traces
-from benchmark.analysis.report import charts, gallery, looks, provenance, render, sections
+from benchmark.analysis.figures import schedules
+from benchmark.analysis.report import charts, gallery, learned, looks, provenance, render, sections
 from benchmark.results import Results
 
 Make = Callable[..., Results]
@@ -237,6 +238,34 @@ def test_pictures_show_what_was_delivered_at_each_moment(make_results: Make) -> 
             assert (picture.height, picture.width) == image.shape[:2]
             gap = image[:, 8]
             assert (gap[:, 3] == 0).all()
+
+
+def test_delivered_schedules_are_drawn_where_they_are_of_the_cosine_family(
+    make_results: Make,
+) -> None:
+    results = make_results(tasks=1, methods=("default", "bilevel"))
+    assert learned.learned(results, traces(results), TASK) is None  # `end` is no such variable
+    names = {"end": "width", "tau": "tau", "epsilon": "eps"}
+    frame = results.frame.replace(
+        {"metric": {f"param:{old}": f"param:{new}" for old, new in names.items()}}
+    )
+    default = frame["method"] == "default"
+    for name, value in schedules.FIXED.items():
+        frame.loc[default & (frame["metric"] == f"param:{name}"), "value"] = value
+    variables = [v | {"name": names[v["name"]]} for v in results.tasks[TASK]["variables"]]
+    results = replace(
+        results, frame=frame, tasks={TASK: results.tasks[TASK] | {"variables": variables}}
+    )
+    shown = learned.learned(results, traces(results), TASK)
+    assert shown is not None
+    assert shown.methods == [(0, "default"), (1, "bilevel")]
+    for panel in shown.panels:
+        paths = dict(panel.paths)
+        assert paths[0] == panel.fixed[1]  # default is the fixed cosine schedule
+        assert paths[1] != paths[0]
+    heights = [float(pair.split()[1]) for pair in paths[0][1:].split("L")]
+    assert heights == sorted(heights)  # signal-to-noise falls, so the path goes down
+    assert "Delivered schedules" in render(results)
 
 
 def test_large_pictures_are_shrunk(make_results: Make) -> None:

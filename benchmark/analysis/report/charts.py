@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -138,7 +139,8 @@ def static(results: Results, found: Traces) -> str | None:
     """The anytime figure as a data URI, for readers without scripts; None without any result."""
     if not found:
         return None
-    with style.applied():
+    with style.applied(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # very long names leave no room for panels
         figure = anytime.draw(results, found)
         figure.set_dpi(STATIC_DPI)
         buffer = io.BytesIO()

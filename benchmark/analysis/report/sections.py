@@ -13,7 +13,7 @@ import pandas as pd
 from benchmark.analysis import contents, formatting, measures, pairwise
 from benchmark.analysis.curves import Traces
 from benchmark.analysis.figures import anytime
-from benchmark.analysis.report import gallery
+from benchmark.analysis.report import gallery, learned
 from benchmark.analysis.verdict import verdicts
 from benchmark.results import Results
 
@@ -78,6 +78,7 @@ class Section:
     pairs: Table
     costs: Table
     work: Table
+    learned: learned.Learned | None
     gallery: gallery.Gallery | None
 
 
@@ -130,6 +131,7 @@ def sections(results: Results, found: Traces) -> list[Section]:
             pairs=_pairs(results, task, verdict.comparisons),
             costs=_costs(results, task, _of(costs, task)),
             work=_work(results, task, _of(usage, task)),
+            learned=learned.learned(results, found, task),
             gallery=gallery.gallery(results, found, task),
         )
         for verdict in verdicts(results)
@@ -238,13 +240,14 @@ def _moments(results: Results, task: str, quality: pd.DataFrame) -> Table:
 
 
 def _pairs(results: Results, task: str, comparisons: pd.DataFrame) -> Table:
-    """Pairs of rivals at the end of the budget, the better one first; the best ones on top."""
+    """Pairs of rivals at the end of the budget, the better mean first; the best ones on top."""
     metric = contents.primary(results, task)
     chosen = (comparisons["metric"] == metric.name) & (comparisons["fraction"] == 1.0)
     level = 1.0 if metric.log else 0.0
     sign = 1 if metric.higher_is_better else -1
-    chosen &= sign * (comparisons["effect"] - level) > 0
-    ahead = comparisons[chosen]
+    lead = sign * (comparisons["effect"] - level)
+    level_once = (lead == 0) & (comparisons["method"] < comparisons["other"])
+    ahead = comparisons[chosen & ((lead > 0) | level_once)]
     worse = ahead["method"].map(-ahead["method"].value_counts())
     ahead = ahead.loc[worse.sort_values(kind="stable").index]
     kind = "ratio" if metric.log else "difference"
@@ -252,15 +255,15 @@ def _pairs(results: Results, task: str, comparisons: pd.DataFrame) -> Table:
     def cells(row: Row) -> Iterable[Cell]:
         yield _name(results, row["other"])
         yield Cell(formatting.estimate(row["effect"], row["low"], row["high"]), row["effect"])
-        yield Cell(formatting.number(row["p_holm"]), _key(row["p_holm"]))
+        yield Cell(formatting.number(row["p_holm"], 2), _key(row["p_holm"]))
         yield Cell(f"{row['wins']}/{row['n']}", row["wins"])
-        yield Cell("yes" if row["better"] else "not certain")
+        yield Cell("yes" if row["better"] else "not shown")
 
     caption = (
         f"{metric.title} at the end of the budget, seed by seed: {kind} of the two with 95 % "
         "Student-t interval, p value of a paired t test after Holm's correction over all pairs, "
-        f"seeds on which the first is ahead. From {pairwise.ENOUGH} seeds on, p < "
-        f"{pairwise.LEVEL:g} is called better."
+        f"seeds on which the first is ahead. Better: p below {pairwise.LEVEL:g} and at "
+        f"least {pairwise.ENOUGH} seeds; what is not shown is not refuted."
     )
     columns = ["method", "against", kind, "p (Holm)", "ahead on seeds", "better"]
     return Table("Pairs of methods", caption, columns, _rows(results, ahead, cells))
@@ -277,8 +280,8 @@ def _costs(results: Results, task: str, costs: pd.DataFrame) -> Table:
 
     caption = (
         "Device time until the primary metric is as good as what others deliver at the end of "
-        "the budget: expected running time (cost of all runs over successes), and successes of "
-        "runs; > where no run got there."
+        "the budget: expected running time (cost of all runs over successes) with 95 % "
+        "chi-squared interval, and successes of runs; > where no run got there."
     )
     columns = ["method", *map(_goal, goals.to_dict("records"))]
     rows = costs[costs["runs"] > 0].drop_duplicates("method")
@@ -293,8 +296,8 @@ def _goal(row: Row) -> str:
 def _cost(row: Row, unit: contents.Unit) -> Cell:
     share = f"{row['successes']}/{row['runs']}"
     if row["successes"]:
-        time = formatting.duration(row["gpu_hours"], unit)
-        return Cell(f"{time} ({share})", row["gpu_hours"])
+        times = (row[part] * unit.per_hour for part in ("gpu_hours", "low", "high"))
+        return Cell(f"{formatting.estimate(*times)} {unit.name} ({share})", row["gpu_hours"])
     return Cell(f"> {formatting.duration(row['censored'], unit)} ({share})", math.inf)
 
 
