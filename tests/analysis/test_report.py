@@ -236,6 +236,7 @@ def test_pictures_show_what_was_delivered_at_each_moment(make_results: Make) -> 
             image = np.asarray(Image.open(io.BytesIO(content)).convert("RGBA"))
             assert image[0, 0].tolist() == [trial, trial, trial, 255]
             assert (picture.height, picture.width) == image.shape[:2]
+            assert image.shape[:2] == (2 * 8 + 1, 8 * 8 + 7)  # 16 tiles with gaps of a pixel
             gap = image[:, 8]
             assert (gap[:, 3] == 0).all()
 

@@ -19,6 +19,7 @@ from benchmark.analysis.curves import Traces
 from benchmark.analysis.figures import samples
 from benchmark.results import Results
 
+TILES = 16
 LARGEST_TILE = 64
 """Pixels: larger tiles are shrunk, and stored with loss."""
 QUALITY = 80
@@ -51,6 +52,8 @@ class Strip:
 class Gallery:
     """All methods of a task, one seed."""
 
+    tiles: int
+    """How many samples a picture shows at most."""
     seed: int
     moments: Sequence[str]
     strips: Sequence[Strip]
@@ -77,7 +80,7 @@ def gallery(results: Results, found: Traces, task: str) -> Gallery | None:
         f"{formatting.percent(share)} of the budget ({formatting.duration(share * budget, unit)})"
         for share in measures.FRACTIONS
     ]
-    return Gallery(seed, moments, strips) if strips else None
+    return Gallery(TILES, seed, moments, strips) if strips else None
 
 
 def _pictures(
@@ -122,7 +125,7 @@ def _delivered(frame: pd.DataFrame, task: str, method: str, seed: int) -> pd.Dat
 def _picture(path: Path, since: int, caption: str) -> Picture:
     with Image.open(path) as image:
         side = image.width // samples.STORED_COLUMNS
-    tiles = samples.load(path, side)
+    tiles = samples.load(path, side, TILES)
     assert tiles is not None  # the path was listed a moment ago
     small = side <= LARGEST_TILE
     if not small:
