@@ -55,13 +55,15 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable outpu
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Show an error that the user can act on as one line, and exit with code 2."""
+    from benchmark.merge import MergeError
     from benchmark.registry import BrokenModule, UnknownName
     from benchmark.runner import SpecMismatch
     from benchmark.session import SessionError
     from benchmark.store import Busy
     from benchmark.suite import SuiteError
 
-    known = (BrokenModule, UnknownName, SpecMismatch, SessionError, SuiteError, Busy, OSError)
+    known = (BrokenModule, UnknownName, SpecMismatch, SessionError, SuiteError, MergeError, Busy,
+             OSError)  # fmt: skip
     try:
         yield
     except known as error:
@@ -223,6 +225,58 @@ def report_command(suite: SuiteOption = "quick", results: ResultsOption = Path("
 
 
 @app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="A suite's results, e.g. results/quick.")],
+    b: Annotated[Path, typer.Argument(help="Results of the same tasks: yours, another version.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Set two result sets side by side: values, differences, and where they come from."""
+    with clear_errors():
+        from benchmark.analysis.side_by_side import compare as set_side_by_side
+        from benchmark.drawing import read
+
+        found = set_side_by_side(read(a), read(b))
+    if as_json:
+        rows = json.loads(found.data.to_json(orient="records"))
+        typer.echo(
+            json.dumps({"rows": rows, "refused": found.refused, "differences": found.differences})
+        )
+    else:
+        _show(found.text.to_dict("records"), as_json=False)
+        for title, lines in (
+            ("A against B, where they differ:", found.differences),
+            ("Refused:", found.refused),
+        ):
+            if lines:
+                console.print(Text(f"\n{title}", style="bold"))
+                _print_lines(lines)
+    if found.data.empty:
+        errors.print("nothing to compare: no task and method with results in both")
+        raise typer.Exit(1)
+
+
+@app.command()
+def merge(
+    target: Annotated[Path, typer.Argument(help="Suite folder to merge into; made if missing.")],
+    sources: Annotated[list[Path], typer.Argument(help="Suite folders with runs to add.")],
+) -> None:
+    """Join results made on different machines; refuses conflicts before writing anything."""
+    with clear_errors():
+        from benchmark.drawing import read
+        from benchmark.merge import merge as join
+        from benchmark.results import save_frame
+
+        done = join(target, sources)
+        frame = save_frame(read(target))
+    console.print(
+        f"{done.added} runs added, {done.present} were there already"
+        + (f"; {done.unfinished} of the added ones are not finished" if done.unfinished else ""),
+        highlight=False,
+    )
+    _print_paths([frame])
+
+
+@app.command()
 def check(name: str) -> None:
     """Run the contract suite on one method (name or .py file) or task."""
     with clear_errors():
@@ -325,11 +379,15 @@ def _print_verdicts(stored: Results) -> None:
 
 
 def _print_paths(paths: list[Path]) -> None:
-    for path in paths:
-        console.print(str(path), soft_wrap=True, highlight=False, markup=False)
+    _print_lines([str(path) for path in paths])
 
 
-def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
+def _print_lines(lines: list[str]) -> None:
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _show(rows: list[dict[Any, Any]], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return

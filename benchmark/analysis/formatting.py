@@ -35,7 +35,8 @@ def estimate(value: float, low: float, high: float) -> str:
     if math.isnan(half):
         return number(value)
     decimals = _decimals(half, value)
-    if decimals is None:
+    vanished = decimals is not None and low > 0 and round(low, decimals) == 0
+    if decimals is None or vanished:
         return f"{number(value)} [{number(low)}, {number(high)}]"
     return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
 
