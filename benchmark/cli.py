@@ -130,11 +130,13 @@ def run(
 
 def _conclude(folder: Path) -> None:
     """Draw everything, print the summary, and say where to look."""
-    from benchmark.drawing import draw
+    from benchmark.drawing import draw, report
 
     paths = draw(folder)
+    page = report(folder)
     _print_summary(folder)
     console.print(f"{len(paths)} tables and figures in {folder}", soft_wrap=True, highlight=False)
+    console.print(f"all of it on one page: {page}", soft_wrap=True, highlight=False)
 
 
 @app.command(name="list")
@@ -210,6 +212,16 @@ def plot(suite: SuiteOption = "quick", results: ResultsOption = Path("results"))
 
         paths = write_figures(read(folder), folder / "figures")
     _print_paths(paths)
+
+
+@app.command(name="report")
+def report_command(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:
+    """Write one HTML page of the stored results; it needs no network."""
+    with clear_errors():
+        from benchmark.drawing import report
+
+        path = report(results / Path(suite).stem)
+    _print_paths([path])
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Everything a suite's results folder shows: frame, tables, figures."""
+"""Everything a suite's results folder shows: frame, tables, figures, report."""
 
 from __future__ import annotations
 
@@ -47,6 +47,13 @@ def draw(folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
     if results.frame.incumbent.any():
         paths += write_figures(results, folder / "figures", tuple(formats))
     return paths
+
+
+def report(folder: Path) -> Path:
+    """Write `report.html` of the suite in `folder`: all of it on one page."""
+    from benchmark.analysis.report import write_report
+
+    return write_report(read(folder), folder)
 
 
 def sketch(folder: Path) -> list[Path]:

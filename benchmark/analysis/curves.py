@@ -19,6 +19,8 @@ from benchmark.analysis import contents, statistics
 from benchmark.results import Results
 
 Array = npt.NDArray[np.float64]
+VARIABLES = ("param:", "shown:")
+"""Prefixes of what a candidate is, beside the metrics of what it does."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,19 @@ class Traces(dict[tuple[str, str, str], list[Trace]]):
 
 def traces(results: Results) -> Traces:
     """Traces of all runs that have not failed and have delivered something."""
+    metric = results.frame["metric"]
+    return _traces(results, ~metric.str.startswith(VARIABLES) & (metric != "score"))
+
+
+def variable_traces(results: Results) -> Traces:
+    """The same of what was delivered: its `param:NAME` and `shown:NAME`."""
+    return _traces(results, results.frame["metric"].str.startswith(VARIABLES))
+
+
+def _traces(results: Results, chosen: pd.Series) -> Traces:
     ends = _ends(results.runs)
-    frame = results.frame
-    chosen = frame["incumbent"].astype(bool) & (frame["metric"] != "score")
-    chosen &= ~frame["metric"].str.startswith(("param:", "shown:"))
-    delivered = frame[chosen].sort_values(["gpu_hours", "event"], kind="stable")
+    chosen = chosen & results.frame["incumbent"].astype(bool)
+    delivered = results.frame[chosen].sort_values(["gpu_hours", "event"], kind="stable")
     found = Traces()
     keys = ["task", "method", "metric", "seed"]
     for key, rows in delivered.groupby(keys, sort=True):

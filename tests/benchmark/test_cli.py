@@ -80,6 +80,9 @@ def test_a_run_leaves_frame_tables_and_figures(folder, finished):
     figures = {path.name for path in (results / "figures").iterdir()}
     assert {"anytime.png", "anytime.pdf", "anytime.svg"} <= figures
     assert any(path.suffix == ".tex" for path in (results / "tables").iterdir())
+    page = (results / "report.html").read_text()
+    assert all(f"<h2>{task}</h2>" in page for task in stored.task.unique())
+    assert "python -m benchmark run --all --suite mini.toml" in page
 
 
 def test_finished_runs_are_not_run_again(folder, finished):
@@ -104,6 +107,9 @@ def test_tables_and_figures_come_from_stored_results_alone(folder, finished, tmp
         subprocess.run(["rm", "-r", moved / "mini" / kind], check=True)
     benchmark("plot", "--suite", "mini", "--results", str(moved), cwd=tmp_path)
     benchmark("table", "--suite", "mini", "--results", str(moved), cwd=tmp_path)
+    page = (moved / "mini" / "report.html").rename(tmp_path / "first.html").read_bytes()
+    benchmark("report", "--suite", "mini", "--results", str(moved), cwd=tmp_path)
+    assert (moved / "mini" / "report.html").read_bytes() == page
     for kind in ("figures", "tables"):
         old, new = folder / "results/mini" / kind, moved / "mini" / kind
         assert {path.name for path in old.iterdir()} == {path.name for path in new.iterdir()}
@@ -131,6 +137,7 @@ def test_status_shows_every_run(folder, finished):
         (("info", "bilevle"), "did you mean 'bilevel'"),
         (("list", "things"), "things"),
         (("table", "--suite", "never-run"), "holds no runs"),
+        (("report", "--suite", "never-run"), "holds no runs"),
         (("check", "radnom"), "did you mean 'random'"),
         (("new-method", "Bad Name"), "lower-case"),
         (("new-method", "random"), "already"),

@@ -115,8 +115,8 @@ def _figure(rows: dict[str, list[Block]], note: str) -> Figure:
     return figure
 
 
-def load(path: object, tile: float) -> np.ndarray | None:
-    """`(k, tile, tile, 3)` uint8 tiles of a stored grid, k <= 6; None if there is no file.
+def load(path: object, tile: float, count: int = TILES) -> np.ndarray | None:
+    """`(k, tile, tile, 3)` uint8 tiles of a stored grid, k <= `count`; None if there is no file.
 
     Raises ValueError if the file is not a grid of 8 columns of that tile.
     """
@@ -131,7 +131,7 @@ def load(path: object, tile: float) -> np.ndarray | None:
             f"{path} is {width} x {height} pixels, not rows of {STORED_COLUMNS} tiles of {side}"
         )
     tiles = grid.reshape(height // side, side, STORED_COLUMNS, side, 3).swapaxes(1, 2)
-    return tiles.reshape(-1, side, side, 3)[:TILES]
+    return tiles.reshape(-1, side, side, 3)[:count]
 
 
 def strip(tiles: np.ndarray | None, side: int) -> np.ndarray:

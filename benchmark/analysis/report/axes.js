@@ -1,0 +1,156 @@
+"use strict";
+// Numbers, axes and paths: what charts are made of.
+
+const GLYPH = 6.4; // pixels of an average letter in a plot
+
+// -- numbers, as benchmark/analysis/formatting.py writes them --------------------------------
+
+const exponentOf = (value) => Math.floor(Math.log10(Math.abs(value)));
+
+function number(value, digits = 3) {
+  if (value === null) return "-";
+  if (value === 0) return "0";
+  const exponent = exponentOf(value);
+  if (exponent < -4 || exponent >= 6) {
+    return value.toExponential(digits - 1).replace(/e([+-])(\d)$/, "e$10$2");
+  }
+  return value.toFixed(Math.max(digits - 1 - exponent, 0));
+}
+
+function estimate(value, low, high) {
+  if (value === null || low === null || high === null) return number(value);
+  const half = (high - low) / 2;
+  const size = exponentOf(value || half || 1);
+  if (half <= 0 || size < -5 || size >= 6) {
+    return `${number(value)} [${number(low)}, ${number(high)}]`;
+  }
+  const decimals = Math.min(Math.max(1 - exponentOf(half), 1 - size, 0), Math.max(3 - size, 0));
+  return `${value.toFixed(decimals)} [${low.toFixed(decimals)}, ${high.toFixed(decimals)}]`;
+}
+
+/** Puts an estimate into `cell`, where a line may only break before the interval. */
+function write(cell, text) {
+  const [value, interval] = text.split(" [");
+  cell.textContent = value;
+  if (interval === undefined) return;
+  const span = document.createElement("span");
+  span.className = "interval";
+  span.textContent = `[${interval}`;
+  cell.append(" ", span);
+}
+
+// -- axes --------------------------------------------------------------------------------------
+
+function linearTicks(low, high, count) {
+  const rough = (high - low) / count;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 2.5, 5, 10].map((m) => m * power).find((s) => s >= rough * 0.999);
+  const ticks = [];
+  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k++) ticks.push(k * step);
+  return ticks;
+}
+
+function logTicks(low, high, count) {
+  const decades = Math.log10(high / low);
+  if (decades < 0.6) return linearTicks(low, high, count).filter((tick) => tick > 0);
+  const factors = decades * 3 < 1.6 * count ? [1, 2, 5] : decades * 2 < 1.4 * count ? [1, 3] : [1];
+  const every = Math.max(1, Math.ceil(decades / (1.5 * count)));
+  const ticks = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += every) {
+    for (const factor of factors) {
+      const tick = factor * 10 ** power;
+      if (tick >= low * (1 - 1e-9) && tick <= high * (1 + 1e-9)) ticks.push(tick);
+    }
+  }
+  return ticks;
+}
+
+function tickText(value) {
+  const plain = Number(value.toPrecision(6));
+  const large = plain !== 0 && (Math.abs(plain) >= 1e5 || Math.abs(plain) < 1e-4);
+  return large ? plain.toExponential().replace("e+", "e") : String(plain);
+}
+
+/** The text, cut where about `pixels` are full. */
+function fit(text, pixels) {
+  const count = Math.max(Math.floor(pixels / GLYPH), 1);
+  return text.length > count ? `${text.slice(0, count - 1)}…` : text;
+}
+
+/** An axis from `domain` to pixels `range`. */
+function axis(domain, range, log) {
+  const scale = log ? Math.log : (value) => value;
+  const unscale = log ? Math.exp : (value) => value;
+  const [start, end] = domain.map(scale);
+  const place = (value) => range[0] + ((scale(value) - start) / (end - start)) * (range[1] - range[0]);
+  place.invert = (pixel) => unscale(start + ((pixel - range[0]) / (range[1] - range[0])) * (end - start));
+  place.ticks = (count) => (log ? logTicks : linearTicks)(...domain, count);
+  place.domain = domain;
+  return place;
+}
+
+// -- paths --------------------------------------------------------------------------------------
+
+/** Index of the last moment of `curve` at or before `time`; -1 where it has no value. */
+function indexAt(curve, time) {
+  const x = curve.x;
+  if (time > x[x.length - 1] * (1 + 1e-4)) return -1;
+  let low = 0;
+  let high = x.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (x[middle] <= time * (1 + 1e-9)) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
+}
+
+function svg(name, attributes = {}, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
+}
+
+const at = (x, y) => `${x.toFixed(1)} ${y.toFixed(1)}`;
+
+/** Runs of consecutive indices at which all `lists` are known and, on a log axis, positive. */
+function segments(lists, log) {
+  const known = (k) => lists.every((list) => list[k] !== null && (!log || list[k] > 0));
+  const found = [];
+  for (let k = 0; k < lists[0].length; k++) {
+    if (!known(k)) continue;
+    if (k && known(k - 1)) found[found.length - 1].push(k);
+    else found.push([k]);
+  }
+  return found;
+}
+
+/** Path of steps through (x, y) at `indices`: each value holds until the next moment. */
+function steps(indices, x, y) {
+  let path = "";
+  indices.forEach((k, place) => {
+    path += place ? `H${x(k).toFixed(1)}V${y(k).toFixed(1)}` : at(x(k), y(k));
+  });
+  return path;
+}
+
+function linePath(curve, x, y, log) {
+  return segments([curve.y], log)
+    .map((run) => "M" + steps(run, (k) => x(curve.x[k]), (k) => y(curve.y[k])))
+    .join("");
+}
+
+function bandPath(curve, x, y, log) {
+  return segments([curve.low, curve.high], log)
+    .map((run) => {
+      const upper = steps(run, (k) => x(curve.x[k]), (k) => y(curve.high[k]));
+      let back = `V${y(curve.low[run[run.length - 1]]).toFixed(1)}`;
+      for (let k = run.length - 1; k >= 0; k--) {
+        back += `H${x(curve.x[run[k]]).toFixed(1)}`;
+        if (k) back += `V${y(curve.low[run[k - 1]]).toFixed(1)}`;
+      }
+      return `M${upper}${back}Z`;
+    })
+    .join("");
+}

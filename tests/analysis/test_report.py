@@ -1,0 +1,321 @@
+"""The HTML page as text: its numbers, its pictures, and what hostile names can do to it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pages import HOSTILE, hostile, with_samples
+from PIL import Image
+
+from benchmark.analysis import contents, measures, statistics, style
+from benchmark.analysis.curves import at_fractions, traces
+from benchmark.analysis.figures import schedules
+from benchmark.analysis.report import charts, gallery, learned, looks, provenance, render, sections
+from benchmark.results import Results
+
+Make = Callable[..., Results]
+TASK = "schedule/digits"
+
+
+class Reader(HTMLParser):
+    """What a browser would find: tags with attributes, and the content of scripts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.styles: list[str] = []
+        self.inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.inside = tag
+        if tag in ("script", "style"):
+            (self.scripts if tag == "script" else self.styles).append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.inside == "script":
+            self.scripts[-1] += data
+        if self.inside == "style":
+            self.styles[-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = ""
+
+    @property
+    def data(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(self.scripts[0])
+        return content
+
+
+def test_curves_on_the_page_are_those_of_the_frame(make_results: Make) -> None:
+    results = make_results(tasks=2, methods=("default", "random", "bilevel"), seeds=4)
+    found = traces(results)
+    data = Reader(render(results)).data
+    for task, chart in zip(contents.task_names(results), data["charts"], strict=True):
+        per_hour = contents.unit(results, task).per_hour
+        for metric, series in zip(contents.metrics(results, task), chart["series"], strict=False):
+            for index, curve in series["curves"].items():
+                runs = found.of(task, data["methods"][int(index)]["name"], metric.name)
+                x = np.array(curve["x"])
+                assert len(x) > 20
+                moments = (x[:-1] + x[1:]) / 2 / per_hour  # halfway between two steps
+                values = np.stack([run.at(moments) for run in runs])
+                expected = statistics.mean_interval(values, metric.log)
+                for name, column in (
+                    ("y", expected.value), ("low", expected.low), ("high", expected.high)
+                ):  # fmt: skip
+                    np.testing.assert_allclose(curve[name][:-1], column, rtol=1e-4)
+                assert curve["n"][:-1] == expected.n.tolist()
+
+
+def test_a_curve_ends_with_the_quality_of_the_tables(make_results: Make) -> None:
+    results = make_results(tasks=1, methods=("random",), seeds=3)
+    found = traces(results)
+    curve = charts.charts(results, found)[0]["series"][0]["curves"][0]
+    final = measures.quality(results, found).query("metric == 'fid' and fraction == 1.0").iloc[0]
+    assert curve["x"][-1] == pytest.approx(60.0)
+    assert curve["y"][-1] == pytest.approx(final["mean"], rel=1e-4)
+    assert curve["high"][-1] == pytest.approx(final["high"], rel=1e-4)
+
+
+def test_variables_are_series_of_their_own(make_results: Make) -> None:
+    results = make_results(tasks=1, methods=("default", "bilevel"), seeds=3)
+    series = charts.charts(results, traces(results))[0]["series"]
+    groups = {entry["label"]: (entry["group"], entry["log"]) for entry in series}
+    assert groups["tau"] == ("Tuned variables", True)
+    assert groups["end"] == ("Tuned variables", False)
+    assert groups["FID ↓"] == ("Reported metrics", True)
+    frame = results.frame.query("metric == 'param:tau' and method == 'bilevel' and incumbent")
+    last = frame.sort_values("event").groupby("seed")["value"].last()
+    tau = next(entry for entry in series if entry["label"] == "tau")
+    assert tau["curves"][1]["y"][-1] == pytest.approx(np.exp(np.log(last).mean()), rel=1e-4)
+
+
+@given(
+    st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=400, unique=True), st.integers(2, 60)
+)  # fmt: skip
+def test_thinning_keeps_both_ends_and_few_moments(hours: list[float], points: int) -> None:
+    moments = np.sort(np.array(hours))
+    kept = charts.thinned(moments, points)
+    assert kept[0] == 0
+    assert kept[-1] == len(moments) - 1
+    assert (np.diff(kept) > 0).all()
+    assert len(kept) <= max(points + 2, 2)
+    if len(moments) <= points:
+        assert len(kept) == len(moments)
+
+
+def test_every_colour_can_be_seen_on_both_pages() -> None:
+    identities = [*style.KNOWN.values(), *map(style.identity, map(str, range(20)))]
+    for colour in {identity.colour for identity in identities}:
+        assert looks.contrast(looks.on_dark(colour), looks.DARK_PAGE) >= looks.LEAST_CONTRAST
+    assert looks.on_dark(style.BLACK) != looks.on_dark(style.GREY)
+    assert looks.contrast("#000000", "#ffffff") == pytest.approx(21)
+
+
+@pytest.mark.parametrize("marker", sorted({i.marker for i in style.KNOWN.values()}))
+def test_markers_are_closed_paths_of_about_one_unit(marker: str) -> None:
+    path = looks.outline(marker)
+    assert re.fullmatch(r"[MLQCZ0-9eE .\-]+", path)
+    assert path.startswith("M")
+    assert path.endswith("Z")
+    numbers = [float(number) for number in re.findall(r"-?[\d.]+(?:e-?\d+)?", path)]
+    assert 0.3 <= max(map(abs, numbers)) <= 1.0
+
+
+def test_the_policy_admits_the_pages_own_style_and_script_alone(make_results: Make) -> None:
+    text = render(make_results(tasks=1))
+    reader = Reader(text)
+    policy = next(
+        attributes["content"]
+        for tag, attributes in reader.tags
+        if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy is not None
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    for content in (reader.styles[0], reader.scripts[1]):
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
+    for tag, attributes in reader.tags:
+        assert tag not in ("link", "iframe", "object", "base")
+        for name in ("src", "href"):
+            target = attributes.get(name) or "#"
+            assert target.startswith(("#", "data:image/")), target
+        assert "style" not in attributes
+
+
+def test_hostile_text_stays_text(make_results: Make) -> None:
+    plain = make_results(tasks=1, methods=("default", "random", "bilevel"))
+    results = hostile(make_results(tasks=1, methods=("default", "random", "bilevel")))
+    text = render(results)
+    reader = Reader(text)
+    tags = [tag for tag, _ in reader.tags]
+    plain_tags = [tag for tag, _ in Reader(render(plain)).tags]
+    assert tags.count("script") == plain_tags.count("script") == 2
+    assert set(tags) == set(plain_tags)
+    assert not [a for _, a in reader.tags if any(name.startswith("on") for name in a)]
+    assert HOSTILE not in text
+    assert reader.data["methods"][-1]["name"] == HOSTILE
+    assert reader.data["charts"][0]["series"][0]["label"] == f"{HOSTILE} ↓"
+
+
+def test_the_same_results_give_the_same_page(make_results: Make) -> None:
+    results = with_samples(make_results(tasks=2))
+    assert render(results) == render(results)
+
+
+def test_results_with_holes(make_results: Make) -> None:
+    """Nothing delivered on one task, failed runs, diverged values, a method without runs."""
+    results = make_results(tasks=3, methods=("default", "grid", "random", "sobol"))
+    frame, runs = results.frame, results.runs
+    frame.loc[(frame["metric"] == "fid") & (frame["event"] % 5 == 0), "value"] = np.nan
+    runs.loc[runs["method"] == "grid", "status"] = "failed"
+    frame = frame[(frame["method"] != "random") & (frame["task"] != "schedule/mnist")]
+    results = replace(results, frame=frame, runs=runs[runs["method"] != "random"])
+    data = Reader(render(results)).data
+    assert [bool(chart["series"]) for chart in data["charts"]] == [True, True, False]
+    drawn = set(data["charts"][0]["series"][0]["curves"])
+    assert {data["methods"][int(index)]["name"] for index in drawn} == {"default", "sobol"}
+
+
+def test_nothing_has_been_delivered(make_results: Make) -> None:
+    results = make_results(tasks=1)
+    results = replace(results, frame=results.frame.iloc[:0])
+    reader = Reader(render(results))
+    assert reader.data["charts"][0]["series"] == []
+    assert "noscript" not in [tag for tag, _ in reader.tags]
+
+
+def test_quality_table_is_sortable_by_its_numbers(make_results: Make) -> None:
+    results = make_results(tasks=1, methods=("default", "random", "bilevel"))
+    found = traces(results)
+    section = sections.sections(results, found)[0]
+    finals = {
+        method: statistics.mean_interval(
+            at_fractions(found.of(TASK, method, "fid"), 60 / 3600, (1.0,)), log=True
+        ).value[0]
+        for method in results.methods
+    }
+    for row in section.quality.rows:
+        assert row[1].key == pytest.approx(finals[row[0].text])
+        assert row[2].span is not None
+    values = {row[0].text: row[2].span.value for row in section.quality.rows if row[2].span}
+    assert sorted(values, key=values.__getitem__) == sorted(finals, key=finals.__getitem__)
+    assert len(section.pairs.rows) == 3
+    assert all((row[2].key or 2) < 1 for row in section.pairs.rows)  # better: a smaller FID
+
+
+def test_pictures_show_what_was_delivered_at_each_moment(make_results: Make) -> None:
+    results = with_samples(make_results(tasks=1, methods=("random", "bilevel"), seeds=2))
+    shown = gallery.gallery(results, traces(results), TASK)
+    assert shown is not None
+    assert shown.seed == 0
+    assert len(shown.moments) == len(measures.FRACTIONS)
+    for strip in shown.strips:
+        rows = results.frame.query("method == @strip.name and seed == 0 and incumbent")
+        for picture in strip.pictures:
+            until = measures.FRACTIONS[picture.since] * 60 / 3600
+            trial = rows[rows["gpu_hours"] <= until].sort_values("event")["trial"].iloc[-1]
+            content = base64.b64decode(picture.source.partition(",")[2])
+            image = np.asarray(Image.open(io.BytesIO(content)).convert("RGBA"))
+            assert image[0, 0].tolist() == [trial, trial, trial, 255]
+            assert (picture.height, picture.width) == image.shape[:2]
+            assert image.shape[:2] == (2 * 8 + 1, 8 * 8 + 7)  # 16 tiles with gaps of a pixel
+            gap = image[:, 8]
+            assert (gap[:, 3] == 0).all()
+
+
+def test_delivered_schedules_are_drawn_where_they_are_of_the_cosine_family(
+    make_results: Make,
+) -> None:
+    results = make_results(tasks=1, methods=("default", "bilevel"))
+    assert learned.learned(results, traces(results), TASK) is None  # `end` is no such variable
+    names = {"end": "width", "tau": "tau", "epsilon": "eps"}
+    frame = results.frame.replace(
+        {"metric": {f"param:{old}": f"param:{new}" for old, new in names.items()}}
+    )
+    default = frame["method"] == "default"
+    for name, value in schedules.FIXED.items():
+        frame.loc[default & (frame["metric"] == f"param:{name}"), "value"] = value
+    variables = [v | {"name": names[v["name"]]} for v in results.tasks[TASK]["variables"]]
+    results = replace(
+        results, frame=frame, tasks={TASK: results.tasks[TASK] | {"variables": variables}}
+    )
+    shown = learned.learned(results, traces(results), TASK)
+    assert shown is not None
+    assert shown.methods == [(0, "default"), (1, "bilevel")]
+    for panel in shown.panels:
+        paths = dict(panel.paths)
+        assert paths[0] == panel.fixed[1]  # default is the fixed cosine schedule
+        assert paths[1] != paths[0]
+    heights = [float(pair.split()[1]) for pair in paths[0][1:].split("L")]
+    assert heights == sorted(heights)  # signal-to-noise falls, so the path goes down
+    assert "Delivered schedules" in render(results)
+
+
+def test_large_pictures_are_shrunk(make_results: Make) -> None:
+    results = with_samples(make_results(tasks=1, methods=("random",), seeds=1), tile=256)
+    shown = gallery.gallery(results, traces(results), TASK)
+    assert shown is not None
+    for picture in shown.strips[0].pictures:
+        assert picture.width <= 8 * (gallery.LARGEST_TILE + 10)
+        assert len(picture.source) < 40_000
+        assert not picture.pixelated
+
+
+def test_a_suites_command_is_narrowed_to_a_part_of_it() -> None:
+    narrowed = provenance.narrowed
+    assert narrowed("python -m benchmark run --suite x --all --seeds 5", "a/b", "c") == (
+        "python -m benchmark run --suite x --task a/b --method c --seeds 5"
+    )
+    part = "python -m benchmark run --task 'finetune/*' --method bilevel"
+    assert narrowed(part, "a/b", "c") == part
+
+
+def test_provenance_is_read_from_the_runs(make_results: Make) -> None:
+    results = make_results(tasks=1, methods=("random", "bilevel"), seeds=3)
+    assert provenance.settings(results) == []
+    for run in results.runs.to_dict("records"):
+        write_description(results.folder, run, commit="b" * 40 if run["seed"] else "a" * 40)
+    first, second = provenance.settings(results)
+    assert (first.runs, second.runs) == (2, 4)
+    assert first.install.startswith(f"git checkout {'a' * 40}\n")
+    assert first.commands == [("python -m benchmark run --all", 2)]
+    text = render(results)
+    for expected in ("a" * 40, "numpy 2.0", "python -m benchmark run --all", "0-2"):
+        assert expected in text
+    cell = provenance.cells(results)[0]
+    assert cell.command == f"python -m benchmark run --task {TASK} --method random"
+    assert cell.space == "cafe"
+
+
+def write_description(folder: Path, run: dict[str, Any], commit: str) -> None:
+    path = folder / "runs" / run["task"] / run["method"] / str(run["seed"])
+    path.mkdir(parents=True)
+    described = {
+        "spec": {"task": run["task"], "label": run["method"], "clock": "device"},
+        "space_hash": "cafe",
+        "provenance": {
+            "device": "cpu: some", "platform": "Linux", "python": "3.11",
+            "versions": {"numpy": "2.0", "torch": None},
+            "git": {"commit": commit, "dirty": False},
+            "command": "python -m benchmark run --all",
+        },
+    }  # fmt: skip
+    (path / "run.json").write_text(json.dumps(described))

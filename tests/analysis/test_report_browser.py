@@ -1,0 +1,314 @@
+"""The HTML page in a real browser: what moves when a reader touches it, and that nothing leaves.
+
+Skipped where there is no chromium (Debian's package `chromium` has it).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pages import HOSTILE, hostile, with_samples
+
+from benchmark.analysis import contents, formatting, statistics
+from benchmark.analysis.curves import traces
+from benchmark.analysis.report import write_report
+from benchmark.results import Results
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium")
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+Make = Callable[..., Results]
+TASK = "schedule/digits"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield started
+        started.close()
+
+
+@dataclass
+class Opened:
+    """A page, and everything that it should not have done."""
+
+    page: Any
+    complaints: list[str] = field(default_factory=list)
+
+    def chart(self, number: int = 0) -> Any:
+        return self.page.locator("figure.chart").nth(number)
+
+    def lines(self, number: int = 0) -> dict[str, str]:
+        """Path data by class of its method."""
+        found = self.chart(number).locator("g.curve")
+        script = "gs => gs.map(g => [g.classList[1], g.querySelector('.line').getAttribute('d')])"
+        return dict(found.evaluate_all(script))
+
+    def readout(self, number: int = 0) -> dict[str, tuple[str, str]]:
+        """Value and n by method."""
+        rows = self.chart(number).locator("tr[data-method]")
+        script = """rows => rows.map(row => [row.querySelector('label').textContent.trim(),
+            row.querySelector('.value').textContent, row.querySelector('.n').textContent])"""
+        return {name: (value, n) for name, value, n in rows.evaluate_all(script)}
+
+    def overflow(self) -> int:
+        """Pixels by which the page is wider than its window."""
+        element = "document.documentElement"
+        width: int = self.page.evaluate(f"{element}.scrollWidth - {element}.clientWidth")
+        return width
+
+
+@pytest.fixture
+def visit(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Opened]]:
+    """Opens the page of some results; afterwards fails if it complained or asked for anything."""
+    opened: list[Opened] = []
+
+    def visit(results: Results, width: int = 1280, **options: Any) -> Opened:
+        path = write_report(results, tmp_path)
+        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        page = context.new_page()
+        visited = Opened(page)
+        opened.append(visited)
+        page.on("console", lambda message: visited.complaints.append(message.text))
+        page.on("pageerror", lambda error: visited.complaints.append(str(error)))
+
+        def request(request: Any) -> None:
+            if request.url != path.as_uri() and not request.url.startswith("data:"):
+                visited.complaints.append(request.url)
+
+        page.on("request", request)
+        page.goto(path.as_uri())
+        return visited
+
+    yield visit
+    for visited in opened:
+        visited.page.context.close()
+        assert visited.complaints == []
+
+
+@pytest.fixture
+def small(make_results: Make) -> Results:
+    return with_samples(make_results(tasks=2, methods=("default", "random", "bilevel")))
+
+
+def expected(results: Results, task: str, metric: contents.Metric, hours: float) -> dict[str, Any]:
+    """What the readout should say at a moment, straight from the runs."""
+    found = traces(results)
+    texts = {}
+    for method in results.methods:
+        runs = found.of(task, method, metric.name)
+        values = np.array([run.at(hours) for run in runs])
+        if hours < max(run.first for run in runs):
+            texts[method] = ("-", "")
+        else:
+            estimate = statistics.mean_interval(values, metric.log)
+            numbers = map(float, (estimate.value, estimate.low, estimate.high))
+            texts[method] = (formatting.estimate(*numbers), str(int(estimate.n)))
+    return texts
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.83])
+def test_pointing_at_a_moment_shows_the_values_of_the_frame(
+    small: Results, visit: Callable[..., Opened], share: float
+) -> None:
+    opened = visit(small)
+    plot = opened.chart().locator(".plot")
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    opened.page.mouse.move(box["x"] + 50 + share * (box["width"] - 150), box["y"] + 100)
+    hours = float(plot.get_attribute("aria-valuenow")) / 3600
+    assert 0 < hours < 60 / 3600
+    shown = opened.readout()
+    assert shown == expected(small, TASK, contents.primary(small, TASK), hours)
+    assert any(value != "-" for value, _ in shown.values())
+    opened.page.mouse.move(0, 0)
+    end = expected(small, TASK, contents.primary(small, TASK), 60 / 3600)
+    assert opened.readout() == end
+
+
+def test_arrow_keys_move_the_moment(small: Results, visit: Callable[..., Opened]) -> None:
+    opened = visit(small)
+    plot = opened.chart().locator(".plot")
+    plot.focus()
+    for key in ("ArrowLeft", "PageDown", "ArrowRight"):
+        opened.page.keyboard.press(key)
+    now = float(plot.get_attribute("aria-valuenow"))
+    assert 0 < now < 60
+    assert opened.readout() == expected(small, TASK, contents.primary(small, TASK), now / 3600)
+    spoken = plot.get_attribute("aria-valuetext")
+    assert f"bilevel {opened.readout()['bilevel'][0]}" in spoken
+    opened.page.keyboard.press("End")
+    assert float(plot.get_attribute("aria-valuenow")) == 60
+
+
+def test_methods_are_switched_off_on_all_charts(
+    small: Results, visit: Callable[..., Opened]
+) -> None:
+    opened = visit(small)
+    everything = opened.lines(0)
+    assert len(everything) == len(opened.lines(1)) == 3
+    random = opened.chart().get_by_label("random")
+    random.focus()
+    opened.page.keyboard.press("Space")
+    assert set(opened.lines(0)) == set(opened.lines(1)) == set(everything) - {"m1"}
+    assert not opened.chart(1).get_by_label("random").is_checked()
+    opened.chart(1).get_by_role("button", name="none").click()
+    assert opened.lines(0) == {}
+    opened.chart(0).get_by_role("button", name="all").click()
+    assert opened.lines(0) == everything
+
+
+def test_metric_and_scales_change_the_curve(small: Results, visit: Callable[..., Opened]) -> None:
+    opened = visit(small)
+    chart = opened.chart()
+    seen = [opened.lines()["m2"]]
+    title = chart.locator("svg .title").first
+    assert title.text_content() == "FID ↓"
+    for group, choice in (("Value", "linear"), ("Time", "linear"), ("Value", "log")):
+        chart.get_by_role("group", name=group).get_by_label(choice).check()
+        seen.append(opened.lines()["m2"])
+    chart.get_by_role("combobox").select_option(label="recall ↑")
+    seen.append(opened.lines()["m2"])
+    assert title.text_content() == "recall ↑"
+    recall = contents.metrics(small, TASK)[2]
+    assert opened.readout() == expected(small, TASK, recall, 60 / 3600)
+    chart.get_by_role("combobox").select_option(label="tau")
+    assert chart.get_by_role("group", name="Value").get_by_label("log").is_checked()
+    seen.append(opened.lines()["m2"])
+    assert len(set(seen)) == len(seen)
+    assert not any("NaN" in path for path in seen)
+
+
+def test_no_log_axis_for_values_that_are_not_positive(
+    make_results: Make, visit: Callable[..., Opened]
+) -> None:
+    results = make_results(tasks=1)
+    results.frame.loc[results.frame["metric"] == "recall", "value"] -= 5
+    opened = visit(results)
+    log = opened.chart().get_by_role("group", name="Value").get_by_label("log")
+    assert log.is_enabled()
+    opened.chart().get_by_role("combobox").select_option(label="recall ↑")
+    assert log.is_disabled()
+    assert opened.lines()["m2"]
+
+
+def test_tables_sort_by_number_and_say_so(small: Results, visit: Callable[..., Opened]) -> None:
+    opened = visit(small)
+    table = opened.page.get_by_role("table", name="At the end of the budget").first
+    keys = "rows => rows.map(row => Number(row.cells[1].dataset.key))"
+    header = table.get_by_role("columnheader", name="FID ↓")
+    button = header.get_by_role("button")
+    button.focus()
+    for direction, sign in (("ascending", 1), ("descending", -1)):
+        opened.page.keyboard.press("Enter")
+        values = table.locator("tbody tr").evaluate_all(keys)
+        assert values == sorted(values, key=lambda value: sign * value)
+        assert header.get_attribute("aria-sort") == direction
+    table.get_by_role("columnheader", name="method").get_by_role("button").click()
+    names = table.locator("tbody th").all_text_contents()
+    assert [name.strip() for name in names] == ["default", "random", "bilevel"]
+    assert table.locator("[aria-sort]").count() == 1
+
+
+def test_what_is_missing_sorts_last(make_results: Make, visit: Callable[..., Opened]) -> None:
+    results = make_results(tasks=1, methods=("default", "random", "bilevel"))
+    results.frame.loc[results.frame["method"] == "default", "value"] = np.nan
+    opened = visit(results)
+    table = opened.page.get_by_role("table", name="At the end of the budget")
+    button = table.get_by_role("columnheader", name="FID ↓").get_by_role("button")
+    for _ in range(2):
+        button.click()
+        assert table.locator("tbody th").last.text_content().strip() == "default"
+
+
+def test_the_slider_steps_through_the_samples(small: Results, visit: Callable[..., Opened]) -> None:
+    opened = visit(small)
+    gallery = opened.page.locator(".gallery").first
+    slider = gallery.get_by_role("slider")
+    slider.focus()
+    seen = []
+    for key in ("Home", "ArrowRight", "ArrowRight", "ArrowRight"):
+        opened.page.keyboard.press(key)
+        images = gallery.locator("img:visible")
+        seen.append((gallery.locator("output").text_content(), *(
+            image.get_attribute("src") for image in images.all()
+        )))  # fmt: skip
+        strips = gallery.locator(".strip").count()
+        assert images.count() + gallery.locator(".nothing:visible").count() == strips == 3
+    assert len(set(seen)) == 4
+    assert seen[-1][0] == "100 % of the budget (60.0 s)"
+    sizes = gallery.locator("img:visible").evaluate_all("images => images.map(i => i.naturalWidth)")
+    assert all(sizes)
+
+
+@pytest.mark.parametrize("width", [320, 360, 768])
+def test_narrow_windows_scroll_in_one_direction(
+    make_results: Make, visit: Callable[..., Opened], width: int
+) -> None:
+    methods = list(contents.METHODS)[-14:]
+    opened = visit(hostile(with_samples(make_results(tasks=1, methods=methods))), width)
+    assert opened.overflow() == 0
+    for details in opened.page.locator("details").all():
+        details.evaluate("details => details.open = true")
+    assert opened.overflow() == 0
+    inside = opened.chart().locator("svg text").evaluate_all(
+        "texts => texts.every(t => t.getBoundingClientRect().right <= innerWidth)"
+    )  # fmt: skip
+    assert inside
+
+
+def test_hostile_names_are_only_names(make_results: Make, visit: Callable[..., Opened]) -> None:
+    opened = visit(hostile(with_samples(make_results(tasks=1, methods=("default", "random")))))
+    page = opened.page
+    assert page.evaluate("typeof hacked") == "undefined"
+    assert page.locator("[onerror], img[src='x']").count() == 0
+    assert list(opened.readout()) == ["default", HOSTILE]
+    assert HOSTILE in page.title()
+    title = opened.chart().locator("svg .title").first.text_content()
+    assert title.startswith(HOSTILE[:40])
+    assert HOSTILE in opened.chart().locator(".plot").get_attribute("aria-valuetext")
+    opened.chart().get_by_role("combobox").select_option(label=HOSTILE)
+    assert len(opened.lines()) == 2
+
+
+def test_print_shows_curves_and_tables_without_controls(
+    small: Results, visit: Callable[..., Opened]
+) -> None:
+    opened = visit(small, color_scheme="dark")
+    page = opened.page
+    page.emulate_media(media="print", color_scheme="dark")
+    assert not page.locator(".controls").first.is_visible()
+    assert opened.chart().locator("svg .line").first.is_visible()
+    assert page.get_by_role("table", name="At the end of the budget").first.is_visible()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.pdf(format="A4").startswith(b"%PDF")
+
+
+def test_dark_pages_have_light_lines(small: Results, visit: Callable[..., Opened]) -> None:
+    colours = []
+    for scheme in ("light", "dark"):
+        opened = visit(small, color_scheme=scheme)
+        line = opened.chart().locator("g.curve.m0 .line")
+        colours.append(line.evaluate("line => getComputedStyle(line).stroke"))
+    assert colours == ["rgb(0, 0, 0)", "rgb(242, 242, 242)"]
+
+
+def test_without_scripts_everything_is_there_to_read(
+    small: Results, visit: Callable[..., Opened]
+) -> None:
+    page = visit(small, java_script_enabled=False).page
+    assert page.locator("noscript img, .static img").first.is_visible()
+    assert not page.locator(".controls").first.is_visible()
+    assert page.get_by_role("table", name="Over the budget").first.is_visible()
+    assert page.locator(".gallery").first.locator("img:visible").count() == 3
