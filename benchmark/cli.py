@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from benchmark.cluster import Executor
     from benchmark.suite import Suite
 
 app = typer.Typer(
@@ -54,13 +55,17 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable outpu
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Show an error that the user can act on as one line, and exit with code 2."""
+    from benchmark.cluster import ClusterError
     from benchmark.registry import BrokenModule, UnknownName
     from benchmark.runner import SpecMismatch
     from benchmark.session import SessionError
     from benchmark.store import Busy
     from benchmark.suite import SuiteError
 
-    known = (BrokenModule, UnknownName, SpecMismatch, SessionError, SuiteError, Busy, OSError)
+    known = (
+        BrokenModule, UnknownName, SpecMismatch, SessionError, SuiteError, ClusterError, Busy,
+        OSError,
+    )  # fmt: skip
     try:
         yield
     except known as error:
@@ -85,6 +90,9 @@ def run(
         int | None, typer.Option(min=0, help="Worker processes; 0 runs in this process. "
                                  "Default: one per GPU or CPU core.")
     ] = None,
+    executor: Annotated[
+        str, typer.Option(help="local, slurm, or a Dask scheduler's address: docs/cluster.md.")
+    ] = "local",
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda if any.")] = None,
     clock: Annotated[
         ClockKind, typer.Option(help="Measured device time, or calibrated prices.")
@@ -102,18 +110,19 @@ def run(
         from benchmark.suite import load, select
 
         chosen = select(load(suite), task or (), method or (), seeds, budget)
-        device = _device(device)
-        count = session.default_workers(device) if workers is None else workers
+        device = _device(device, executor)
+        where = session.make_executor(executor, workers, chosen.executor, device)
         _require_available(chosen)
-        specs = chosen.specs(results, clock, device)
+        # Workers on other machines have another working folder.
+        specs = chosen.specs(results.absolute() if where.is_remote else results, clock, device)
         if fresh and not dry_run:
             session.start_over(specs)
         plan = session.make_plan(specs, retry_failed or fresh)
-        _announce(plan, chosen, count, device)
+        _announce(plan, chosen, where, device)
         if dry_run:
             return
         try:
-            progress = session.run(plan, count, console, sketch)
+            progress = session.run(plan, where, console, sketch)
         except KeyboardInterrupt:
             errors.print("stopped; nothing is lost: the same command goes on from here")
             raise typer.Exit(130) from None
@@ -243,14 +252,16 @@ def main() -> None:
     app(prog_name="benchmark" if sys.argv[0].endswith("benchmark") else "python -m benchmark")
 
 
-def _device(asked: str | None) -> str:
+def _device(asked: str | None, executor: str) -> str:
+    """The device asked for, or the best of this machine; workers elsewhere look for themselves."""
+    from benchmark.cluster import LOCAL
     from benchmark.session import SessionError, default_device
 
     if asked is None:
         return default_device()
     if asked != "cpu" and not asked.startswith("cuda"):
         raise SessionError(f"--device must be cpu or cuda, got {asked!r}")
-    if asked.startswith("cuda"):
+    if asked.startswith("cuda") and executor == LOCAL:
         import torch
 
         if not torch.cuda.is_available():
@@ -268,7 +279,7 @@ def _require_available(suite: Suite) -> None:
             raise SessionError(f"{entry.name} cannot run here: {reason}")
 
 
-def _announce(plan: Any, suite: Suite, workers: int, device: str) -> None:
+def _announce(plan: Any, suite: Suite, executor: Executor, device: str) -> None:
     budgets = {entry.name: entry.budget * 3600 for entry in suite.tasks}
     for name, seconds in budgets.items():
         labels = [method.label for task, method in suite.pairs() if task.name == name]
@@ -277,9 +288,8 @@ def _announce(plan: Any, suite: Suite, workers: int, device: str) -> None:
             f"of {device} time: {', '.join(labels)}",
             soft_wrap=True, highlight=False, markup=False,
         )  # fmt: skip
-    where = f"{workers} workers" if workers else "this process"
     console.print(
-        f"{len(plan.specs)} runs, {len(plan.pending)} to do in {where}: "
+        f"{len(plan.specs)} runs, {len(plan.pending)} to do in {executor.describe()}: "
         f"{plan.gpu_hours:.3g} device-hours to spend",
         highlight=False,
     )
