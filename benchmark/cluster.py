@@ -32,6 +32,10 @@ ADDRESSES = ("tcp://", "tls://")
 LOOPBACK = "127.0.0.1"
 PATIENCE = 30.0
 """Seconds to wait for a scheduler to answer, and for its first worker."""
+NO_DASHBOARD = ("--no-dashboard", "--dashboard-address", f"{LOOPBACK}:0")
+"""Without the second, a worker's pages of its health are there for whoever reaches the machine."""
+NO_MEMORY_LIMIT = ("--memory-limit", "0")
+"""Slurm holds jobs to their memory; Dask would pause a worker near it, and its run for good."""
 COUNT_SPACING = 0.5
 """Seconds between two counts of the workers."""
 SLURM_SETTINGS: dict[str, type] = {
@@ -83,7 +87,8 @@ class Cluster:
         return [
             address
             for address, worker in known.items()
-            if all(worker["resources"].get(key, 0) >= n for key, n in self.resources.items())
+            if worker["status"] == "running"
+            and all(worker["resources"].get(key, 0) >= n for key, n in self.resources.items())
         ]
 
     def require_scheduler(self) -> None:
@@ -220,8 +225,7 @@ def _slurm(executor: Executor, specs: list[RunSpec]) -> Iterator[Any]:
 
     Certificates are made for the session, so that nobody else reaches the scheduler.
     """
-    from dask.distributed import Client
-    from dask.distributed.security import Security
+    from dask.distributed import Client, Security
 
     settings = {key: value for key, value in executor.settings.items() if key != "workers"}
     device, results = specs[0].device, Path(specs[0].results)
@@ -250,9 +254,9 @@ def _slurm(executor: Executor, specs: list[RunSpec]) -> Iterator[Any]:
     logs.mkdir(parents=True, exist_ok=True)
     try:
         cluster = SLURMCluster(
-            **{"memory": "8GB", "log_directory": str(logs)} | settings,
+            **{"memory": "8GB", "walltime": "24:00:00", "log_directory": str(logs)} | settings,
             cores=1, processes=1, job_name=f"benchmark-{specs[0].suite}",
-            job_extra_directives=directives, worker_extra_args=[*arguments, "--no-dashboard"],
+            job_extra_directives=directives, worker_extra_args=[*arguments, *NO_DASHBOARD, *NO_MEMORY_LIMIT],
             security=security, shared_temp_directory=str(logs),
             scheduler_options={"dashboard": False, "dashboard_address": f"{LOOPBACK}:0"},
             silence_logs=logging.CRITICAL,
