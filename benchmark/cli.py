@@ -21,6 +21,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from benchmark.cluster import Executor
+    from benchmark.results import Results
     from benchmark.suite import Suite
 
 app = typer.Typer(
@@ -47,6 +48,12 @@ class Kind(StrEnum):
     suites = "suites"
 
 
+class Format(StrEnum):
+    png = "png"
+    pdf = "pdf"
+    svg = "svg"
+
+
 SuiteOption = Annotated[str, typer.Option("--suite", help="Shipped suite, or a TOML file.")]
 ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of all suites' results.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
@@ -59,12 +66,12 @@ def clear_errors() -> Iterator[None]:
     from benchmark.registry import BrokenModule, UnknownName
     from benchmark.runner import SpecMismatch
     from benchmark.session import SessionError
-    from benchmark.store import Busy
+    from benchmark.store import BadResults, Busy
     from benchmark.suite import SuiteError
 
     known = (
         BrokenModule, UnknownName, SpecMismatch, SessionError, SuiteError, ClusterError, Busy,
-        OSError,
+        BadResults, OSError,
     )  # fmt: skip
     try:
         yield
@@ -136,10 +143,11 @@ def run(
 
 def _conclude(folder: Path) -> None:
     """Draw everything, print the summary, and say where to look."""
-    from benchmark.drawing import draw
+    from benchmark.drawing import draw, read
 
-    paths = draw(folder)
-    _print_summary(folder)
+    stored = read(folder)
+    paths = draw(stored)
+    _print_summary(stored)
     console.print(f"{len(paths)} tables and figures in {folder}", soft_wrap=True, highlight=False)
 
 
@@ -183,7 +191,8 @@ def status(suite: SuiteOption = "quick", results: ResultsOption = Path("results"
         table.add_column(column)
     for run_row in stored.runs.to_dict("records"):
         table.add_row(
-            run_row["task"], run_row["method"], str(run_row["seed"]), run_row["status"],
+            Text(run_row["task"]), Text(run_row["method"]), str(run_row["seed"]),
+            Text(run_row["status"]),
             f"{run_row['gpu_hours'] / run_row['budget']:.0%}", Text(run_row["reason"]),
         )  # fmt: skip
     console.print(table)
@@ -201,19 +210,25 @@ def table(suite: SuiteOption = "quick", results: ResultsOption = Path("results")
         stored = read(folder)
         save_frame(stored)
         paths = write_tables(stored, folder / "tables")
-    _print_summary(folder)
+    _print_summary(stored)
     _print_paths(paths)
 
 
 @app.command()
-def plot(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:
-    """Draw the figures again from stored results."""
+def plot(
+    suite: SuiteOption = "quick",
+    results: ResultsOption = Path("results"),
+    formats: Annotated[
+        list[Format] | None, typer.Option("--format", help="Only this (repeatable).")
+    ] = None,
+) -> None:
+    """Draw the figures again from stored results; PNG alone takes a third of the time."""
     folder = results / Path(suite).stem
     with clear_errors():
         from benchmark.analysis.figures import write_figures
-        from benchmark.drawing import read
+        from benchmark.drawing import FORMATS, read
 
-        paths = write_figures(read(folder), folder / "figures")
+        paths = write_figures(read(folder), folder / "figures", formats or FORMATS)
     _print_paths(paths)
 
 
@@ -297,11 +312,10 @@ def _announce(plan: Any, suite: Suite, executor: Executor, device: str) -> None:
         console.print(f"{len(plan.failed)} failed earlier; --retry-failed runs them again")
 
 
-def _print_summary(folder: Path) -> None:
+def _print_summary(stored: Results) -> None:
     from benchmark.analysis.tables import summary
-    from benchmark.results import load
 
-    frame = summary(load(folder))
+    frame = summary(stored)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in frame.columns:
         table.add_column(str(column))
