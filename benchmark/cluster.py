@@ -245,9 +245,9 @@ def _slurm(executor: Executor, specs: list[RunSpec]) -> Iterator[Any]:
             f"--executor slurm needs {error.name}; install the extra `cluster`: docs/cluster.md"
         ) from None
     directives = ["--no-requeue", *settings.pop("job_extra_directives", [])]
-    arguments = settings.pop("worker_extra_args", [])
+    arguments = [*settings.pop("worker_extra_args", []), *NO_DASHBOARD, *NO_MEMORY_LIMIT]
     if device.startswith("cuda"):
-        arguments = [*arguments, "--resources", "GPU=1"]
+        arguments += ["--resources", "GPU=1"]
         if not any("gpu" in directive for directive in directives):
             directives.append("--gres=gpu:1")
     logs = results / specs[0].suite / "slurm"
@@ -256,7 +256,7 @@ def _slurm(executor: Executor, specs: list[RunSpec]) -> Iterator[Any]:
         cluster = SLURMCluster(
             **{"memory": "8GB", "walltime": "24:00:00", "log_directory": str(logs)} | settings,
             cores=1, processes=1, job_name=f"benchmark-{specs[0].suite}",
-            job_extra_directives=directives, worker_extra_args=[*arguments, *NO_DASHBOARD, *NO_MEMORY_LIMIT],
+            job_extra_directives=directives, worker_extra_args=arguments,
             security=security, shared_temp_directory=str(logs),
             scheduler_options={"dashboard": False, "dashboard_address": f"{LOOPBACK}:0"},
             silence_logs=logging.CRITICAL,
