@@ -12,7 +12,7 @@ import platform
 import socket
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -78,6 +78,11 @@ def _reasons(terms: Terms) -> Iterator[str]:
             yield f"does not see the method file {path}"
         elif _digest(Path(path)) != digest:
             yield f"sees another content of the method file {path}"
+    with suppress(ValueError):  # not on a worker
+        from distributed import get_worker
+
+        if (threads := get_worker().state.nthreads) != 1:
+            yield f"has {threads} threads: start it with --nthreads 1, one process per device"
     yield from _folder(terms.probe)
     if terms.device.startswith("cuda"):
         import torch
