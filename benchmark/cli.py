@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from benchmark.cluster import Executor
     from benchmark.results import Results
     from benchmark.suite import Suite
 
@@ -47,6 +48,12 @@ class Kind(StrEnum):
     suites = "suites"
 
 
+class Format(StrEnum):
+    png = "png"
+    pdf = "pdf"
+    svg = "svg"
+
+
 SuiteOption = Annotated[str, typer.Option("--suite", help="Shipped suite, or a TOML file.")]
 ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of all suites' results.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
@@ -55,15 +62,18 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable outpu
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Show an error that the user can act on as one line, and exit with code 2."""
+    from benchmark.cluster import ClusterError
     from benchmark.merge import MergeError
     from benchmark.registry import BrokenModule, UnknownName
     from benchmark.runner import SpecMismatch
     from benchmark.session import SessionError
-    from benchmark.store import Busy
+    from benchmark.store import BadResults, Busy
     from benchmark.suite import SuiteError
 
-    known = (BrokenModule, UnknownName, SpecMismatch, SessionError, SuiteError, MergeError, Busy,
-             OSError)  # fmt: skip
+    known = (
+        BrokenModule, UnknownName, SpecMismatch, SessionError, SuiteError, ClusterError,
+        MergeError, Busy, BadResults, OSError,
+    )  # fmt: skip
     try:
         yield
     except known as error:
@@ -88,6 +98,9 @@ def run(
         int | None, typer.Option(min=0, help="Worker processes; 0 runs in this process. "
                                  "Default: one per GPU or CPU core.")
     ] = None,
+    executor: Annotated[
+        str, typer.Option(help="local, slurm, or a Dask scheduler's address: docs/cluster.md.")
+    ] = "local",
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda if any.")] = None,
     clock: Annotated[
         ClockKind, typer.Option(help="Measured device time, or calibrated prices.")
@@ -105,18 +118,19 @@ def run(
         from benchmark.suite import load, select
 
         chosen = select(load(suite), task or (), method or (), seeds, budget)
-        device = _device(device)
-        count = session.default_workers(device) if workers is None else workers
+        device = _device(device, executor)
+        where = session.make_executor(executor, workers, chosen.executor, device)
         _require_available(chosen)
-        specs = chosen.specs(results, clock, device)
+        # Workers on other machines have another working folder.
+        specs = chosen.specs(results.absolute() if where.is_remote else results, clock, device)
         if fresh and not dry_run:
             session.start_over(specs)
         plan = session.make_plan(specs, retry_failed or fresh)
-        _announce(plan, chosen, count, device)
+        _announce(plan, chosen, where, device)
         if dry_run:
             return
         try:
-            progress = session.run(plan, count, console, sketch)
+            progress = session.run(plan, where, console, sketch)
         except KeyboardInterrupt:
             errors.print("stopped; nothing is lost: the same command goes on from here")
             raise typer.Exit(130) from None
@@ -130,11 +144,12 @@ def run(
 
 def _conclude(folder: Path) -> None:
     """Draw everything, print the summary, and say where to look."""
-    from benchmark.drawing import draw, report
+    from benchmark.drawing import draw, read, report
 
-    paths = draw(folder)
-    page = report(folder)
-    _print_summary(folder)
+    stored = read(folder)
+    paths = draw(stored)
+    page = report(stored)
+    _print_summary(stored)
     console.print(f"{len(paths)} tables and figures in {folder}", soft_wrap=True, highlight=False)
     console.print(f"all of it on one page: {page}", soft_wrap=True, highlight=False)
 
@@ -179,7 +194,8 @@ def status(suite: SuiteOption = "quick", results: ResultsOption = Path("results"
         table.add_column(column)
     for run_row in stored.runs.to_dict("records"):
         table.add_row(
-            run_row["task"], run_row["method"], str(run_row["seed"]), run_row["status"],
+            Text(run_row["task"]), Text(run_row["method"]), str(run_row["seed"]),
+            Text(run_row["status"]),
             f"{run_row['gpu_hours'] / run_row['budget']:.0%}", Text(run_row["reason"]),
         )  # fmt: skip
     console.print(table)
@@ -197,20 +213,26 @@ def table(suite: SuiteOption = "quick", results: ResultsOption = Path("results")
         stored = read(folder)
         save_frame(stored)
         paths = write_tables(stored, folder / "tables")
-    _print_summary(folder)
+    _print_summary(stored)
     _print_verdicts(stored)
     _print_paths(paths)
 
 
 @app.command()
-def plot(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:
-    """Draw the figures again from stored results."""
+def plot(
+    suite: SuiteOption = "quick",
+    results: ResultsOption = Path("results"),
+    formats: Annotated[
+        list[Format] | None, typer.Option("--format", help="Only this (repeatable).")
+    ] = None,
+) -> None:
+    """Draw the figures again from stored results; PNG alone takes a third of the time."""
     folder = results / Path(suite).stem
     with clear_errors():
         from benchmark.analysis.figures import write_figures
-        from benchmark.drawing import read
+        from benchmark.drawing import FORMATS, read
 
-        paths = write_figures(read(folder), folder / "figures")
+        paths = write_figures(read(folder), folder / "figures", formats or FORMATS)
     _print_paths(paths)
 
 
@@ -218,9 +240,9 @@ def plot(suite: SuiteOption = "quick", results: ResultsOption = Path("results"))
 def report_command(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:
     """Write one HTML page of the stored results; it needs no network."""
     with clear_errors():
-        from benchmark.drawing import report
+        from benchmark.drawing import read, report
 
-        path = report(results / Path(suite).stem)
+        path = report(read(results / Path(suite).stem))
     _print_paths([path])
 
 
@@ -337,14 +359,16 @@ def main() -> None:
     app(prog_name="benchmark" if sys.argv[0].endswith("benchmark") else "python -m benchmark")
 
 
-def _device(asked: str | None) -> str:
+def _device(asked: str | None, executor: str) -> str:
+    """The device asked for, or the best of this machine; workers elsewhere look for themselves."""
+    from benchmark.cluster import LOCAL
     from benchmark.session import SessionError, default_device
 
     if asked is None:
         return default_device()
     if asked != "cpu" and not asked.startswith("cuda"):
         raise SessionError(f"--device must be cpu or cuda, got {asked!r}")
-    if asked.startswith("cuda"):
+    if asked.startswith("cuda") and executor == LOCAL:
         import torch
 
         if not torch.cuda.is_available():
@@ -362,7 +386,7 @@ def _require_available(suite: Suite) -> None:
             raise SessionError(f"{entry.name} cannot run here: {reason}")
 
 
-def _announce(plan: Any, suite: Suite, workers: int, device: str) -> None:
+def _announce(plan: Any, suite: Suite, executor: Executor, device: str) -> None:
     budgets = {entry.name: entry.budget * 3600 for entry in suite.tasks}
     for name, seconds in budgets.items():
         labels = [method.label for task, method in suite.pairs() if task.name == name]
@@ -371,9 +395,8 @@ def _announce(plan: Any, suite: Suite, workers: int, device: str) -> None:
             f"of {device} time: {', '.join(labels)}",
             soft_wrap=True, highlight=False, markup=False,
         )  # fmt: skip
-    where = f"{workers} workers" if workers else "this process"
     console.print(
-        f"{len(plan.specs)} runs, {len(plan.pending)} to do in {where}: "
+        f"{len(plan.specs)} runs, {len(plan.pending)} to do in {executor.describe()}: "
         f"{plan.gpu_hours:.3g} device-hours to spend",
         highlight=False,
     )
@@ -381,11 +404,10 @@ def _announce(plan: Any, suite: Suite, workers: int, device: str) -> None:
         console.print(f"{len(plan.failed)} failed earlier; --retry-failed runs them again")
 
 
-def _print_summary(folder: Path) -> None:
+def _print_summary(stored: Results) -> None:
     from benchmark.analysis.tables import summary
-    from benchmark.results import load
 
-    frame = summary(load(folder))
+    frame = summary(stored)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in frame.columns:
         table.add_column(str(column))

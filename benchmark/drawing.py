@@ -33,8 +33,8 @@ def read(folder: Path) -> Results:
     return replace(results, tasks=tasks, methods=methods)
 
 
-def draw(folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
-    """Write `frame.parquet`, `tables/` and `figures/` of the suite in `folder`.
+def draw(results: Results, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Write `frame.parquet`, `tables/` and `figures/` of a suite into its folder.
 
     There are no figures before the first run has delivered something.
     """
@@ -42,20 +42,19 @@ def draw(folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
     from benchmark.analysis.tables import write_tables
     from benchmark.results import save_frame
 
-    results = read(folder)
-    paths = [save_frame(results), *write_tables(results, folder / "tables")]
+    paths = [save_frame(results), *write_tables(results, results.folder / "tables")]
     if results.frame.incumbent.any():
-        paths += write_figures(results, folder / "figures", tuple(formats))
+        paths += write_figures(results, results.folder / "figures", tuple(formats))
     return paths
 
 
-def report(folder: Path) -> Path:
-    """Write `report.html` of the suite in `folder`: all of it on one page."""
+def report(results: Results) -> Path:
+    """Write `report.html` of a suite into its folder: all of it on one page."""
     from benchmark.analysis.report import write_report
 
-    return write_report(read(folder), folder)
+    return write_report(results, results.folder)
 
 
 def sketch(folder: Path) -> list[Path]:
     """`draw` with PNG figures only: what there is to look at while a suite runs."""
-    return draw(folder, ("png",))
+    return draw(read(folder), ("png",))

@@ -1,28 +1,51 @@
-"""Where runs go: this process, or Dask workers, one process per device.
+"""Hands runs out: to this process one after the other, or to the workers of a Dask cluster.
 
-A worker is a process of its own with its own threads or its own GPU, so a crash takes one
-run with it and not the suite. Everything a run produces is in its folder; a worker sends
-back only how the run ended.
+A worker is a process of its own with one thread and its own device, so a crash takes one run
+with it and not the suite. Everything a run produces is in its folder; a worker sends back only
+how the run ended. There is never more in flight than there are workers: a suite of ten
+thousand runs is no larger to the scheduler than one of ten.
 """
 
 from __future__ import annotations
 
+import ctypes
 import logging
-import signal
+import queue
+import sys
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from benchmark.runner import Outcome, RunSpec, execute
+from benchmark.admission import Terms, complaints
+from benchmark.runner import Outcome, RunSpec, execute, is_finished
+from benchmark.store import Busy
+
+if TYPE_CHECKING:
+    from benchmark.cluster import Cluster
 
 Job = Callable[[], Any]
+FollowUp = Callable[[RunSpec], Job | None]
+"""What to do after a run, if anything: run on a worker, ahead of the waiting runs."""
+HandedOut = Callable[[RunSpec], None]
+"""Is told of each run that goes out."""
+TICK = 1.0
+"""Seconds after which workers that have joined or left are noticed, if no run ends before."""
+BUSY_SECONDS = 5.0
+"""How long a worker waits for a run folder that another process owns."""
+RETRIES = 1
+"""Second chances of a run that raised outside the method's work. Runs whose worker died are
+handed out again by the scheduler itself (`distributed.scheduler.allowed-failures`)."""
+log = logging.getLogger(__name__)
 
 
 def run_here(
-    specs: Sequence[RunSpec], follow_up: Callable[[RunSpec], Job | None]
+    specs: Sequence[RunSpec], follow_up: FollowUp, handed_out: HandedOut
 ) -> Iterator[Outcome]:
     """Execute runs one after the other in this process, each with its follow-up."""
     for spec in specs:
+        handed_out(spec)
         outcome = execute(spec)
         job = follow_up(spec)
         if job is not None:
@@ -30,97 +53,94 @@ def run_here(
         yield outcome
 
 
-def run_on_workers(
-    specs: Sequence[RunSpec], workers: int, follow_up: Callable[[RunSpec], Job | None]
+def run_on(
+    cluster: Cluster, specs: Sequence[RunSpec], follow_up: FollowUp, handed_out: HandedOut
 ) -> Iterator[Outcome]:
-    """Execute runs on `workers` local processes, yielding outcomes as they come.
+    """Execute runs on the workers of `cluster`, yielding outcomes as they come.
 
-    `follow_up` may return a job to run on a worker after a run, ahead of the waiting runs:
-    drawing on a worker does not compete with the runs whose device time is measured.
+    Follow-ups run on workers too: there they do not compete with the runs whose device time is
+    measured. A run whose folder another process owns is tried again until that one is done.
+    Raises ClusterError when a worker is not fit to run, or the scheduler is lost.
     """
-    from dask.distributed import as_completed
+    waiting = deque(specs)
+    flying: dict[Any, RunSpec | None] = {}  # None: a follow-up
+    done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    reported: set[Path] = set()
 
-    with _cluster(workers, specs[0].device) as client:
-        futures = {
-            # Alike keys make one group, which the scheduler hands out in order of priority.
-            client.submit(execute, spec, key=f"run-{i}", priority=-i, retries=1): spec
-            for i, spec in enumerate(specs)
-        }
-        jobs = set()
-        stream = as_completed(futures)
-        for future in stream:
-            if future in jobs:
-                jobs.discard(future)
-                if (error := future.exception()) is not None:
-                    logging.getLogger(__name__).warning("interim figures failed: %r", error)
-                continue
-            spec = futures[future]
-            error = future.exception()
-            yield future.result() if error is None else _lost(spec, error)
-            job = follow_up(spec)
-            if job is not None:
-                drawing = client.submit(job, priority=1, pure=False)
-                jobs.add(drawing)
-                stream.add(drawing)
+    def fly(future: Any, spec: RunSpec | None) -> None:
+        flying[future] = spec
+        future.add_done_callback(done.put)
+
+    while waiting or flying:
+        for _ in range(min(cluster.slots() - len(flying), len(waiting))):
+            next_spec = waiting.popleft()
+            fly(cluster.submit(attempt, next_spec, cluster.terms, retries=RETRIES), next_spec)
+            handed_out(next_spec)
+        cluster.require_scheduler()
+        try:
+            future = done.get(timeout=TICK)
+        except queue.Empty:
+            continue
+        if future.status == "cancelled":
+            cluster.raise_lost()
+        spec = flying.pop(future)
+        error = future.exception()
+        if spec is None:
+            if error is not None:
+                log.warning("interim figures failed: %r", error)
+            continue
+        outcome = _lost(spec, error) if error is not None else future.result()
+        future.release()
+        if outcome.status == "unfit":
+            cluster.raise_unfit(outcome.reason)
+        if outcome.status == "busy":
+            if spec.folder.path not in reported:
+                log.warning("%s is in use by another process: waiting for it", spec.folder.path)
+                reported.add(spec.folder.path)
+            waiting.append(spec)
+            continue
+        yield outcome
+        job = follow_up(spec)
+        if job is not None:
+            fly(cluster.submit(job, priority=1), None)
+
+
+def attempt(spec: RunSpec, terms: Terms | None = None) -> Outcome:
+    """What a worker does with a run, in a process that may be new or have done others before.
+
+    A run that has been finished meanwhile is left alone: its worker may have been lost between
+    the end of the run and the news of it, or a lost worker may have gone on.
+    """
+    if terms is not None and (reasons := complaints(terms)):
+        return Outcome(spec, "unfit", "; ".join(reasons))
+    _keep_freed_memory()
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return Outcome(spec, "finished") if is_finished(spec) else execute(spec)
+        except Busy as error:
+            if time.monotonic() > until:
+                return Outcome(spec, "busy", str(error))
+            time.sleep(0.2)
 
 
 def _lost(spec: RunSpec, error: BaseException) -> Outcome:
-    """A run whose worker died or that raised outside the method's work."""
+    """A run whose worker died too often, or that raised outside the method's work."""
     return Outcome(spec, "failed", f"{type(error).__name__}: {str(error).splitlines()[0]}")
 
 
-WORKER_ENVIRONMENT = {
-    "OMP_NUM_THREADS": 1,
-    "MKL_NUM_THREADS": 1,
-    "OPENBLAS_NUM_THREADS": 1,
-    # Dask's own default makes workers hand every freed tensor back to the system, and the page
-    # faults of the next one cost several times the arithmetic.
-    "MALLOC_TRIM_THRESHOLD_": 256 * 2**20,
-    "MALLOC_MMAP_THRESHOLD_": 32 * 2**20,
-}
-"""What worker processes start with: one thread each, and memory that stays theirs."""
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""From `malloc.h`."""
 
 
-@contextmanager
-def _cluster(workers: int, device: str) -> Iterator[Any]:
-    """A Dask cluster on the loopback interface with one single-threaded worker per device."""
-    import dask
-    from dask.distributed import Client, Nanny, Scheduler, SpecCluster
+def _keep_freed_memory() -> None:
+    """Keep freed tensors' memory in this process (glibc).
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT})
-    quiet = {"silence_logs": logging.CRITICAL, "host": "127.0.0.1"}
-    nannies = {
-        index: {
-            "cls": Nanny,
-            "options": quiet
-            | {"nthreads": 1, "memory_limit": None, "env": _visible_device(index, device)},
-        }
-        for index in range(workers)
-    }
-    scheduler = {
-        "cls": Scheduler,
-        "options": {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"},
-    }
-    with _interrupts_ignored():
-        cluster = SpecCluster(nannies, scheduler, silence_logs=logging.CRITICAL)
-    with cluster, Client(cluster) as client:
-        yield client
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ignore Ctrl-C, and so do the processes started inside, for good.
-
-    A terminal sends it to every process of the job, but stopping is for this one to do.
+    Dask has its workers hand every freed block back to the system, and the page faults of the
+    next tensor cost several times the arithmetic.
     """
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _visible_device(index: int, device: str) -> dict[str, str]:
-    """One GPU to each worker."""
-    return {"CUDA_VISIBLE_DEVICES": str(index)} if device.startswith("cuda") else {}
+    if sys.platform == "linux":
+        library = ctypes.CDLL(None)
+        if hasattr(library, "mallopt"):
+            library.mallopt(M_TRIM_THRESHOLD, 256 * 2**20)
+            library.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)

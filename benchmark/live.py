@@ -34,13 +34,18 @@ class Progress:
     best: dict[str, tuple[float, str]] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     _done_seconds: float = 0.0
+    _handed_out: dict[Path, RunSpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._waiting = {spec.folder.path: spec for spec in self.specs}
         self._begun = time.time()
+        self._all_seconds = sum(spec.budget * 3600 for spec in self.specs)
+
+    def start(self, spec: RunSpec) -> None:
+        """Take note that a run has been handed out: only these are looked at for life."""
+        self._handed_out[spec.folder.path] = spec
 
     def record(self, outcome: Outcome) -> None:
-        self._waiting.pop(outcome.spec.folder.path, None)
+        self._handed_out.pop(outcome.spec.folder.path, None)
         self._done_seconds += outcome.spec.budget * 3600
         if outcome.status == "finished":
             self.finished += 1
@@ -50,7 +55,7 @@ class Progress:
     def running(self) -> list[tuple[RunSpec, dict[str, Any]]]:
         """Runs that have shown life recently, with their last heartbeat."""
         alive = []
-        for spec in self._waiting.values():
+        for spec in list(self._handed_out.values()):
             life = _heartbeat(spec.folder.heartbeat)
             if life and life["time"] > max(time.time() - STALE_SECONDS, self._begun):
                 alive.append((spec, life))
@@ -59,7 +64,7 @@ class Progress:
     def seconds_left(self) -> float:
         """Estimate from the charged seconds still to spend and the pace so far."""
         running = self.running()
-        left: float = sum(spec.budget * 3600 for spec in self._waiting.values())
+        left: float = self._all_seconds - self._done_seconds
         left -= sum(life["progress"] * spec.budget * 3600 for spec, life in running)
         elapsed = time.monotonic() - self.started
         pace = self._done_seconds / elapsed if self._done_seconds else self.workers / OVERHEAD_GUESS

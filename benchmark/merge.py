@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from benchmark.results import SCHEMA_VERSION, load
-from benchmark.store import RunFolder, parse_events, status, write_atomic
+from benchmark.store import BadResults, RunFolder, status, write_atomic
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 """A part of a task's or method's name."""
@@ -142,8 +142,7 @@ def _read_run(path: Path, place: PurePosixPath) -> Run:
         content = read(path, file)
         digest.update(f"{file} {len(content)}\n".encode() + content)
     description = _description(path, place)
-    for _ in _events(path):  # every record can be parsed
-        pass
+    _require_log(path)
     return Run(path, place, description, files, digest.hexdigest())
 
 
@@ -200,18 +199,17 @@ def _description(path: Path, place: PurePosixPath) -> dict[str, Any]:
     return dict(described)
 
 
-def _events(path: Path) -> Iterator[dict[str, Any]]:
-    """Records of the log. Raises MergeError at one that is none."""
-    if not (path / "events.jsonl").exists():
-        return
-    lines = read(path, "events.jsonl").splitlines(keepends=True)
+def _require_log(path: Path) -> None:
+    """Raise MergeError if the log of a run holds anything but records."""
     try:
-        for number, record in enumerate(parse_events(lines), 1):
-            if not isinstance(record, dict) or "kind" not in record:
-                raise ValueError(f"record {number} has no kind")
-            yield record
-    except (ValueError, RecursionError) as error:
+        records = RunFolder(path).events()
+    except BadResults as error:
         raise MergeError(f"{path / 'events.jsonl'} is no log of a run: {error}") from None
+    for number, record in enumerate(records, 1):
+        if not isinstance(record, dict) or "kind" not in record:
+            raise MergeError(
+                f"{path / 'events.jsonl'} is no log of a run: record {number} has no kind"
+            )
 
 
 def _require_agreement(runs: Sequence[Run]) -> None:

@@ -8,24 +8,34 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+import math
+import os
+import re
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from benchmark.store import (
+    BadResults,
     Record,
     RunFolder,
     effective_steps,
+    plain,
     read_json,
+    refuse_links,
     run_folders,
     status,
     write_atomic,
 )
 
 SCHEMA_VERSION = 1
+SAMPLES = re.compile(r"samples-\d+\.png")
+LARGEST_GRID = 2**26
+"""Pixels."""
 
 
 @dataclass(frozen=True)
@@ -92,35 +102,71 @@ RUN_COLUMNS = (
 
 
 def load(folder: Path) -> Results:
-    """Read a suite's run folders. Raises FileNotFoundError when there is no run in `folder`."""
-    rows: list[dict[str, Any]] = []
+    """Read a suite's run folders.
+
+    Raises FileNotFoundError when there is no run in `folder`, and BadResults, naming the place,
+    for what no run writes. Nothing that is stored is ever executed.
+    """
+    rows = _Rows()
     runs: list[dict[str, Any]] = []
     tasks: dict[str, dict[str, Any]] = {}
     methods: dict[str, dict[str, Any]] = {}
+    refuse_links(folder)
     for run in run_folders(folder):
-        description = read_json(run.description)
-        spec = description["spec"]
-        tasks.setdefault(spec["task"], description["task"])
-        methods.setdefault(spec["label"], description["method"])
-        events = run.events()
-        key = {
-            "suite": spec["suite"],
-            "task": spec["task"],
-            "method": spec["label"],
-            "seed": spec["seed"],
-        }
-        rows.extend(_rows(key | {"budget": spec["budget"]}, events))
-        runs.append(key | _run_row(run, description, events))
+        try:
+            description, events = read_json(run.description), run.events()
+            spec = _spec(run, folder, description)
+            if spec["task"] not in tasks:
+                tasks[spec["task"]] = _described_task(description["task"])
+            if spec["label"] not in methods:
+                methods[spec["label"]] = dict(plain(description["method"]))
+            key = {
+                "suite": str(plain(spec["suite"])),
+                "task": spec["task"],
+                "method": spec["label"],
+                "seed": spec["seed"],
+            }
+            rows.add(key | {"budget": float(spec["budget"])}, events)
+            runs.append(key | _run_row(run, description, events))
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            if isinstance(error, BadResults):
+                raise
+            raise BadResults(
+                f"{run.path} holds what no run writes: {type(error).__name__}: {error}"
+            ) from None
     if not runs:
         raise FileNotFoundError(f"{folder} holds no runs; start some with: benchmark run")
     return Results(
         suite=folder.name,
         folder=folder,
-        frame=pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS),
+        frame=rows.frame(),
         runs=pd.DataFrame(runs, columns=list(RUN_COLUMNS)),
         tasks=tasks,
         methods=methods,
     )
+
+
+def _spec(run: RunFolder, folder: Path, description: dict[str, Any]) -> dict[str, Any]:
+    """The stored spec. Raises ValueError unless it is of the run whose folder it lies in."""
+    spec: dict[str, Any] = description["spec"]
+    *task, label, seed = run.path.relative_to(folder / "runs").parts
+    if (spec["task"], spec["label"], str(spec["seed"])) != ("/".join(task), label, seed):
+        raise ValueError(
+            f"run.json is of {spec['task']!r}, {spec['label']!r}, seed {spec['seed']!r}"
+        )
+    if not isinstance(spec["seed"], int):
+        raise TypeError(f"the seed is {spec['seed']!r}")
+    return spec
+
+
+def _described_task(stored: dict[str, Any]) -> dict[str, Any]:
+    task: dict[str, Any] = plain(stored)
+    for metric in task["metrics"]:
+        if not isinstance(metric["name"], str):
+            raise TypeError(f"a metric is called {metric['name']!r}")
+    if not task["metrics"]:
+        raise ValueError("the task has no metrics")
+    return task
 
 
 def save_frame(results: Results) -> Path:
@@ -132,26 +178,68 @@ def save_frame(results: Results) -> Path:
     return path
 
 
-def _rows(key: dict[str, Any], events: list[Record]) -> Iterator[dict[str, Any]]:
-    steps = effective_steps(events)
-    finals = {record["trial"]: record for record in events if record["kind"] == "final"}
-    for event, step in enumerate(steps):
-        metrics = step["metrics"] or finals.get(step["trial"], {}).get("metrics") or {}
-        row = key | {
-            "event": event,
-            "kind": step["kind"],
-            "trial": step["trial"],
-            "fidelity": step.get("fidelity"),
-            "gpu_hours": step["clock"]["ledgers"]["method"] / 3600,
-            **step["clock"]["work"],
-            "incumbent": step["incumbent"],
+class _Rows:
+    """The frame while it grows: numbers in typed arrays, strings as codes, one entry per event
+    (`events`) and per metric (`of`, `metrics`, `values`). Anything else is a TypeError."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, list[str]] = {
+            name: [] for name in ("suite", "task", "method", "kind")
         }
-        values = {f"param:{name}": value for name, value in step["params"].items()}
-        values |= {f"shown:{name}": value for name, value in step.get("shown", {}).items()}
-        if step["score"] is not None:
-            values["score"] = step["score"]
-        for metric, value in (values | metrics).items():
-            yield row | {"metric": metric, "value": value}
+        self.numbers = {
+            name: array({"int64": "q", "float64": "d", "bool": "b"}[kind])
+            for name, kind in COLUMNS.items()
+            if kind != "str" and name != "value"
+        }
+        self.of, self.metrics, self.values = array("q"), array("q"), array("d")
+        self.codes: dict[str, int] = {}
+
+    def add(self, key: dict[str, Any], records: list[Record]) -> None:
+        """All steps of one run."""
+        finals = {record["trial"]: record for record in records if record["kind"] == "final"}
+        for event, step in enumerate(effective_steps(records)):
+            clock = step["clock"]
+            numbers = {
+                "seed": key["seed"],
+                "event": event,
+                "trial": step["trial"],
+                "fidelity": math.nan if step.get("fidelity") is None else step["fidelity"],
+                "gpu_hours": clock["ledgers"]["method"] / 3600,
+                "budget": key["budget"],
+                **clock["work"],
+                "incumbent": step["incumbent"],
+            }
+            position = len(self.names["kind"])
+            for name, column in self.numbers.items():
+                column.append(numbers[name])
+            for name in ("suite", "task", "method"):
+                self.names[name].append(key[name])
+            self.names["kind"].append(step["kind"])
+            metrics = step["metrics"] or finals.get(step["trial"], {}).get("metrics") or {}
+            for prefix, values in (
+                ("param:", step["params"]),
+                ("shown:", step.get("shown", {})),
+                ("", {} if step["score"] is None else {"score": step["score"]}),
+                ("", metrics),
+            ):
+                for name, value in values.items():
+                    self.of.append(position)
+                    self.metrics.append(self.codes.setdefault(prefix + name, len(self.codes)))
+                    self.values.append(value)
+
+    def frame(self) -> pd.DataFrame:
+        of = np.asarray(self.of)
+        columns: dict[str, Any] = {}
+        for name, kind in COLUMNS.items():
+            if name in self.numbers:
+                columns[name] = np.asarray(self.numbers[name])[of].astype(kind)
+            elif name in self.names:
+                codes, known = pd.factorize(np.asarray(self.names[name], dtype=object))
+                columns[name] = pd.Index(known, dtype="str").take(codes[of])
+        known = pd.Index([plain(name) for name in self.codes], dtype="str")
+        columns["metric"] = known.take(np.asarray(self.metrics))
+        columns["value"] = np.asarray(self.values)
+        return pd.DataFrame(columns, columns=list(COLUMNS))
 
 
 def _run_row(run: RunFolder, description: dict[str, Any], events: list[Record]) -> dict[str, Any]:
@@ -159,33 +247,48 @@ def _run_row(run: RunFolder, description: dict[str, Any], events: list[Record]) 
     clocked = [record for record in events if "clock" in record]
     clock = clocked[-1]["clock"] if clocked else {"ledgers": {}, "breakdown": {}}
     ledgers = {
-        f"{name}_s": clock["ledgers"].get(name, 0.0)
+        f"{name}_s": float(clock["ledgers"].get(name, 0.0))
         for name in ("setup", "method", "evaluation", "checkpoint")
     }
     end = events[-1] if events and events[-1]["kind"] == "end" else {}
     samples, tile = _last_samples(run)
     return {
-        "status": status(run),
-        "reason": end.get("reason", ""),
-        "budget": spec["budget"],
+        "status": plain(status(run, events[-1] if events else None)),
+        "reason": plain(end.get("reason", "")),
+        "budget": float(spec["budget"]),
         "gpu_hours": ledgers["method_s"] / 3600,
         **ledgers,
         "wall_s": sum(ledgers.values()),
-        "breakdown": json.dumps(clock["breakdown"]),
-        "device": description["provenance"]["device"],
-        "clock": spec["clock"],
+        "breakdown": json.dumps(plain(clock["breakdown"])),
+        "device": plain(description["provenance"]["device"]),
+        "clock": plain(spec["clock"]),
         "peak_memory_mb": end.get("peak_memory_mb"),
         "samples": samples,
         "tile": tile,
     }
 
 
-def _last_samples(run: RunFolder) -> tuple[str | None, int | None]:
-    """The newest sample grid and its tile size: grids are eight tiles wide."""
-    grids = sorted(run.artifacts.glob("samples-*.png"))
-    if not grids:
-        return None, None
-    from PIL import Image
+PNG = b"\x89PNG\r\n\x1a\n"
 
-    with Image.open(grids[-1]) as image:
-        return str(grids[-1]), image.width // 8
+
+def _last_samples(run: RunFolder) -> tuple[str | None, int | None]:
+    """The newest sample grid and its tile size: grids are eight tiles wide.
+
+    Raises BadResults for a link, and for a picture of more pixels than a grid has: whoever draws
+    it would unpack them all.
+    """
+    try:
+        names = [name for name in os.listdir(run.artifacts) if SAMPLES.fullmatch(name)]
+    except OSError:
+        return None, None
+    if not names:
+        return None, None
+    path = run.artifacts / max(names)
+    if run.artifacts.is_symlink() or path.is_symlink():
+        raise BadResults(f"{path} is a link: results are plain files and folders")
+    with open(path, "rb") as file:
+        head = file.read(24)
+    width, height = (int.from_bytes(head[at : at + 4]) for at in (16, 20))
+    if not head.startswith(PNG) or not 0 < width * height <= LARGEST_GRID:
+        raise BadResults(f"{path} is not a grid of samples")
+    return str(path), width // 8

@@ -84,9 +84,9 @@ def is_finished(spec: RunSpec) -> bool:
     if stored is None:
         return False
     check_identity(spec, stored["spec"])
-    if status(spec.folder) != "finished":
+    end = spec.folder.last_event()
+    if end is None or status(spec.folder, end) != "finished":
         return False
-    end = spec.folder.events()[-1]
     return bool(end["reason"] == "returned" or stored["spec"]["budget"] >= spec.budget)
 
 

@@ -15,7 +15,8 @@ from typing import Any
 from rich.console import Console
 
 from benchmark import calibration
-from benchmark.executor import run_here, run_on_workers
+from benchmark.cluster import ADDRESSES, LOCAL, SLURM, Cluster, Executor
+from benchmark.executor import run_here, run_on
 from benchmark.live import Progress, follow
 from benchmark.runner import RunSpec, is_finished
 from benchmark.store import status
@@ -58,6 +59,29 @@ def default_workers(device: str) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def make_executor(
+    kind: str, workers: int | None, settings: dict[str, Any], device: str
+) -> Executor:
+    """Where runs go, checked. Raises SessionError."""
+    if kind == LOCAL:
+        return Executor(kind, default_workers(device) if workers is None else workers)
+    if kind == SLURM:
+        count = settings.get("workers") if workers is None else workers
+        if not count:
+            raise SessionError(
+                "--executor slurm: say how many jobs at a time, by --workers or by `workers` in "
+                "the suite's [executor] table"
+            )
+        return Executor(kind, count, settings)
+    if not kind.startswith(ADDRESSES):
+        raise SessionError(
+            f"--executor must be local, slurm or an address such as tcp://HOST:8786, got {kind!r}"
+        )
+    if workers is not None:
+        raise SessionError(f"--workers: the cluster at {kind} has its own; leave the option out")
+    return Executor(kind)
+
+
 def make_plan(specs: Iterable[RunSpec], retry_failed: bool = False) -> Plan:
     """Decide what is left to do. Raises SpecMismatch where settings have changed."""
     specs = list(specs)
@@ -82,23 +106,27 @@ def start_over(specs: Iterable[RunSpec]) -> None:
         shutil.rmtree(folder.path, ignore_errors=True)
 
 
-def with_prices(specs: Iterable[RunSpec]) -> list[RunSpec]:
+def with_prices(
+    specs: Iterable[RunSpec], measure: Callable[[str, str], dict[str, float]] = calibration.prices
+) -> list[RunSpec]:
     """Fill in the prices that the priced clock needs, one calibration per task."""
-    return [
-        replace(spec, prices=calibration.prices(spec.task, spec.device))
-        if spec.clock == "priced"
-        else spec
-        for spec in specs
-    ]
+    known: dict[str, dict[str, float]] = {}
+
+    def priced(spec: RunSpec) -> RunSpec:
+        if spec.task not in known:
+            known[spec.task] = measure(spec.task, spec.device)
+        return replace(spec, prices=known[spec.task])
+
+    return [priced(spec) if spec.clock == "priced" else spec for spec in specs]
 
 
 def run(
-    plan: Plan, workers: int, console: Console, draw: Callable[[Path], Any]
+    plan: Plan, executor: Executor, console: Console, draw: Callable[[Path], Any]
 ) -> Progress:  # fmt: skip
     """Execute the plan's pending runs; `draw` the suite's folder whenever a task completes."""
-    specs = with_prices(plan.pending)
+    specs = plan.pending
     done_before = len(plan.specs) - len(plan.pending) - len(plan.failed)
-    progress = Progress(specs, total=len(plan.specs), workers=max(workers, 1), finished=done_before)
+    progress = Progress(specs, len(plan.specs), max(executor.workers, 1), finished=done_before)
     left = Counter(spec.task for spec in specs)
     due = 0.0
 
@@ -106,16 +134,29 @@ def run(
         """Draw what there is when a task is complete, but not all the time."""
         nonlocal due
         left[spec.task] -= 1
-        if left[spec.task] > 0 or sum(left.values()) == 0 or time.monotonic() < due:
+        if left[spec.task] > 0 or left.total() == 0 or time.monotonic() < due:
             return None
         due = time.monotonic() + DRAWING_SPACING
         return partial(draw, Path(spec.results) / spec.suite)
 
     if not specs:
         return progress
-    if workers == 0:
-        outcomes = run_here(specs, follow_up)
-    else:
-        outcomes = run_on_workers(specs, min(workers, len(specs)), follow_up)
-    follow(console, progress, outcomes)
+    if executor.workers == 0 and not executor.is_remote:
+        outcomes = run_here(with_prices(specs), follow_up, progress.start)
+        follow(console, progress, outcomes)
+        return progress
+    with executor.connect(specs) as cluster:
+        measure = _measure_on(cluster) if executor.is_remote else calibration.prices
+        priced = with_prices(specs, measure)
+        follow(console, progress, run_on(cluster, priced, follow_up, progress.start))
     return progress
+
+
+def _measure_on(cluster: Cluster) -> Callable[[str, str], dict[str, float]]:
+    """Calibrate where the runs will be: the machine of the command may have no such device."""
+
+    def measure(task: str, device: str) -> dict[str, float]:
+        prices: dict[str, float] = cluster.submit(calibration.prices, task, device).result()
+        return prices
+
+    return measure

@@ -12,6 +12,10 @@ name = "grid"                     # a registered name, or the path of a Python f
 label = "grid-smoothed"           # how it is called in results; its name if left out
 options = { smoothed = true }     # keyword arguments of the method
 tasks = ["finetune/*"]            # where it takes part; everywhere it can if left out
+
+[executor]                        # only for --executor slurm: benchmark.cluster.SLURM_SETTINGS
+interface = "ib0"                 # network interface of the submitting machine
+workers = 8                       # jobs, one run at a time each
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmark import registry
+from benchmark.cluster import SLURM_SETTINGS
 from benchmark.registry import UnknownName
 from benchmark.runner import RunSpec
 
@@ -67,6 +72,8 @@ class Suite:
     suite_seed: int
     tasks: tuple[TaskEntry, ...]
     methods: tuple[MethodEntry, ...]
+    executor: dict[str, Any] = field(default_factory=dict)
+    """Settings of Slurm jobs."""
 
     def pairs(self) -> list[tuple[TaskEntry, MethodEntry]]:
         """Tasks in order and, for each, the methods that take part in it."""
@@ -182,7 +189,8 @@ def _matching(kind: str, patterns: Sequence[str], known: Mapping[str, T]) -> lis
 
 
 def _suite(name: str, content: dict[str, Any]) -> Suite:
-    _keys("the suite", content, {"description", "seeds", "suite_seed", "tasks", "methods"})
+    known = {"description", "seeds", "suite_seed", "tasks", "methods", "executor"}
+    _keys("the suite", content, known)
     seeds = _whole("seeds", content.get("seeds", 3), least=1)
     suite_seed = _whole("suite_seed", content.get("suite_seed", 0), least=0)
     tasks = [entry for table in _tables(content, "tasks") for entry in _tasks(table)]
@@ -200,7 +208,21 @@ def _suite(name: str, content: dict[str, Any]) -> Suite:
         suite_seed=suite_seed,
         tasks=tuple(tasks),
         methods=tuple(methods),
+        executor=_executor(content.get("executor", {})),
     )
+
+
+def _executor(table: dict[str, Any]) -> dict[str, Any]:
+    _keys("[executor]", table, SLURM_SETTINGS)
+    for key, value in table.items():
+        where, kind = f"[executor]: {key}", SLURM_SETTINGS[key]
+        if kind is int:
+            _whole(where, value, least=1)
+        elif kind is str:
+            _text("[executor]", key, table)
+        elif not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise SuiteError(f"{where} must be a list of strings, got {value!r}")
+    return table
 
 
 def _tasks(table: dict[str, Any]) -> list[TaskEntry]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -74,20 +73,25 @@ def variable_traces(results: Results) -> Traces:
 
 def _traces(results: Results, chosen: pd.Series) -> Traces:
     ends = _ends(results.runs)
-    chosen = chosen & results.frame["incumbent"].astype(bool)
-    delivered = results.frame[chosen].sort_values(["gpu_hours", "event"], kind="stable")
-    found = Traces()
+    frame = results.frame
+    chosen = chosen & frame["incumbent"].astype(bool)
     keys = ["task", "method", "metric", "seed"]
-    for key, rows in delivered.groupby(keys, sort=True):
-        task, method, metric, seed = cast("tuple[str, str, str, int]", key)
+    delivered = frame[chosen].sort_values([*keys, "gpu_hours", "event"], kind="stable")
+    found = Traces()
+    # Cut where the key changes: a group of pandas' for each trace takes a hundred times longer.
+    first = (delivered[keys] != delivered[keys].shift()).any(axis=1).to_numpy().nonzero()[0]
+    all_hours, all_values = (delivered[name].to_numpy(float) for name in ("gpu_hours", "value"))
+    labels = delivered[keys].iloc[first].itertuples(index=False, name=None)
+    last = np.append(first, len(delivered))[1:]
+    for (task, method, metric, seed), start, stop in zip(labels, first, last, strict=True):
         end = ends.get((task, method, seed))
         if end is None:
             continue
-        values = rows["value"].to_numpy(float)
+        values = all_values[start:stop]
         trace = Trace(
             seed=seed,
             # A run may pass its budget by one primitive step: that still counts as its end.
-            hours=np.minimum(rows["gpu_hours"].to_numpy(float), end),
+            hours=np.minimum(all_hours[start:stop], end),
             values=np.where(np.isfinite(values), values, np.nan),
             end=end,
         )

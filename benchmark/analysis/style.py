@@ -26,6 +26,7 @@ RC: dict[str, Any] = {
     "savefig.dpi": DPI,
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "font.size": 7.5,
+    "text.parse_math": False,  # labels may come from anybody, and hold a dollar
     "axes.titlesize": 8,
     "axes.titley": 1.0,  # fixed: finding room above the ticks takes a tenth of the time
     "axes.labelsize": 7.5,

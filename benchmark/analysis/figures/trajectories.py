@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -83,15 +83,17 @@ def _panel(
     unit: contents.Unit,
 ) -> None:
     axes.axhline(variable["default"], color="#aaaaaa", lw=0.8, ls=":", zorder=1)
-    for (method, seed), run in rows.groupby(["method", "seed"], sort=False):
-        if method not in seeds:
-            continue
+    chosen = rows["seed"] == rows["method"].map(seeds)
+    searches = (rows["kind"] == "trial").groupby([rows["method"], rows["seed"]]).transform("any")
+    shown = rows[rows["method"].isin(list(seeds)) & (chosen | ~searches)]
+    for key, run in shown.groupby(["method", "seed"], sort=False):
+        method, seed = cast("tuple[str, int]", key)
         look = layout.identity(results, method)
         run = run.sort_values("event").assign(hours=lambda part: part["gpu_hours"] * unit.per_hour)
         trials = run[run["kind"] == "trial"]
         if trials.empty:
             _path(axes, run, look, thin=seed != seeds[method])
-        elif seed == seeds[method]:
+        else:
             _dots(axes, trials, look)
             delivered = run[run["incumbent"]]
             _mark(axes, delivered[-1:], look)

@@ -1,0 +1,323 @@
+"""Where workers come from: processes of this machine, a running Dask cluster, or Slurm jobs.
+
+    local                     one process per device of this machine, on the loopback interface
+    tcp://HOST:PORT, tls://   the workers of a scheduler that somebody started: docs/cluster.md
+    slurm                     jobs of one worker each, in number kept up; encrypted
+
+A scheduler runs code for whoever reaches it, so nothing listens beyond the loopback interface
+unless an address or an interface says so.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import shutil
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from benchmark import admission
+from benchmark.admission import Terms
+from benchmark.runner import RunSpec
+
+LOCAL = "local"
+SLURM = "slurm"
+ADDRESSES = ("tcp://", "tls://")
+LOOPBACK = "127.0.0.1"
+PATIENCE = 30.0
+"""Seconds to wait for a scheduler to answer, and for its first worker."""
+NO_DASHBOARD = ("--no-dashboard", "--dashboard-address", f"{LOOPBACK}:0")
+"""Without the second, a worker's pages of its health are there for whoever reaches the machine."""
+NO_MEMORY_LIMIT = ("--memory-limit", "0")
+"""Slurm holds jobs to their memory; Dask would pause a worker near it, and its run for good."""
+COUNT_SPACING = 0.5
+"""Seconds between two counts of the workers."""
+SLURM_SETTINGS: dict[str, type] = {
+    "workers": int, "interface": str, "queue": str, "account": str, "walltime": str,
+    "memory": str, "job_cpu": int, "job_extra_directives": list, "job_script_prologue": list,
+    "worker_extra_args": list, "local_directory": str, "log_directory": str, "python": str,
+}  # fmt: skip
+"""Keys of a suite's `[executor]` table: `workers` is the number of jobs, the others are
+arguments of `dask_jobqueue.SLURMCluster`."""
+
+
+class ClusterError(RuntimeError):
+    """A cluster that cannot be used, or is lost; the message says what to do."""
+
+
+@dataclass
+class Cluster:
+    """A connected Dask cluster, as the executor sees it."""
+
+    client: Any
+    terms: Terms | None = None
+    """What workers are held against; None for those that this process has started."""
+    resources: dict[str, float] = field(default_factory=dict)
+    """What a run takes of a worker's announced resources."""
+    _token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _slots: int = 0
+    _counted: float = -1e9
+
+    def submit(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """A future; its key is this session's own, also where sessions share a scheduler."""
+        key = (f"run-{self._token}", next(self._numbers))
+        taken = self.resources if self.resources else None
+        return self.client.submit(function, *arguments, key=key, resources=taken, **options)
+
+    def slots(self) -> int:
+        """How many runs the workers can execute at once."""
+        if time.monotonic() > self._counted + COUNT_SPACING:
+            self._slots = len(self.workers())
+            self._counted = time.monotonic()
+        return self._slots
+
+    def workers(self) -> list[str]:
+        """Addresses of the workers that offer what a run takes."""
+        try:
+            known = self.client.scheduler_info()["workers"]
+        except OSError:
+            self.raise_lost()
+        return [
+            address
+            for address, worker in known.items()
+            if worker["status"] == "running"
+            and all(worker["resources"].get(key, 0) >= n for key, n in self.resources.items())
+        ]
+
+    def require_scheduler(self) -> None:
+        """Raise ClusterError if the connection to the scheduler is gone."""
+        if self.client.status != "running":
+            self.raise_lost()
+
+    def raise_lost(self) -> NoReturn:
+        raise ClusterError(
+            "lost the connection to the Dask scheduler; nothing is lost: the same command goes on "
+            "from here"
+        )
+
+    def raise_unfit(self, reason: str) -> NoReturn:
+        raise ClusterError(
+            f"{reason}; make all machines alike, or take this one off the cluster: docs/cluster.md"
+        )
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Where a session's runs go."""
+
+    kind: str = LOCAL
+    """`local`, `slurm`, or the address of a scheduler."""
+    workers: int = 1
+    """Processes or jobs to start; 0 for this process. A running cluster has its own."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """The suite's `[executor]` table."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether runs may be executed on other machines."""
+        return self.kind != LOCAL
+
+    def describe(self) -> str:
+        if self.kind == LOCAL:
+            return f"{self.workers} workers" if self.workers else "this process"
+        return f"{self.workers} Slurm jobs" if self.kind == SLURM else f"the workers of {self.kind}"
+
+    @contextmanager
+    def connect(self, specs: list[RunSpec]) -> Iterator[Cluster]:
+        """A cluster for these runs. Raises ClusterError where it cannot execute them."""
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        device = specs[0].device
+        if self.kind == LOCAL:
+            with _local(min(self.workers, len(specs)), device) as cluster:
+                yield cluster
+            return
+        methods = [spec.method for spec in specs]
+        opened = _slurm(self, specs) if self.kind == SLURM else _running(self.kind)
+        with admission.offer(Path(specs[0].results), methods, device) as terms, opened as client:
+            cluster = Cluster(client, terms, _gpu(device))
+            client.forward_logging("benchmark", logging.WARNING)
+            if self.kind != SLURM:  # jobs may wait in a queue; they are looked at as they come
+                _inspect(cluster, device)
+            try:
+                yield cluster
+            finally:
+                _stop(cluster)
+
+
+def _gpu(device: str) -> dict[str, float]:
+    """One GPU per run, where runs need one."""
+    return {"GPU": 1} if device.startswith("cuda") else {}
+
+
+@contextmanager
+def _local(workers: int, device: str) -> Iterator[Cluster]:
+    """Worker processes of this machine, one thread and one device each."""
+    from dask.distributed import Client, Nanny, Scheduler, SpecCluster
+
+    quiet = {"silence_logs": logging.CRITICAL, "host": LOOPBACK}
+    nannies = {
+        index: {
+            "cls": Nanny,
+            "options": quiet
+            | {
+                "nthreads": 1,
+                "memory_limit": None,
+                "resources": _gpu(device),
+                "env": _visible_device(index, device),
+            },
+        }
+        for index in range(workers)
+    }
+    scheduler = {
+        "cls": Scheduler,
+        "options": {"host": LOOPBACK, "dashboard": False, "dashboard_address": f"{LOOPBACK}:0"},
+    }
+    with _interrupts_ignored():
+        cluster = SpecCluster(nannies, scheduler, silence_logs=logging.CRITICAL)
+    with cluster, Client(cluster) as client:
+        yield Cluster(client, resources=_gpu(device))
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C, and so do the processes started inside, for good.
+
+    A terminal sends it to every process of the job, but stopping is for this one to do.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _visible_device(index: int, device: str) -> dict[str, str]:
+    """One GPU to each worker."""
+    return {"CUDA_VISIBLE_DEVICES": str(index)} if device.startswith("cuda") else {}
+
+
+@contextmanager
+def _running(address: str) -> Iterator[Any]:
+    """A client of the scheduler at `address`."""
+    from dask.distributed import Client
+
+    try:
+        client = Client(address, timeout=PATIENCE, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"no Dask scheduler answers at {address} ({str(error).splitlines()[0]}); start one, "
+            "with workers: docs/cluster.md"
+        ) from None
+    with client:
+        yield client
+
+
+@contextmanager
+def _slurm(executor: Executor, specs: list[RunSpec]) -> Iterator[Any]:
+    """A scheduler in this process, and Slurm jobs of one worker each.
+
+    Certificates are made for the session, so that nobody else reaches the scheduler.
+    """
+    from dask.distributed import Client, Security
+
+    settings = {key: value for key, value in executor.settings.items() if key != "workers"}
+    device, results = specs[0].device, Path(specs[0].results)
+    if shutil.which("sbatch") is None:
+        raise ClusterError("--executor slurm: there is no sbatch on this machine's PATH")
+    if "interface" not in settings:
+        raise ClusterError(
+            "--executor slurm needs `interface` in the suite's [executor] table: the network "
+            'interface of this machine that jobs reach, such as "eth0" or "ib0"; see: ip address'
+        )
+    try:
+        from dask_jobqueue import SLURMCluster
+
+        security = Security.temporary()
+    except ImportError as error:
+        raise ClusterError(
+            f"--executor slurm needs {error.name}; install the extra `cluster`: docs/cluster.md"
+        ) from None
+    directives = ["--no-requeue", *settings.pop("job_extra_directives", [])]
+    arguments = [*settings.pop("worker_extra_args", []), *NO_DASHBOARD, *NO_MEMORY_LIMIT]
+    if device.startswith("cuda"):
+        arguments += ["--resources", "GPU=1"]
+        if not any("gpu" in directive for directive in directives):
+            directives.append("--gres=gpu:1")
+    logs = results / specs[0].suite / "slurm"
+    logs.mkdir(parents=True, exist_ok=True)
+    try:
+        cluster = SLURMCluster(
+            **{"memory": "8GB", "walltime": "24:00:00", "log_directory": str(logs)} | settings,
+            cores=1, processes=1, job_name=f"benchmark-{specs[0].suite}",
+            job_extra_directives=directives, worker_extra_args=arguments,
+            security=security, shared_temp_directory=str(logs),
+            scheduler_options={"dashboard": False, "dashboard_address": f"{LOOPBACK}:0"},
+            silence_logs=logging.CRITICAL,
+        )  # fmt: skip
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ClusterError(f"[executor]: {error}") from None
+    with cluster, Client(cluster, set_as_default=False) as client:
+        jobs = min(executor.workers, len(specs))
+        cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)  # lost jobs are replaced
+        yield client
+
+
+def _inspect(cluster: Cluster, device: str) -> None:
+    """Look at the workers that are there before any run starts."""
+    client = cluster.client
+    with suppress(TimeoutError):
+        client.wait_for_workers(1, timeout=PATIENCE)
+    workers = cluster.workers()
+    if not workers:
+        announced = " that announce a GPU (--resources GPU=1)" if cluster.resources else ""
+        raise ClusterError(
+            f"the scheduler at {client.scheduler.address} has no workers{announced}; start some: "
+            "docs/cluster.md"
+        )
+    try:
+        found = client.run(admission.complaints, cluster.terms, workers=workers)
+    except Exception as error:  # whatever a worker without this package makes of the question
+        raise ClusterError(
+            f"a worker cannot load this package ({type(error).__name__}: {error}); install the "
+            "same version on the scheduler and on every worker: docs/cluster.md"
+        ) from None
+    reasons = [reason for complaints in found.values() for reason in complaints]
+    if reasons:
+        cluster.raise_unfit("; ".join(reasons))
+    if device.startswith("cuda"):
+        devices = client.run(admission.device_here, device, workers=workers)
+        for (host, gpu), workers_on_it in _grouped(devices).items():
+            if len(workers_on_it) > 1:
+                cluster.raise_unfit(
+                    f"{len(workers_on_it)} workers on {host} use the same GPU {gpu}: give each its "
+                    "own by CUDA_VISIBLE_DEVICES"
+                )
+
+
+def _grouped(devices: dict[str, tuple[str, str]]) -> dict[tuple[str, str], list[str]]:
+    groups: dict[tuple[str, str], list[str]] = {}
+    for worker, device in devices.items():
+        groups.setdefault(tuple(device), []).append(worker)  # type: ignore[arg-type]
+    return groups
+
+
+def _stop(cluster: Cluster) -> None:
+    """Stop this session's runs that are still going on, by restarting their workers.
+
+    A run occupies its worker's only thread until its budget is spent, and no message ends it.
+    """
+    mine = f"run-{cluster._token}"
+    with suppress(Exception):  # the cluster may be gone: there is nothing to stop then
+        processing = cluster.client.processing()
+        busy = [
+            worker for worker, keys in processing.items() if any(mine in str(key) for key in keys)
+        ]
+        if busy:
+            cluster.client.restart_workers(busy, timeout=PATIENCE, raise_for_error=False)
