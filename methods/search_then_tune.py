@@ -49,6 +49,6 @@ class SearchThenTune(Method):
         self.search.search(problem, 1 - self.finish)
         best = problem.incumbent or problem.space.default
         if self.tuning == "joint":
-            schedule.run(problem, schedule.Options(), best)
+            schedule.run(problem, schedule.Options(learn_training=""), best)
         else:
             train_and_search(problem, best, named_search("random")(), share=0.15)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -76,6 +76,15 @@ class Space:
     def default(self) -> Params:
         """The initial point: what a user who tunes nothing would run."""
         return {variable.name: variable.default for variable in self.variables}
+
+    def starting_at(self, **params: float) -> Space:
+        """The same box with another initial point, where `params` name it."""
+        unknown = params.keys() - set(self.names)
+        if unknown:
+            raise ValueError(f"no variable {min(unknown)!r}; have {', '.join(self.names)}")
+        return Space(
+            tuple(replace(x, default=params.get(x.name, x.default)) for x in self.variables)
+        )
 
     @cached_property
     def hash(self) -> str:

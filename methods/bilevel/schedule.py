@@ -1,17 +1,15 @@
 """Generative bilevel optimisation of noise schedules (arXiv 2502.08808, Algorithm 6).
 
 Upper level: Fréchet distance F(theta, q) of samples under the schedule q. Lower level:
-denoising loss L(theta; q). One run trains one network and, towards its end, tunes it for what
-it is judged by.
+denoising loss L(theta; q). One run trains one network, learning the schedule it trains under,
+and towards its end tunes the network for what it is judged by.
 
-**The joint last phase** steps on F(theta, q') / gamma + L(theta; q) in the weights theta and in
-a sampling schedule q' of their own, F by its pathwise gradient through the sampler. Training
-and sampling need not share a schedule, and a sampling schedule is tuned without retraining.
-Its ingredients are options, so that each can be left out (`weights`, `sampling`) or replaced
-(`pathwise`); `benchmark/suites/ablation.toml` compares them with searches that are offered the
-same. With frozen weights and a frozen schedule nothing would be left to tune; `tail` = 0 is that.
-
-**Learning the training schedule** (`learn_training`) follows the paper's penalty form
+**Learning the training schedule** (`learn_training`). "partial": the schedule takes a few dozen
+steps along dF/dq(theta, q) at the present weights, pathwise through the sampler, and training
+follows it. At fixed weights that gradient can only say how to sample; it is the right way to
+go because the network is told the noise level and not the step, so that it serves any schedule,
+and training where one samples is close to the best. What it leaves out is the response of the
+weights, theta(q). "penalty" is the paper's form, which has that too,
 
     dF/dq ~ dF/dq(theta_z, q) + gamma (dL/dq(theta_z; q) - dL/dq(theta_y; q)),
 
@@ -19,9 +17,16 @@ theta_y minimising L and theta_z minimising F / gamma + L, both continued from o
 `lookahead` steps on the same batches. It is right on average but a single estimate is unreliable:
 over 8 trainings at each of four settings of the Gaussian task that played no part in choosing
 its options, 6, 7, 8 and 3 estimates had a cosine above 0.5 with the exact hypergradient (the last
-where that is smallest), and several had the opposite sign. There the first term alone did no
-worse. One estimate costs over a hundred pathwise gradients, more than a whole run of
-`schedule/digits` can pay. Hence off by default.
+where that is smallest), and several had the opposite sign. One estimate costs over a hundred
+pathwise gradients, more than a whole run of `schedule/digits` can pay.
+
+**The joint last phase** steps on F(theta, q') / gamma + L(theta; q) in the weights theta and in
+a sampling schedule q' of their own, F by its pathwise gradient through the sampler. F is that of
+moving moments of the features over many small batches (`memory`). Training and sampling need not
+share a schedule, and a sampling schedule is tuned without retraining. Its ingredients are options,
+so that each can be left out (`weights`, `sampling`) or replaced (`pathwise`);
+`benchmark/suites/ablation.toml` compares them with searches that are offered the same. With frozen
+weights and a frozen schedule nothing would be left to tune; `tail` = 0 is that.
 """
 
 from __future__ import annotations
@@ -34,6 +39,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.base import Problem
+from tasks.metrics.frechet import Moments
 from tasks.schedule.base import ScheduleTask
 from tasks.schedule.training import Training
 from tasks.space import Params
@@ -44,6 +50,12 @@ REPORTS = 11
 AVERAGING = 0.8
 """Share that the moving averages of the last phase keep per step: it has dozens of steps, not
 hundreds."""
+FIRST_SAMPLES = 256
+"""Images that the first estimate of F in the last phase, and of its moments, is made from."""
+LEARNING = ("", "partial", "penalty")
+FOLLOWING = (0.08, 0.7)
+"""Shares of the training phase between which the training schedule follows F: not before there
+is something to sample, and not while the learning rate falls to its end."""
 
 
 @dataclass(frozen=True)
@@ -59,20 +71,28 @@ class Options:
     along a random diagonal per step, with common noise (Spall, IEEE TAC 1992)."""
     perturbation: float = 0.02
     """Half the distance of those two in each coordinate of the unit cube."""
-    gamma: float = 10.0
+    gamma: float = 30.0
     """Penalty on the loss, each level being measured in units of its value at the time the
     other term joins in: the objective is F / F0 + gamma L / L0."""
     tail: float = 0.4
     """Share of the run given to the joint last phase."""
     samples: int = 128
     """Images per pathwise gradient."""
-    rate: float = 0.075
+    memory: float = 0.5
+    """Share of the moving moments that each of these batches leaves of those before it. More
+    memory lags behind the weights: the phase then circles around its goal."""
+    rate: float = 0.04
     """Learning rate of the weights at the start of the last phase, in units of the task's; it
     falls to zero. Larger ones exploit the feature network: a second one sees less of the gain."""
     schedule_rate: float = 0.06
     """Step of the sampling schedule, in unit-cube coordinates, at the start of the last phase."""
-    learn_training: bool = False
-    """Also learn the schedule that the network is trained under."""
+    learn_training: str = "partial"
+    """How the schedule that the network is trained under is learned: "partial", "penalty" or,
+    empty, not at all."""
+    follow_steps: int = 24
+    """Steps of "partial"."""
+    follow_rate: float = 0.08
+    """Their length at first, in unit-cube coordinates; it falls to zero."""
     lookahead: int = 100
     """Steps of both sides of the penalty before their gradients are compared."""
     lookahead_gamma: float = 200.0
@@ -80,15 +100,20 @@ class Options:
     lookahead_rate: float = 0.025
     """Learning rate of both sides, in units of the task's."""
     interval: int = 200
-    """Training steps between two steps of the training schedule."""
+    """Training steps between two steps of "penalty"."""
     trust: float = 0.05
-    """Length of a step of the training schedule, largest coordinate, in the unit cube."""
+    """Length of such a step, largest coordinate, in the unit cube."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.tail < 1:
             raise ValueError(f"tail must be in [0, 1), got {self.tail}")
         if not (self.weights or self.sampling):
             raise ValueError("the last phase needs weights or sampling to move; or set tail = 0")
+        if self.learn_training not in LEARNING:
+            known = ", ".join(map(repr, LEARNING))
+            raise ValueError(f"learn_training must be one of {known}, got {self.learn_training!r}")
+        if not 0 <= self.memory < 1:
+            raise ValueError(f"memory must be in [0, 1), got {self.memory}")
         if not 0 < self.perturbation < 0.5:
             raise ValueError(f"perturbation must be in (0, 0.5), got {self.perturbation}")
 
@@ -113,6 +138,12 @@ class ScheduleRun:
         self.position = start
         """Training schedule in the unit cube, `(d,)`."""
         self.table = task.alpha_bar(start)
+        self.leader = start.clone().requires_grad_()
+        """What the training schedule follows: it is the moving average of these, `(d,)`."""
+        self.leader_optimiser = torch.optim.Adam([self.leader], betas=(0.8, 0.95))
+        self.followed = 0
+        """Steps that the leader has made."""
+        self.moments = Moments(options.memory)
         self.sampling = start.clone().requires_grad_()
         """Sampling schedule in the unit cube, `(d,)`."""
         self.average = start.clone()
@@ -152,8 +183,10 @@ class ScheduleRun:
 
     def train(self, fraction: float) -> None:
         """A step of the lower level, `fraction` of the training phase being over."""
-        due = self.iteration % self.options.interval == self.options.interval - 1
-        if self.options.learn_training and due:
+        options = self.options
+        if options.learn_training == "partial" and self.follows(fraction):
+            self.follow()
+        elif options.learn_training == "penalty" and (self.iteration + 1) % options.interval == 0:
             self.move_training_schedule()
         self.task.train_step(self.training, self.table, fraction)
 
@@ -173,7 +206,7 @@ class ScheduleRun:
         self.sampling.data.copy_(self.position)
         self.average.copy_(self.position)
         self.tuning = True
-        self.weight = self.weigh(self.options.gamma)
+        self.weight = self.weigh(self.options.gamma, self.moments)
 
     def distance_gradient(self) -> None:
         """Accumulate the gradient of F in whatever may move, all from the same noise."""
@@ -183,7 +216,8 @@ class ScheduleRun:
         through = options.sampling and options.pathwise
         if options.weights or through:
             sampling = self.sampling if through else self.sampling.detach()
-            task.frechet_gradient(net, task.alpha_bar(sampling), noise, self.weight)
+            table = task.alpha_bar(sampling)
+            task.frechet_gradient(net, table, noise, self.weight, self.moments)
         if options.sampling and not options.pathwise:
             self.sampling.grad = self.weight * self.differences(net, noise)
 
@@ -213,13 +247,33 @@ class ScheduleRun:
         self.sampling.data.clamp_(0, 1)
         self.average.lerp_(self.sampling.detach(), 1 - AVERAGING)
 
-    def weigh(self, gamma: float) -> float:
+    def weigh(self, gamma: float, moments: Moments | None = None) -> float:
         """Measure both levels at the average weights; the weight of F beside L."""
         task, generator = self.task, self.generator("weigh")
-        noise = task.noise(self.options.samples, generator)
-        distance = task.frechet(task.sample(self.training.ema, self.table, noise))
+        noise = task.noise(FIRST_SAMPLES, generator)
+        distance = task.frechet(task.sample(self.training.ema, self.table, noise), moments)
         loss = task.loss(self.training.ema, self.table, task.batch(generator))
         return float(loss / distance) / gamma
+
+    def follows(self, fraction: float) -> bool:
+        """Whether a step of "partial" is due, `fraction` of the training phase being over."""
+        begin, end = FOLLOWING
+        share = self.followed / max(self.options.follow_steps, 1)
+        return share < 1 and fraction >= begin + (end - begin) * share
+
+    def follow(self) -> None:
+        """A step of the leader along the partial gradient; training follows its average."""
+        task, options = self.task, self.options
+        noise = task.noise(options.samples, self.generator("follow"))
+        task.frechet_gradient(self.training.ema, task.alpha_bar(self.leader), noise)
+        left = 1 - self.followed / options.follow_steps
+        self.leader_optimiser.param_groups[0]["lr"] = options.follow_rate * left
+        self.leader_optimiser.step()
+        self.leader_optimiser.zero_grad()
+        self.leader.data.clamp_(0, 1)
+        self.followed += 1
+        self.position = self.position.lerp(self.leader.detach(), 1 - AVERAGING)
+        self.table = task.alpha_bar(self.position)
 
     def move_training_schedule(self) -> None:
         """A step of fixed length against the penalty gradient."""
@@ -254,6 +308,10 @@ class ScheduleRun:
             "begun": self.begun,
             "training": self.training.state_dict(),
             "position": self.position.clone(),
+            "leader": self.leader.detach().clone(),
+            "leader_optimiser": copy.deepcopy(self.leader_optimiser.state_dict()),
+            "followed": self.followed,
+            "moments": (self.moments.first, self.moments.second),
             "sampling": self.sampling.detach().clone(),
             "average": self.average.clone(),
             "sampling_optimiser": copy.deepcopy(self.sampling_optimiser.state_dict()),
@@ -269,6 +327,10 @@ class ScheduleRun:
         self.training.load_state_dict(state["training"])
         self.position = state["position"].to(self.position)
         self.table = self.task.alpha_bar(self.position)
+        self.leader.data.copy_(state["leader"])
+        self.leader_optimiser.load_state_dict(state["leader_optimiser"])
+        self.followed = state["followed"]
+        self.moments = Moments(self.options.memory, *state["moments"])
         self.sampling.data.copy_(state["sampling"])
         self.average.copy_(state["average"])
         self.sampling_optimiser.load_state_dict(state["sampling_optimiser"])

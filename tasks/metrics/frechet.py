@@ -9,6 +9,8 @@ make either side low-rank, and only the smaller of the two products is ever deco
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -72,6 +74,46 @@ class FrechetReference:
             gram = self.factor.T @ _gram(centred.T) @ self.factor
         trace = _root_sum(torch.linalg.eigvalsh(gram / degrees))
         return _combine(mean, centred.square().sum() / degrees, self.mean, self.trace, trace)
+
+    def distance_to(self, mean: Tensor, covariance: Tensor) -> Tensor:
+        """Squared Fréchet distance of N(`mean` `(d,)`, `covariance` `(d, d)`) to the reference:
+        0-d, float64, differentiable in both. Raises ValueError for values that are not finite."""
+        mean, covariance = _checked(mean), _checked(covariance)
+        root = _root_sum(torch.linalg.eigvalsh(self.factor.T @ covariance @ self.factor))
+        return _combine(mean, covariance.trace(), self.mean, self.trace, root)
+
+
+@dataclass
+class Moments:
+    """Moving moments of generated features, of many small batches.
+
+    The covariance of one small batch is far from the law's, and the distance biased upwards.
+    """
+
+    decay: float
+    """Share that each batch leaves of what came before it."""
+    first: Tensor | None = None
+    """Mean, `(d,)`, float64."""
+    second: Tensor | None = None
+    """Mean of the outer products, `(d, d)`."""
+
+    def update(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and covariance with `features` `(n, d)` blended in.
+
+        Their values are those of the moving moments, and they change with `features` as the
+        batch's own do: what is computed from them has the gradient of its first variation, an
+        average over the samples of the batch of a function that the moments determine.
+        """
+        features = features.double()
+        first, second = features.mean(dim=0), features.T @ features / len(features)
+        self.first = self._blend(self.first, first)
+        self.second = self._blend(self.second, second)
+        mean = self.first + (first - first.detach())
+        return mean, self.second + (second - second.detach()) - torch.outer(mean, mean)
+
+    def _blend(self, past: Tensor | None, batch: Tensor) -> Tensor:
+        batch = batch.detach()
+        return batch if past is None else torch.lerp(batch, past, self.decay)
 
 
 def _combine(mean1: Tensor, trace1: Tensor, mean2: Tensor, trace2: Tensor, root: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from tasks.base import Candidate, Metric, Task
 from tasks.diffusion import ddim
-from tasks.metrics.frechet import FrechetReference
+from tasks.metrics.frechet import FrechetReference, Moments
 from tasks.schedule.schedules import COSINE, STEPS, ScheduleFamily
 from tasks.schedule.training import EMA, Batch, Training, denoising_loss, draw, learning_rate
 from tasks.space import Params
@@ -215,25 +215,36 @@ class ScheduleTask(Task):
         parts = torch.split(noise, self.largest_batch)
         return torch.cat([ddim.sample(net, table, x, self.meter, self.clip) for x in parts])
 
-    def frechet(self, images: Tensor) -> Tensor:
-        """Fréchet distance, 0-d, of generated `images` to the selection split."""
+    def frechet(self, images: Tensor, moments: Moments | None = None) -> Tensor:
+        """Fréchet distance, 0-d, of generated `images` to the selection split; of `moments` with
+        the images blended in, if given."""
         with (
             self.meter.charge("frechet", count=len(images), scored_images=len(images)),
             torch.no_grad(),
         ):
-            return self.selection_reference.distance(self.measured(self.features[0], images))
+            return self._distance(self.measured(self.features[0], images), moments)
 
     def frechet_gradient(
-        self, net: nn.Module, table: Tensor, noise: Tensor, scale: float = 1.0
+        self,
+        net: nn.Module,
+        table: Tensor,
+        noise: Tensor,
+        scale: float = 1.0,
+        moments: Moments | None = None,
     ) -> Tensor:
         """Fréchet distance, 0-d, of the images sampled from `noise`, after accumulating `scale`
-        times its pathwise gradient like `loss_gradient` does."""
+        times its pathwise gradient like `loss_gradient` does; with `moments` as in `frechet`."""
 
         def objective(images: Tensor) -> Tensor:
-            return scale * self.selection_reference.distance(self.features[0](images))
+            return scale * self._distance(self.features[0](images), moments)
 
         value = ddim.pathwise_backward(net, table, noise, objective, self.meter, self.clip)
         return value / scale
+
+    def _distance(self, features: Tensor, moments: Moments | None) -> Tensor:
+        if moments is None:
+            return self.selection_reference.distance(features)
+        return self.selection_reference.distance_to(*moments.update(features))
 
     def update(self, training: Training, rate: float, decay: float = EMA) -> None:
         """A step of `training` at learning rate `rate`, along the gradients that the oracles

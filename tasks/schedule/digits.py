@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import nn
 
 from tasks.schedule.images import ImageScheduleTask
 from tasks.schedule.network import DenseNet
+from tasks.schedule.schedules import COSINE
 
 
 class ScheduleDigits(ImageScheduleTask):
@@ -19,6 +22,16 @@ class ScheduleDigits(ImageScheduleTask):
 
     def build(self) -> nn.Module:
         return DenseNet(size=8, width=256, depth=3)
+
+
+class ScheduleDigitsBadStart(ScheduleDigits):
+    """The same from a badly chosen setting, which spends most of its steps on nearly pure
+    noise: what is a method worth to someone whose default is not a good one?"""
+
+    name = "schedule/digits-badstart"
+    description = "schedule/digits from a bad initial schedule (tau = 4)"
+    schedule = replace(COSINE, space=COSINE.space.starting_at(tau=4.0))
+    space = schedule.space
 
 
 class ScheduleDigitsUnclipped(ScheduleDigits):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import nn
 
 from tasks.schedule.images import ImageScheduleTask
 from tasks.schedule.network import UNet
+from tasks.schedule.schedules import COSINE
 
 
 class ScheduleMnist(ImageScheduleTask):
@@ -17,3 +20,12 @@ class ScheduleMnist(ImageScheduleTask):
 
     def build(self) -> nn.Module:
         return UNet(channels=32)
+
+
+class ScheduleMnistBadStart(ScheduleMnist):
+    """The same from a schedule that ends long before pure noise, where sampling begins."""
+
+    name = "schedule/mnist-badstart"
+    description = "schedule/mnist from a bad initial schedule (width = 0.85)"
+    schedule = replace(COSINE, space=COSINE.space.starting_at(width=0.85))
+    space = schedule.space

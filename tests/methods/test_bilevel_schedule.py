@@ -99,7 +99,8 @@ LADDER: list[dict[str, Any]] = [
     {"sampling": False},
     {"weights": False, "pathwise": False},
     {"pathwise": False},
-    {"learn_training": True, "interval": 100, "lookahead": 2},
+    {"learn_training": ""},
+    {"learn_training": "penalty", "interval": 100, "lookahead": 2},
 ]
 
 
@@ -162,7 +163,7 @@ def test_a_run_can_begin_late_and_elsewhere(task: ScheduleGaussian) -> None:
     problem = PricedProblem(task, 1000)
     problem.used = 500.0
     start = {"width": 0.8, "tau": 1.5}
-    schedule.run(cast(Problem, problem), Options(), start)
+    schedule.run(cast(Problem, problem), Options(learn_training=""), start)
     assert all(share > 0.5 for share, _ in problem.reports)
     assert problem.reports[0][1].params == pytest.approx(start)
     assert len(problem.reports) >= 10
@@ -173,6 +174,10 @@ def test_a_run_can_begin_late_and_elsewhere(task: ScheduleGaussian) -> None:
 def test_options_that_leave_nothing_to_do_are_refused() -> None:
     with pytest.raises(ValueError, match="weights or sampling"):
         Options(weights=False, sampling=False)
+    with pytest.raises(ValueError, match="'partial'"):
+        Options(learn_training="maybe")
+    with pytest.raises(ValueError, match="memory"):
+        Options(memory=1.0)
     with pytest.raises(ValueError, match="tail"):
         Options(tail=1.0)
     with pytest.raises(ValueError, match="perturbation"):
@@ -180,8 +185,22 @@ def test_options_that_leave_nothing_to_do_are_refused() -> None:
 
 
 def test_without_a_last_phase_it_is_plain_training(task: ScheduleGaussian) -> None:
-    last = run(PricedProblem(task, 500), tail=0.0).reports[-1][1]
-    assert last.state["sampling"] == last.params
+    last = run(PricedProblem(task, 500), tail=0.0, learn_training="").reports[-1][1]
+    assert last.state["sampling"] == last.params == pytest.approx(task.space.default)
+
+
+@pytest.mark.parametrize("tau", [0.5, 2.5])
+def test_the_training_schedule_follows_the_distance(task: ScheduleGaussian, tau: float) -> None:
+    """It ends nearer to the optimum than it began, on either side of it."""
+    problem = PricedProblem(task, 3000)
+    start = {"width": 1.0, "tau": tau}
+    schedule.run(cast(Problem, problem), Options(tail=0.0), start)
+    last = problem.reports[-1][1]
+    assert last.state["sampling"] == last.params != start
+    before, after = (
+        float(task.truth(torch.tensor(task.space.to_unit(one)))) for one in (start, last.params)
+    )
+    assert after < 0.5 * before
 
 
 def test_checkpoints_hold_plain_values(task: ScheduleGaussian, tmp_path: Any) -> None:

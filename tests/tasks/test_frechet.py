@@ -12,7 +12,7 @@ from tasks import data, pretrained
 from tasks.diffusion.torchvision_shim import ensure
 from tasks.metrics import frechet
 from tasks.metrics.features import DIMENSIONS, feature_net, weights_name
-from tasks.metrics.frechet import FrechetReference, frechet_distance
+from tasks.metrics.frechet import FrechetReference, Moments, frechet_distance
 from tasks.metrics.training import accuracy
 
 
@@ -166,3 +166,48 @@ def test_distance_tells_good_images_from_noise() -> None:
         real = reference.distance(net(splits.train.images))
         blurred = reference.distance(net(0.9 * splits.train.images))
         assert 0 < real < blurred
+
+
+def test_moments_of_many_batches_are_those_of_all() -> None:
+    """With a decay that weighs k batches alike, the distance is that of the whole sample."""
+    generator = torch.Generator().manual_seed(0)
+    reference = FrechetReference(torch.randn(400, 5, generator=generator))
+    batches = [torch.randn(50, 5, generator=generator).double() * 1.5 + 1 for _ in range(4)]
+    moments = Moments(0.0)
+    for k, batch in enumerate(batches):
+        moments.decay = k / (k + 1)
+        mean, covariance = moments.update(batch)
+    whole = torch.cat(batches)
+    torch.testing.assert_close(mean, whole.mean(0))
+    torch.testing.assert_close(covariance, torch.cov(whole.T, correction=0))
+    expected = frechet_distance(
+        mean, covariance, reference.mean, reference.factor @ reference.factor.T
+    )
+    torch.testing.assert_close(reference.distance_to(mean, covariance), expected)
+
+
+def test_gradient_through_moments_is_the_first_variation() -> None:
+    """Mixing a share h of a batch into a law changes its distance by h times the mean, over the
+    batch, of a function whose gradient is the one given (against finite differences)."""
+    generator = torch.Generator().manual_seed(1)
+    reference = FrechetReference(torch.randn(400, 4, generator=generator))
+    law = torch.randn(300, 4, generator=generator).double() * 1.3 + 0.5
+    batch = torch.randn(20, 4, generator=generator).double()
+    direction = torch.randn(20, 4, generator=generator).double()
+
+    def potential(features: torch.Tensor) -> float:
+        """Of a batch: the derivative of the distance in the share mixed in, at zero."""
+        h = 1e-5
+        values = []
+        for share in (h, -h):
+            first = (1 - share) * law.mean(0) + share * features.mean(0)
+            second = (1 - share) * law.T @ law / 300 + share * features.T @ features / 20
+            values.append(float(reference.distance_to(first, second - torch.outer(first, first))))
+        return (values[0] - values[1]) / (2 * h)
+
+    numeric = (potential(batch + 1e-3 * direction) - potential(batch - 1e-3 * direction)) / 2e-3
+    moments = Moments(1 - 1e-9, law.mean(0), law.T @ law / 300)
+    moving = batch.clone().requires_grad_()
+    reference.distance_to(*moments.update(moving)).backward()
+    assert moving.grad is not None
+    assert float((moving.grad * direction).sum()) == pytest.approx(numeric, rel=1e-3)
