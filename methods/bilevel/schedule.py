@@ -53,6 +53,8 @@ hundreds."""
 FIRST_SAMPLES = 256
 """Images that the first estimate of F in the last phase, and of its moments, is made from."""
 LEARNING = ("", "partial", "penalty")
+FOLLOWING_SAMPLES = 64
+"""Images per gradient that the training schedule follows."""
 FOLLOWING = (0.08, 0.7)
 """Shares of the training phase between which the training schedule follows F: not before there
 is something to sample, and not while the learning rate falls to its end."""
@@ -77,7 +79,7 @@ class Options:
     tail: float = 0.4
     """Share of the run given to the joint last phase."""
     samples: int = 128
-    """Images per pathwise gradient."""
+    """Images per pathwise gradient of the last phase."""
     memory: float = 0.5
     """Share of the moving moments that each of these batches leaves of those before it. More
     memory lags behind the weights: the phase then circles around its goal."""
@@ -264,7 +266,7 @@ class ScheduleRun:
     def follow(self) -> None:
         """A step of the leader along the partial gradient; training follows its average."""
         task, options = self.task, self.options
-        noise = task.noise(options.samples, self.generator("follow"))
+        noise = task.noise(FOLLOWING_SAMPLES, self.generator("follow"))
         task.frechet_gradient(self.training.ema, task.alpha_bar(self.leader), noise)
         left = 1 - self.followed / options.follow_steps
         self.leader_optimiser.param_groups[0]["lr"] = options.follow_rate * left
