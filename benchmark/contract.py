@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import numpy as np
 
 from benchmark import calibration, registry
 from benchmark.clock import BudgetExhausted, PricedClock
+from benchmark.isolation import isolated
 from benchmark.runner import Outcome, RunSpec, execute
 from benchmark.store import effective_steps
 from methods.base import Method
@@ -117,9 +117,8 @@ class MethodBench:
     @cached_property
     def repeated(self) -> tuple[list[dict[str, Any]], list[str]]:
         """The log of a second run, and the global settings that it changed."""
-        with _unchanged_globals() as changed:
-            _, events = self.run()
-        return events, changed
+        _, events = self.run()
+        return events, events[-1].get("changed", [])
 
     def ends(self) -> str | None:
         outcome, events, _ = self.undisturbed
@@ -203,32 +202,6 @@ def crash_after(charges: float) -> Iterator[list[int]]:
         PricedClock._end = original  # type: ignore[method-assign]
 
 
-@contextmanager
-def _unchanged_globals() -> Iterator[list[str]]:
-    """Yields a list that afterwards names the global settings that changed inside."""
-    import torch
-
-    def state() -> dict[str, Any]:
-        return {
-            "random's seed": random.getstate(),
-            "numpy's global seed": str(np.random.get_state(legacy=False)),  # noqa: NPY002 - the point
-            "torch's global seed": torch.get_rng_state().tolist(),
-            "torch's default dtype": torch.get_default_dtype(),
-            "torch's thread count": torch.get_num_threads(),
-            "torch's gradient mode": torch.is_grad_enabled(),
-        }
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    before, changed = state(), list[str]()
-    try:
-        yield changed
-    finally:
-        after = state()
-        changed += [name for name, value in before.items() if after[name] != value]
-        torch.set_num_threads(threads)
-
-
 # -- tasks ----------------------------------------------------------------------------------
 
 
@@ -280,7 +253,8 @@ class TaskBench:
     @cached_property
     def repeated(self) -> tuple[tuple[float, dict[str, float]], list[str]]:
         """Measured again, and the global settings that this changed."""
-        with _unchanged_globals() as changed:
+        changed: list[str] = []
+        with isolated(changed):
             return self.measured(), changed
 
     def declares(self) -> str | None:

@@ -16,16 +16,19 @@ from typing import Any
 import pandas as pd
 
 from benchmark.store import (
+    Damaged,
     Record,
     RunFolder,
     effective_steps,
+    ending,
     read_json,
     run_folders,
-    status,
     write_atomic,
 )
 
 SCHEMA_VERSION = 1
+DESCRIBED = {"spec", "task", "method", "space_hash", "provenance"}
+"""What every `run.json` says."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,22 @@ RUN_COLUMNS = (
 )  # fmt: skip
 
 
+def read_description(run: RunFolder) -> dict[str, Any] | None:
+    """What `run.json` holds, or None if there is none yet. Raises Damaged if it is unreadable or
+    of another schema."""
+    found = read_json(run.description)
+    if found is None:
+        return None
+    schema = found.get("schema") if isinstance(found, dict) else None
+    if schema != SCHEMA_VERSION or not found.keys() >= DESCRIBED:
+        raise Damaged(
+            f"{run.description} is of schema {schema}, this version reads {SCHEMA_VERSION}; "
+            "read it with the version that wrote it, or run this run again with --fresh"
+        )
+    description: dict[str, Any] = found
+    return description
+
+
 def load(folder: Path) -> Results:
     """Read a suite's run folders. Raises FileNotFoundError when there is no run in `folder`."""
     rows: list[dict[str, Any]] = []
@@ -98,7 +117,9 @@ def load(folder: Path) -> Results:
     tasks: dict[str, dict[str, Any]] = {}
     methods: dict[str, dict[str, Any]] = {}
     for run in run_folders(folder):
-        description = read_json(run.description)
+        description = read_description(run)
+        if description is None:  # failed before there was anything to describe
+            continue
         spec = description["spec"]
         tasks.setdefault(spec["task"], description["task"])
         methods.setdefault(spec["label"], description["method"])
@@ -164,9 +185,10 @@ def _run_row(run: RunFolder, description: dict[str, Any], events: list[Record]) 
     }
     end = events[-1] if events and events[-1]["kind"] == "end" else {}
     samples, tile = _last_samples(run)
+    status, reason = ending(run)
     return {
-        "status": status(run),
-        "reason": end.get("reason", ""),
+        "status": status,
+        "reason": reason,
         "budget": spec["budget"],
         "gpu_hours": ledgers["method_s"] / 3600,
         **ledgers,

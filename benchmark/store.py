@@ -7,16 +7,22 @@
         checkpoint.pt   the last resumable state of a single-run method
         heartbeat.json  last sign of life, rewritten about once a second
         error.txt       traceback of a failed run
+        output.txt      what the method printed
+        hang.txt        why and where a session was ended by its watchdog; else empty or absent
 
 Records: `start` and `end` frame a session of the run; `trial`, `report` and `final` carry
 parameters, scores, reported metrics and a clock snapshot; `unfinished` is a trial that the
-budget cut short; `rewind` says that the log goes on after its first `to` recorded steps.
+budget cut short; `rewind` says that the log goes on after its first `to` recorded steps; `retry`
+says that a failed run is to be tried again.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +34,9 @@ from filelock import FileLock, Timeout
 Record = dict[str, Any]
 STEPS = ("trial", "report")
 """Records that a method's calls produced, in order: what a resumed run replays."""
-
+SESSION = ("start", "end", "retry")
+TEMPORARY = ".tmp"
+"""How files end that are being written, or deleted; their names begin with a dot."""
 
 LOCK_TIMEOUT = 1.0
 """Seconds to wait for a lock: a reader who asks for the status holds it for a moment."""
@@ -38,9 +46,26 @@ class Busy(RuntimeError):
     """Another process owns the run folder."""
 
 
+class Damaged(ValueError):
+    """A stored file that cannot be read; the message names it and what to do."""
+
+
+class StorageError(OSError):
+    """The run folder cannot be written; the run is interrupted, and goes on when it can be."""
+
+
+@contextmanager
+def storing() -> Iterator[None]:
+    """What cannot be written inside is a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(error.errno, error.strerror, error.filename) from None
+
+
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a whole file so that a reader or a crash never sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     data = content.encode() if isinstance(content, str) else content
     try:
         with open(temporary, "wb") as file:
@@ -48,6 +73,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -57,19 +84,41 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The parsed file, or None if there is none."""
+    """The parsed file, or None if there is none. Raises Damaged if it is not JSON."""
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise Damaged(f"{path} is damaged ({error}); {_REMEDY}") from None
 
 
-def parse_events(lines: Iterable[bytes]) -> Iterator[Record]:
-    """Records of a log, skipping a torn last line."""
-    for line in lines:
+_REMEDY = "bring back a copy of it, or run this run again with --fresh"
+
+
+def parse_events(content: bytes) -> tuple[list[Record], int]:
+    """Records of a log, and the length of the part they stand in.
+
+    What a crash can leave at the end (half a line, a block of zeros) is not part of it. Raises
+    ValueError, with the line's number, for anything else that is not a record.
+    """
+    records: list[Record] = []
+    length = 0
+    lines = content.splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+            if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
+                raise ValueError("not a record")
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise ValueError(f"line {number}: {error}") from None
         if not line.endswith(b"\n"):
-            return
-        yield json.loads(line)
+            break
+        records.append(record)
+        length += len(line)
+    return records, length
 
 
 def effective_steps(records: Iterable[Record]) -> list[Record]:
@@ -110,6 +159,14 @@ class RunFolder:
         return self.path / "error.txt"
 
     @property
+    def output(self) -> Path:
+        return self.path / "output.txt"
+
+    @property
+    def hang(self) -> Path:
+        return self.path / "hang.txt"
+
+    @property
     def artifacts(self) -> Path:
         return self.path / "artifacts"
 
@@ -144,28 +201,61 @@ class RunFolder:
             return False
 
     def events(self) -> list[Record]:
-        """All whole records; a torn last line is left out."""
+        """All whole records; a torn end is left out. Raises Damaged."""
+        return self._parsed()[0]
+
+    def _parsed(self) -> tuple[list[Record], int]:
         try:
-            with open(self.log, "rb") as file:
-                return list(parse_events(file))
+            return parse_events(self.log.read_bytes())
         except FileNotFoundError:
-            return []
+            return [], 0
+        except ValueError as error:
+            raise Damaged(f"{self.log} is damaged at {error}; {_REMEDY}") from None
 
     def mend(self) -> None:
-        """Cut a torn last line off the log, so that the next record starts on its own."""
-        if not self.log.exists():
-            return
-        with open(self.log, "rb+") as file:
-            content = file.read()
-            file.truncate(content.rfind(b"\n") + 1)
+        """Clear away what a crash left: a torn end of the log, half-written files, and a session
+        that its watchdog ended without a record in the log."""
+        events, length = self._parsed()
+        if self.log.exists():
+            os.truncate(self.log, length)
+        for folder in (self.path, self.artifacts):
+            for file in folder.glob(f".*{TEMPORARY}"):
+                file.unlink()
+        reason = self.hung()  # before this session begins one of its own
+        if reason and _last_session(events).get("kind") == "start":
+            write_atomic(self.error, self.hang.read_bytes())
+            self.append({"kind": "end", "status": "failed", "reason": reason})
+        self.hang.unlink(missing_ok=True)
+
+    def hung(self) -> str:
+        """Why the last session was ended by its watchdog, or nothing."""
+        try:
+            reason = self.hang.read_text().partition("\n")[0]
+        except FileNotFoundError:
+            return ""
+        late = "did not end within its hard limit, nor let go of the interpreter"
+        return late if reason.startswith("Timeout") else reason  # faulthandler's own heading
 
     def append(self, record: Record) -> None:
-        """Append one record and force it to disk."""
+        """Append one record and force it to disk; a record that does not fit leaves no part."""
         line = json.dumps(record, allow_nan=False) + "\n"
-        with open(self.log, "ab") as file:
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        with open(self.log, "ab", buffering=0) as file:
+            length = file.tell()
+            try:
+                if file.write(line.encode()) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.log))
+                os.fsync(file.fileno())
+            except OSError as error:
+                file.truncate(length)
+                raise OSError(error.errno, error.strerror, str(self.log)) from None
+
+    def discard(self) -> None:
+        """Delete the folder: all of it or, whatever happens meanwhile, nothing that counts."""
+        if self.path.exists():
+            doomed = f".{self.path.name}.{uuid.uuid4().hex}{TEMPORARY}"
+            os.replace(self.path, self.path.with_name(doomed))
+        for doomed_folder in self.path.parent.glob(f".{self.path.name}.*{TEMPORARY}"):
+            shutil.rmtree(doomed_folder)
 
 
 def run_folder(results: Path, suite: str, task: str, method: str, seed: int) -> RunFolder:
@@ -173,16 +263,32 @@ def run_folder(results: Path, suite: str, task: str, method: str, seed: int) -> 
 
 
 def run_folders(suite_folder: Path) -> list[RunFolder]:
-    """All run folders of a suite that have been described, in a stable order."""
-    return [RunFolder(path.parent) for path in sorted((suite_folder / "runs").rglob("run.json"))]
+    """All run folders of a suite, in a stable order."""
+    found = sorted((suite_folder / "runs").rglob("events.jsonl"))
+    return [RunFolder(path.parent) for path in found if not path.parent.name.startswith(".")]
 
 
 def status(folder: RunFolder) -> str:
-    """`finished`, `failed`, `interrupted`, `running`, or `missing`."""
-    events = folder.events()
-    sessions = [record for record in events if record["kind"] in ("start", "end")]
-    if not sessions:
-        return "missing"
-    if sessions[-1]["kind"] == "end":
-        return str(sessions[-1]["status"])
-    return "running" if folder.is_owned() else "interrupted"
+    """`finished`, `failed`, `interrupted`, `running`, or `missing`. Raises Damaged."""
+    return ending(folder)[0]
+
+
+def ending(folder: RunFolder) -> tuple[str, str]:
+    """Status of a run, and why it ended so. Raises Damaged."""
+    last = _last_session(folder.events())
+    if not last:
+        return "missing", ""
+    if last["kind"] == "end":
+        return str(last["status"]), str(last["reason"])
+    if last["kind"] == "retry":
+        return "interrupted", "to be tried again"
+    if folder.is_owned():
+        return "running", ""
+    reason = folder.hung()
+    return ("failed", reason) if reason else ("interrupted", "stopped without a word")
+
+
+def _last_session(events: list[Record]) -> Record:
+    """The last record about sessions; empty if there is none."""
+    sessions = (record for record in reversed(events) if record["kind"] in SESSION)
+    return next(sessions, {})

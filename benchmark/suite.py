@@ -1,6 +1,8 @@
 """A suite file: which tasks, methods, seeds and budgets; read, checked, turned into runs.
 
 seeds = 3                         # runs per task and method
+hard_limit = 3600                 # seconds of wall time after which a run is ended as failed,
+                                  # evaluations aside; 1.5 budgets and 10 minutes if left out
 description = "..."
 
 [[tasks]]
@@ -17,7 +19,6 @@ tasks = ["finetune/*"]            # where it takes part; everywhere it can if le
 from __future__ import annotations
 
 import inspect
-import math
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,6 +37,9 @@ LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Labels name folders."""
 LEAST_BUDGET = 1e-3
 """Least budget, as a share of the task's default: below it no trial would end."""
+KEYS = {"description", "seeds", "suite_seed", "hard_limit", "tasks", "methods"}
+MOST = 1e9
+"""Bound on numbers of seconds and GPU-hours, and on seeds: beyond it is a slip of the pen."""
 T = TypeVar("T")
 
 
@@ -67,6 +71,7 @@ class Suite:
     suite_seed: int
     tasks: tuple[TaskEntry, ...]
     methods: tuple[MethodEntry, ...]
+    hard_limit: float | None = None
 
     def pairs(self) -> list[tuple[TaskEntry, MethodEntry]]:
         """Tasks in order and, for each, the methods that take part in it."""
@@ -88,11 +93,12 @@ class Suite:
                 method=method.name,
                 seed=seed,
                 budget=task.budget,
-                results=str(results),
+                results=str(results.absolute()),  # a method may change the directory
                 options=method.options,
                 suite_seed=self.suite_seed,
                 clock=clock,
                 device=device,
+                hard_limit=self.hard_limit,
             )
             for task in self.tasks
             for seed in range(self.seeds)
@@ -182,9 +188,12 @@ def _matching(kind: str, patterns: Sequence[str], known: Mapping[str, T]) -> lis
 
 
 def _suite(name: str, content: dict[str, Any]) -> Suite:
-    _keys("the suite", content, {"description", "seeds", "suite_seed", "tasks", "methods"})
+    _keys("the suite", content, KEYS)
     seeds = _whole("seeds", content.get("seeds", 3), least=1)
     suite_seed = _whole("suite_seed", content.get("suite_seed", 0), least=0)
+    hard_limit = content.get("hard_limit")
+    if hard_limit is not None:
+        hard_limit = _positive("hard_limit", hard_limit, "seconds")
     tasks = [entry for table in _tables(content, "tasks") for entry in _tasks(table)]
     methods = [_method(table) for table in _tables(content, "methods")]
     _distinct("task", [entry.name for entry in tasks])
@@ -200,6 +209,7 @@ def _suite(name: str, content: dict[str, Any]) -> Suite:
         suite_seed=suite_seed,
         tasks=tuple(tasks),
         methods=tuple(methods),
+        hard_limit=hard_limit,
     )
 
 
@@ -267,17 +277,22 @@ def _whole(where: str, value: Any, least: int) -> int:
     return value
 
 
-def _budget(where: str, value: Any, task: str) -> float:
+def _positive(where: str, value: Any, unit: str) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value <= 0:
-        raise SuiteError(f"{where} must be a positive number of GPU-hours, got {value!r}")
+    if not number or not 0 < value <= MOST:
+        raise SuiteError(f"{where} must be a positive number of {unit}, got {value!r}")
+    return float(value)
+
+
+def _budget(where: str, value: Any, task: str) -> float:
+    value = _positive(where, value, "GPU-hours")
     least = LEAST_BUDGET * registry.task(task).budget
     if value < least:
         raise SuiteError(
             f"{where} of {value:g} GPU-hours is less than {least:.2g}, with which no trial of "
             f"{task} would end; its default is {registry.task(task).budget:.2g}"
         )
-    return float(value)
+    return value
 
 
 def _distinct(what: str, names: Sequence[str]) -> None:
