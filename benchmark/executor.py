@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from benchmark.runner import Outcome, RunSpec, execute
+from benchmark.runner import Outcome, RunSpec, execute, in_one_line, record_loss
 
 Job = Callable[[], Any]
 
@@ -26,7 +26,10 @@ def run_here(
         outcome = execute(spec)
         job = follow_up(spec)
         if job is not None:
-            job()
+            try:
+                job()
+            except Exception as error:
+                _warn_of_drawing(error)
         yield outcome
 
 
@@ -52,7 +55,7 @@ def run_on_workers(
             if future in jobs:
                 jobs.discard(future)
                 if (error := future.exception()) is not None:
-                    logging.getLogger(__name__).warning("interim figures failed: %r", error)
+                    _warn_of_drawing(error)
                 continue
             spec = futures[future]
             error = future.exception()
@@ -64,9 +67,17 @@ def run_on_workers(
                 stream.add(drawing)
 
 
+def _warn_of_drawing(error: BaseException) -> None:
+    logging.getLogger(__name__).warning("interim figures failed: %r", error)
+
+
 def _lost(spec: RunSpec, error: BaseException) -> Outcome:
-    """A run whose worker died or that raised outside the method's work."""
-    return Outcome(spec, "failed", f"{type(error).__name__}: {str(error).splitlines()[0]}")
+    """A run whose workers died, one after the other, or whose folder could not be written."""
+    from dask.distributed import KilledWorker
+
+    if isinstance(error, KilledWorker):
+        return record_loss(spec, "its worker process died, again and again (out of memory?)")
+    return Outcome(spec, "interrupted", in_one_line(error))
 
 
 WORKER_ENVIRONMENT = {
