@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
@@ -12,7 +13,7 @@ import tasks
 from benchmark import registry
 from benchmark.clock import Calibration
 from benchmark.provenance import device_name
-from benchmark.store import read_json, write_json
+from benchmark.store import Damaged, read_json, write_json
 
 TRIAL_PRICE = 1e-3
 """Seconds that starting a trial costs under the priced clock, where optimisers are free."""
@@ -31,12 +32,14 @@ def prices(task_name: str, device: str) -> dict[str, float]:
     setting = [task_name, device_name(device), torch.__version__, _sources()]
     digest = hashlib.sha256(json.dumps(setting).encode()).hexdigest()[:16]
     path = cache_folder() / "prices" / f"{digest}.json"
-    stored = read_json(path)
-    if stored is not None:
-        return dict(stored["prices"])
+    with suppress(Damaged, KeyError, TypeError, ValueError, AttributeError):  # else measured again
+        stored = {name: float(price) for name, price in read_json(path)["prices"].items()}
+        if stored and all(price > 0 for price in stored.values()):
+            return stored
     measured = measure(task_name, device)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"setting": setting, "prices": measured})
+    with suppress(OSError):  # without a writable home they are measured each time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"setting": setting, "prices": measured})
     return measured
 
 

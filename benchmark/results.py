@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.store import (
+    REMEDY,
     Damaged,
     Record,
     RunFolder,
@@ -130,8 +131,12 @@ def load(folder: Path) -> Results:
             "method": spec["label"],
             "seed": spec["seed"],
         }
-        rows.extend(_rows(key | {"budget": spec["budget"]}, events))
-        runs.append(key | _run_row(run, description, events))
+        try:
+            rows.extend(_rows(key | {"budget": spec["budget"]}, events))
+            runs.append(key | _run_row(run, description, events))
+        except (KeyError, TypeError, AttributeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise Damaged(f"{run.log} is damaged ({reason}); {REMEDY}") from error
     if not runs:
         raise FileNotFoundError(f"{folder} holds no runs; start some with: benchmark run")
     return Results(

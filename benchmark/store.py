@@ -90,10 +90,10 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise Damaged(f"{path} is damaged ({error}); {_REMEDY}") from None
+        raise Damaged(f"{path} is damaged ({error}); {REMEDY}") from None
 
 
-_REMEDY = "bring back a copy of it, or run this run again with --fresh"
+REMEDY = "bring back a copy of it, or run this run again with --fresh"
 
 
 def parse_events(content: bytes) -> tuple[list[Record], int]:
@@ -210,7 +210,7 @@ class RunFolder:
         except FileNotFoundError:
             return [], 0
         except ValueError as error:
-            raise Damaged(f"{self.log} is damaged at {error}; {_REMEDY}") from None
+            raise Damaged(f"{self.log} is damaged at {error}; {REMEDY}") from None
 
     def mend(self) -> None:
         """Clear away what a crash left: a torn end of the log, half-written files, and a session

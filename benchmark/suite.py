@@ -19,6 +19,7 @@ tasks = ["finetune/*"]            # where it takes part; everywhere it can if le
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,7 +40,8 @@ LEAST_BUDGET = 1e-3
 """Least budget, as a share of the task's default: below it no trial would end."""
 KEYS = {"description", "seeds", "suite_seed", "hard_limit", "tasks", "methods"}
 MOST = 1e9
-"""Bound on numbers of seconds and GPU-hours, and on seeds: beyond it is a slip of the pen."""
+"""Bound on numbers of seconds and GPU-hours: beyond it is a slip of the pen."""
+MOST_SEEDS = 10_000
 T = TypeVar("T")
 
 
@@ -80,7 +82,7 @@ class Suite:
             for task in self.tasks
             for method in self.methods
             if any(fnmatchcase(task.name, pattern) for pattern in method.tasks)
-            and registry.method(method.name).supports(registry.task(task.name))
+            and registry.supports(method.name, task.name)
         ]
 
     def specs(self, results: Path, clock: str, device: str) -> list[RunSpec]:
@@ -120,8 +122,8 @@ def load(name: str) -> Suite:
             raise SuiteError(f"{path}: no such file")
         raise UnknownName("suite", name, shipped())
     try:
-        content = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = tomllib.loads(path.read_bytes().decode())
+    except (ValueError, RecursionError) as error:  # TOML's own, or not UTF-8
         raise SuiteError(f"{path}: not a TOML file: {error}") from None
     try:
         return _suite(path.stem, content)
@@ -149,6 +151,11 @@ def select(
             and pattern in registry.all_methods()
         ):
             entries.append(_method({"name": pattern}))
+            if entries[-1].label in labels:
+                raise SuiteError(
+                    f"{pattern}: the suite has a method {entries[-1].label!r} already; "
+                    "give this one a name of its own"
+                )
     wanted = [_label(pattern) for pattern in methods]
     chosen_methods = _matching("method", wanted, {entry.label: entry for entry in entries})
     extra = [TaskEntry(name, registry.task(name).budget)
@@ -159,8 +166,8 @@ def select(
         chosen_tasks = [
             replace(entry, budget=_budget("--budget", budget, entry.name)) for entry in chosen_tasks
         ]
-    if seeds is not None and seeds < 1:
-        raise SuiteError(f"--seeds must be at least 1, got {seeds}")
+    if seeds is not None:
+        _whole("--seeds", seeds, least=1, most=MOST_SEEDS)
     narrowed = replace(
         suite,
         tasks=tuple(chosen_tasks),
@@ -189,8 +196,8 @@ def _matching(kind: str, patterns: Sequence[str], known: Mapping[str, T]) -> lis
 
 def _suite(name: str, content: dict[str, Any]) -> Suite:
     _keys("the suite", content, KEYS)
-    seeds = _whole("seeds", content.get("seeds", 3), least=1)
-    suite_seed = _whole("suite_seed", content.get("suite_seed", 0), least=0)
+    seeds = _whole("seeds", content.get("seeds", 3), least=1, most=MOST_SEEDS)
+    suite_seed = _whole("suite_seed", content.get("suite_seed", 0), least=0, most=2**63)
     hard_limit = content.get("hard_limit")
     if hard_limit is not None:
         hard_limit = _positive("hard_limit", hard_limit, "seconds")
@@ -239,8 +246,10 @@ def _method(table: dict[str, Any]) -> MethodEntry:
     known = set(inspect.signature(cls).parameters)
     _keys(f"{where}: options", options, known)
     try:
-        cls(**options)
-    except (TypeError, ValueError) as error:
+        json.dumps(options, allow_nan=False)  # they are stored with the results
+        with registry.in_time(f"making {cls.__name__} of {name}"):
+            cls(**options)
+    except Exception as error:
         raise SuiteError(f"{where}: options {options}: {error}") from None
     patterns = table.get("tasks", ["*"])
     if not isinstance(patterns, list) or not all(isinstance(item, str) for item in patterns):
@@ -271,9 +280,11 @@ def _text(where: str, key: str, table: dict[str, Any]) -> str:
     return value
 
 
-def _whole(where: str, value: Any, least: int) -> int:
+def _whole(where: str, value: Any, least: int, most: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise SuiteError(f"{where} must be a whole number of at least {least}, got {value!r}")
+    if value > most:
+        raise SuiteError(f"{where} must be at most {most}, got {value}")
     return value
 
 
@@ -285,14 +296,14 @@ def _positive(where: str, value: Any, unit: str) -> float:
 
 
 def _budget(where: str, value: Any, task: str) -> float:
-    value = _positive(where, value, "GPU-hours")
+    hours = _positive(where, value, "GPU-hours")
     least = LEAST_BUDGET * registry.task(task).budget
-    if value < least:
+    if hours < least:
         raise SuiteError(
-            f"{where} of {value:g} GPU-hours is less than {least:.2g}, with which no trial of "
+            f"{where} of {hours:g} GPU-hours is less than {least:.2g}, with which no trial of "
             f"{task} would end; its default is {registry.task(task).budget:.2g}"
         )
-    return value
+    return hours
 
 
 def _distinct(what: str, names: Sequence[str]) -> None:
