@@ -71,7 +71,7 @@ def watched(folder: RunFolder, limit: float, clock: Clock) -> Iterator[None]:
 
 
 def _end_process(folder: RunFolder, reason: str) -> NoReturn:
-    """Leave word and go; a process started by this command has nobody else to tell."""
+    """Leave word and go. A worker's session tells the user; this process may have to itself."""
     try:
         with open(folder.hang, "w") as file:
             file.write(f"{reason}\n\n")
@@ -79,9 +79,8 @@ def _end_process(folder: RunFolder, reason: str) -> NoReturn:
             faulthandler.dump_traceback(file)
             os.fsync(file.fileno())
         if multiprocessing.parent_process() is None:
-            message = f"{folder.path}: {reason}; the same command goes on with the other runs"
-            os.write(
-                sys.__stderr__.fileno() if sys.__stderr__ else 2, f"error: {message}\n".encode()
-            )
+            stderr = sys.__stderr__.fileno() if sys.__stderr__ else 2
+            advice = "recorded as failed; start the command again to go on with the others"
+            os.write(stderr, f"error: {folder.path}: {reason}; {advice}\n".encode())
     finally:
         os._exit(EXIT_CODE)
