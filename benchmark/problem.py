@@ -407,9 +407,10 @@ def _load_checkpoint(folder: RunFolder) -> dict[str, Any] | None:
         return None
     import torch
 
+    content = folder.checkpoint.read_bytes()
     try:
-        saved: dict[str, Any] = torch.load(folder.checkpoint, weights_only=True)
-    except (OSError, MemoryError):
+        saved: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)
+    except MemoryError:
         raise
     except Exception:  # a damaged file raises anything
         return None

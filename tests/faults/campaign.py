@@ -426,9 +426,9 @@ def one_case(world: World, references: dict[str, Reference], seed: int, tally: T
                     tally.injected[kind] += 1
                 case.check_in_between()
             case.conclude()
-        except AssertionError as broken:
-            what = f"case {seed}: {task} {', '.join(case.labels)} after {happened}: {broken}"
-            tally.broken.append(what)
+        except Exception as broken:
+            where = f"case {seed}: {task} {', '.join(case.labels)} after {happened}"
+            tally.broken.append(f"{where}: {type(broken).__name__}: {broken}")
 
 
 def _plan(rng: random.Random) -> Iterator[tuple[str, Fault]]:

@@ -160,9 +160,12 @@ def spoil_values(fired: Path, label: str, kind: str, value: float, share: float)
         if spec.label != label:
             return execute(spec)
         if kind == "score":
-            cls.score = lambda self, candidate, seed: (  # type: ignore[method-assign]
-                value if spoilt(candidate.params) else score(self, candidate, seed)
-            )
+
+            def spoilt_score(self: Task, candidate: Any, seed: int) -> float:
+                found = score(self, candidate, seed)  # it is charged all the same
+                return value if spoilt(candidate.params) else found
+
+            cls.score = spoilt_score  # type: ignore[method-assign]
         else:
             cls.evaluate = lambda self, candidate, seed: (  # type: ignore[method-assign]
                 dict.fromkeys(evaluate(self, candidate, seed), value)

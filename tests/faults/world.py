@@ -156,6 +156,7 @@ class World:
     def start(
         self, arguments: list[str], log: Path, prepare: Callable[[], None] = lambda: None
     ) -> int:
+        log.touch()
         pid = os.fork()
         if pid:
             return pid
