@@ -291,10 +291,11 @@ def new_method(
 
 def main() -> None:
     """Entry point: whatever goes wrong is said in one line, or in full with `--debug`."""
-    name = "benchmark" if sys.argv[0].endswith("benchmark") else "python -m benchmark"
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        app(arguments, prog_name=name)
+        name = "benchmark" if sys.argv[0].endswith("benchmark") else "python -m benchmark"
+        app([argument for argument in sys.argv[1:] if argument != "--debug"], prog_name=name)
+    except KeyboardInterrupt:  # before or after what a command does about it
+        sys.exit(130)
     except Exception as error:
         if _debugging():
             raise

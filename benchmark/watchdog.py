@@ -40,10 +40,14 @@ def watched(folder: RunFolder, limit: float, clock: Clock) -> Iterator[None]:
     def end(reason: str) -> NoReturn:
         _end_process(folder, reason)
 
+    def put_off() -> None:
+        """Push back the end that comes when this watchdog gets no turn."""
+        faulthandler.dump_traceback_later(limit + DEAD, exit=True, file=last_word)
+
     def watch() -> None:
         counted = evaluating = 0.0
         while not over.wait(tick):
-            faulthandler.dump_traceback_later(limit + DEAD, exit=True, file=last_word)
+            put_off()
             if clock.ledger == "evaluation":
                 evaluating += tick
             else:
@@ -59,6 +63,7 @@ def watched(folder: RunFolder, limit: float, clock: Clock) -> Iterator[None]:
     with storing():
         last_word = open(folder.hang, "w")  # noqa: SIM115 - open while the watch lasts
     with last_word:
+        put_off()
         watcher.start()
         try:
             yield
