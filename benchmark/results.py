@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.clock import WORK
 from benchmark.store import (
     BadResults,
     Record,
@@ -201,13 +200,13 @@ class _Rows:
         for event, step in enumerate(effective_steps(records)):
             clock = step["clock"]
             numbers = {
+                **clock["work"],
                 "seed": key["seed"],
                 "event": event,
                 "trial": step["trial"],
                 "fidelity": math.nan if step.get("fidelity") is None else step["fidelity"],
                 "gpu_hours": clock["ledgers"]["method"] / 3600,
                 "budget": key["budget"],
-                **{name: clock["work"][name] for name in WORK},
                 "incumbent": step["incumbent"],
             }
             position = len(self.names["kind"])
