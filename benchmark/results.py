@@ -231,13 +231,13 @@ class _Rows:
         for event, step in enumerate(effective_steps(records)):
             clock = step["clock"]
             numbers = {
+                **clock["work"],
                 "seed": key["seed"],
                 "event": event,
                 "trial": step["trial"],
                 "fidelity": math.nan if step.get("fidelity") is None else step["fidelity"],
                 "gpu_hours": clock["ledgers"]["method"] / 3600,
                 "budget": key["budget"],
-                **clock["work"],
                 "incumbent": step["incumbent"],
             }
             position = len(self.names["kind"])

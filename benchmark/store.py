@@ -127,7 +127,10 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         return None
     try:
-        return json.loads(content)
+        value = json.loads(content)
+        if value is None:
+            raise ValueError("null")
+        return value
     except (ValueError, RecursionError) as error:
         raise BadResults(f"{path} is damaged ({error}); {REMEDY}") from None
 

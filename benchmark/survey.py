@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.store import BadResults, RunFolder, ending, read_json, run_folders
+from benchmark.store import BadResults, Record, RunFolder, ending, read_json, run_folders
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,9 @@ def survey(suite_folder: Path) -> list[State]:
 def _state(root: Path, folder: RunFolder) -> State:
     *task, method, seed = folder.path.relative_to(root).parts
     try:
-        status, reason = ending(folder)
-        used = _used(folder)
+        events = folder.events()
+        status, reason = ending(folder, events)
+        used = _used(folder, events)
     except (BadResults, KeyError, TypeError) as error:
         status, reason, used = "damaged", str(error), None
     failed = status == "failed" and folder.error.exists()
@@ -48,9 +49,9 @@ def _state(root: Path, folder: RunFolder) -> State:
     )  # fmt: skip
 
 
-def _used(folder: RunFolder) -> float | None:
+def _used(folder: RunFolder, events: list[Record]) -> float | None:
     description = read_json(folder.description)
-    charged = [event["clock"] for event in folder.events() if "clock" in event]
+    charged = [event["clock"] for event in events if "clock" in event]
     if description is None or not charged:
         return None
     seconds: float = charged[-1]["ledgers"]["method"]
