@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
@@ -31,12 +32,14 @@ def prices(task_name: str, device: str) -> dict[str, float]:
     setting = [task_name, device_name(device), torch.__version__, _sources()]
     digest = hashlib.sha256(json.dumps(setting).encode()).hexdigest()[:16]
     path = cache_folder() / "prices" / f"{digest}.json"
-    stored = read_json(path)
-    if stored is not None:
-        return dict(stored["prices"])
+    with suppress(KeyError, TypeError, ValueError, AttributeError):  # else measured again
+        stored = {name: float(price) for name, price in read_json(path)["prices"].items()}
+        if stored and all(price > 0 for price in stored.values()):
+            return stored
     measured = measure(task_name, device)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"setting": setting, "prices": measured})
+    with suppress(OSError):  # without a writable home they are measured each time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"setting": setting, "prices": measured})
     return measured
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -33,8 +34,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 WIDE = None if sys.stdout.isatty() else 200  # a pipe or a file has no width to fit into
-console = Console(width=WIDE)
-errors = Console(stderr=True)
+console = Console(width=WIDE, file=sys.stdout)  # for good: runs redirect what methods print
+errors = Console(file=sys.stderr)
 
 
 class ClockKind(StrEnum):
@@ -59,6 +60,16 @@ ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of all su
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks; also after a command.")
+    ] = False,
+) -> None:
+    """Compare ways to tune diffusion models under a metered GPU-hour budget."""
+    # `main` takes --debug from wherever it stands.
+
+
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Show an error that the user can act on as one line, and exit with code 2."""
@@ -77,8 +88,18 @@ def clear_errors() -> Iterator[None]:
     try:
         yield
     except known as error:
-        errors.print(Text(f"error: {error}", style="red"), soft_wrap=True)
+        if _debugging():
+            raise
+        _complain(str(error))
         raise typer.Exit(2) from None
+
+
+def _complain(message: str) -> None:
+    errors.print(Text(f"error: {' '.join(message.split())}", style="red"), soft_wrap=True)
+
+
+def _debugging() -> bool:
+    return "--debug" in sys.argv
 
 
 @app.command()
@@ -115,6 +136,8 @@ def run(
     with clear_errors():
         from benchmark import session
         from benchmark.drawing import sketch
+        from benchmark.stopping import Stopped, stop_signals
+        from benchmark.store import StorageError
         from benchmark.suite import load, select
 
         chosen = select(load(suite), task or (), method or (), seeds, budget)
@@ -130,15 +153,27 @@ def run(
         if dry_run:
             return
         try:
-            progress = session.run(plan, where, console, sketch)
-        except KeyboardInterrupt:
+            with stop_signals():
+                progress = session.run(plan, where, console, sketch)
+        except Stopped as stopped:
             errors.print("stopped; nothing is lost: the same command goes on from here")
-            raise typer.Exit(130) from None
+            raise typer.Exit(stopped.exit_code) from None
+        except StorageError as error:
+            raise StorageError(
+                f"{error}; nothing that was recorded is lost: once there is room and the right to "
+                "write, the same command goes on from here"
+            ) from None
         folder = results / chosen.name
         if any((folder / "runs").rglob("run.json")):
             _conclude(folder)
+    if progress.elsewhere:
+        errors.print(f"{len(progress.elsewhere)} runs are in the hands of another process")
     if progress.failed:
-        errors.print(f"{len(progress.failed)} runs failed; see: python -m benchmark status")
+        errors.print(
+            f"{len(progress.failed)} runs failed; see: python -m benchmark status "
+            f"--suite {chosen.name} --results {results}",
+            soft_wrap=True,
+        )
         raise typer.Exit(1)
 
 
@@ -184,21 +219,34 @@ def info(name: str, as_json: JsonOption = False) -> None:
 
 @app.command()
 def status(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:
-    """Show every run of a suite and how far it is."""
+    """Show every run of a suite: how far it is, or why it ended."""
     with clear_errors():
-        from benchmark.results import load
+        from benchmark.live import clock_time
+        from benchmark.survey import survey
 
-        stored = load(results / Path(suite).stem)
+        states = survey(results / Path(suite).stem)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("task", "method", "seed", "status", "budget used", "reason"):
+    for column in (
+        "task",
+        "method",
+        "seed",
+        "status",
+        "budget used",
+        "last sign of life",
+        "reason",
+    ):
         table.add_column(column)
-    for run_row in stored.runs.to_dict("records"):
+    for state in states:
+        used = "-" if state.used is None else f"{state.used:.0%}"
+        silent = "-" if state.silent is None else f"{clock_time(state.silent)} ago"
+        where = f" (traceback in {state.error})" if state.error else ""
         table.add_row(
-            Text(run_row["task"]), Text(run_row["method"]), str(run_row["seed"]),
-            Text(run_row["status"]),
-            f"{run_row['gpu_hours'] / run_row['budget']:.0%}", Text(run_row["reason"]),
+            Text(state.task), Text(state.method), state.seed, state.status, used,
+            "" if state.status == "finished" else silent, Text(f"{state.reason}{where}"),
         )  # fmt: skip
     console.print(table)
+    counts = Counter(state.status for state in states)
+    console.print(", ".join(f"{count} {name}" for name, count in sorted(counts.items())))
 
 
 @app.command()
@@ -355,8 +403,17 @@ def new_method(
 
 
 def main() -> None:
-    """Entry point."""
-    app(prog_name="benchmark" if sys.argv[0].endswith("benchmark") else "python -m benchmark")
+    """Entry point: whatever goes wrong is said in one line, or in full with `--debug`."""
+    try:
+        name = "benchmark" if sys.argv[0].endswith("benchmark") else "python -m benchmark"
+        app([argument for argument in sys.argv[1:] if argument != "--debug"], prog_name=name)
+    except KeyboardInterrupt:  # before or after what a command does about it
+        sys.exit(130)
+    except Exception as error:
+        if _debugging():
+            raise
+        _complain(f"{type(error).__name__}: {error} (run with --debug for the traceback)")
+        sys.exit(1)
 
 
 def _device(asked: str | None, executor: str) -> str:

@@ -13,12 +13,14 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 LEDGERS = ("setup", "method", "evaluation", "checkpoint")
 WORK = ("nfe", "train_images", "scored_images")
 OVERHEAD = "overhead"
 """Breakdown entry for charged time outside any primitive: the method's own code."""
+DEFIANCE = 100
+"""Refused charges after which a method is taken to ignore the end of its budget."""
 
 
 class BudgetExhausted(BaseException):
@@ -41,6 +43,10 @@ class Clock(ABC):
         self.work: Counter[str] = Counter(dict.fromkeys(WORK, 0))
         self.on_charge: Callable[[], None] = lambda: None
         """Called after each charged primitive (sign of life)."""
+        self.refusals = 0
+        """How often BudgetExhausted was raised: more than once if a method caught it."""
+        self.on_defiance: Callable[[], None] = lambda: None
+        """Called when a method keeps going after its budget has ended."""
         self._ledger = "setup"
         self._operation: str | None = None
 
@@ -79,7 +85,7 @@ class Clock(ABC):
         """
         charged = self._ledger == "method"
         if charged and self._now_used() >= self.budget:
-            raise BudgetExhausted
+            self.refuse()
         self._begin(operation)
         try:
             yield
@@ -88,6 +94,13 @@ class Clock(ABC):
         if charged:
             self.work.update(work)
             self.on_charge()
+
+    def refuse(self) -> NoReturn:
+        """Raise BudgetExhausted."""
+        self.refusals += 1
+        if self.refusals > DEFIANCE:
+            self.on_defiance()
+        raise BudgetExhausted
 
     def snapshot(self) -> dict[str, Any]:
         """Everything needed to go on later, as plain JSON values."""
@@ -99,9 +112,16 @@ class Clock(ABC):
         }
 
     def rewind(self, snapshot: Mapping[str, Any]) -> None:
-        """Take the charged ledger, its breakdown and the work counts from `snapshot`."""
+        """Take the charged ledger, its breakdown and the work counts from `snapshot`.
+
+        Seconds charged beyond it were for work that is done again: they move to `setup`, and
+        back from there as a replay comes to what they bought.
+        """
         self._read()
-        self.ledgers["method"] = snapshot["ledgers"]["method"]
+        charged = snapshot["ledgers"]["method"]
+        moved = self.ledgers["method"] - charged
+        self.ledgers["setup"] = max(self.ledgers["setup"] + moved, 0.0)
+        self.ledgers["method"] = charged
         self.breakdown = dict(snapshot["breakdown"])
         self.work = Counter(snapshot["work"])
 
@@ -124,6 +144,36 @@ class Clock(ABC):
     def _end(self, operation: str, count: int) -> None: ...
 
 
+class Stopwatch:
+    """Seconds from lap to lap, by the performance counter.
+
+    Clocks are set, and leap when a machine wakes up. Where the counter and the time of day
+    disagree by more than `LEAP`, one of them leapt, and the lap is the shorter that is possible.
+    """
+
+    LEAP = 1.0
+
+    def __init__(self) -> None:
+        self._counter, self._time = time.perf_counter(), time.time()
+
+    def running(self) -> float:
+        """Seconds since the last lap."""
+        return self._elapsed(time.perf_counter(), time.time())
+
+    def lap(self) -> float:
+        """Seconds since the last lap; the next one begins."""
+        counter, clock_time = time.perf_counter(), time.time()
+        elapsed = self._elapsed(counter, clock_time)
+        self._counter, self._time = counter, clock_time
+        return elapsed
+
+    def _elapsed(self, counter: float, clock_time: float) -> float:
+        counted, passed = counter - self._counter, clock_time - self._time
+        if abs(counted - passed) <= self.LEAP and counted >= 0:
+            return counted
+        return min((seconds for seconds in (counted, passed) if seconds >= 0), default=0.0)
+
+
 class DeviceClock(Clock):
     """Measured time. On CUDA the device is synchronised at every reading."""
 
@@ -140,16 +190,14 @@ class DeviceClock(Clock):
 
             self._synchronize = lambda: torch.cuda.synchronize(device)
             self._interval = self.SYNC_INTERVAL
-        self._last = time.perf_counter()
+        self._watch = Stopwatch()
 
     def _read(self) -> None:
         self._synchronize()
-        now = time.perf_counter()
-        self._book(now - self._last, self._operation or OVERHEAD)
-        self._last = now
+        self._book(self._watch.lap(), self._operation or OVERHEAD)
 
     def _now_used(self) -> float:
-        if time.perf_counter() - self._last >= self._interval:
+        if self._watch.running() >= self._interval:
             self._read()
         return self.ledgers["method"]
 
@@ -157,7 +205,7 @@ class DeviceClock(Clock):
         self._operation = operation
 
     def _end(self, operation: str, count: int) -> None:
-        if time.perf_counter() - self._last >= self._interval:
+        if self._watch.running() >= self._interval:
             self._read()
         self._operation = None
 

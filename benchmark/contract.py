@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from benchmark import calibration, registry
-from benchmark.clock import BudgetExhausted, PricedClock
+from benchmark.clock import BudgetExhausted, Clock, PricedClock
+from benchmark.isolation import isolated
 from benchmark.runner import Outcome, RunSpec, execute
 from benchmark.store import effective_steps
 from methods.base import Method
@@ -27,6 +27,10 @@ from tasks.base import Candidate, FreeMeter, Task
 Check = Callable[[], str | None]
 TASKS = ("finetune/gaussian", "finetune/gaussian-perclass", "schedule/gaussian")
 """Where methods are checked: closed form, so a run takes about a second."""
+HARD_LIMIT = 60.0
+"""Seconds after which a checked run, and with it the check, is ended."""
+QUIET = 10_000
+"""Bytes that a checked run may print."""
 BUDGET_TRIALS = 6
 """Budget of a checked run, in standard trials of the task."""
 
@@ -71,6 +75,8 @@ def method_checks(name: str) -> list[tuple[str, Check]]:
             (f"{task}: same seed, same run", bench.repeats),
             (f"{task}: an interrupted run ends the same", bench.resumes),
             (f"{task}: leaves global state alone", bench.leaves_globals),
+            (f"{task}: lets the budget end it", bench.obeys),
+            (f"{task}: prints little", bench.prints_little),
         ]
     return titled
 
@@ -100,6 +106,7 @@ class MethodBench:
         return RunSpec(
             suite="check", task=self.task, label="checked", method=self.method, seed=0,
             budget=self.budget / 3600, results=results, clock="priced", prices=self.prices,
+            hard_limit=HARD_LIMIT,
         )  # fmt: skip
 
     def run(self) -> tuple[Outcome, list[dict[str, Any]]]:
@@ -115,11 +122,13 @@ class MethodBench:
         return outcome, events, seen[0]
 
     @cached_property
-    def repeated(self) -> tuple[list[dict[str, Any]], list[str]]:
-        """The log of a second run, and the global settings that it changed."""
-        with _unchanged_globals() as changed:
-            _, events = self.run()
-        return events, changed
+    def repeated(self) -> tuple[list[dict[str, Any]], int, int]:
+        """The log of a second run, how often it was told to end, and the bytes it printed."""
+        with tempfile.TemporaryDirectory() as results, _refusals() as refusals:
+            folder = self.spec(results).folder
+            execute(self.spec(results))
+            printed = folder.output.stat().st_size if folder.output.exists() else 0
+            return folder.events(), len(refusals), printed
 
     def ends(self) -> str | None:
         outcome, events, _ = self.undisturbed
@@ -150,8 +159,33 @@ class MethodBench:
             return _difference(expected, spec.folder.events())
 
     def leaves_globals(self) -> str | None:
-        _, changed = self.repeated
+        changed = self.repeated[0][-1].get("changed")
         return f"changed {', '.join(changed)}" if changed else None
+
+    def obeys(self) -> str | None:
+        told = self.repeated[1]
+        return f"caught BudgetExhausted and went on, {told - 1} times" if told > 1 else None
+
+    def prints_little(self) -> str | None:
+        printed = self.repeated[2]
+        return f"printed {printed} bytes" if printed > QUIET else None
+
+
+@contextmanager
+def _refusals() -> Iterator[list[None]]:
+    """Yields a list that grows with each BudgetExhausted raised inside."""
+    original = Clock.refuse
+    seen: list[None] = []
+
+    def refuse(self: Clock) -> NoReturn:
+        seen.append(None)
+        original(self)
+
+    Clock.refuse = refuse  # type: ignore[method-assign]
+    try:
+        yield seen
+    finally:
+        Clock.refuse = original  # type: ignore[method-assign]
 
 
 def _trial_cost(cls: type[Task], prices: Mapping[str, float]) -> float:
@@ -201,32 +235,6 @@ def crash_after(charges: float) -> Iterator[list[int]]:
         pass
     finally:
         PricedClock._end = original  # type: ignore[method-assign]
-
-
-@contextmanager
-def _unchanged_globals() -> Iterator[list[str]]:
-    """Yields a list that afterwards names the global settings that changed inside."""
-    import torch
-
-    def state() -> dict[str, Any]:
-        return {
-            "random's seed": random.getstate(),
-            "numpy's global seed": str(np.random.get_state(legacy=False)),  # noqa: NPY002 - the point
-            "torch's global seed": torch.get_rng_state().tolist(),
-            "torch's default dtype": torch.get_default_dtype(),
-            "torch's thread count": torch.get_num_threads(),
-            "torch's gradient mode": torch.is_grad_enabled(),
-        }
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    before, changed = state(), list[str]()
-    try:
-        yield changed
-    finally:
-        after = state()
-        changed += [name for name, value in before.items() if after[name] != value]
-        torch.set_num_threads(threads)
 
 
 # -- tasks ----------------------------------------------------------------------------------
@@ -280,7 +288,8 @@ class TaskBench:
     @cached_property
     def repeated(self) -> tuple[tuple[float, dict[str, float]], list[str]]:
         """Measured again, and the global settings that this changed."""
-        with _unchanged_globals() as changed:
+        changed: list[str] = []
+        with isolated(changed):
             return self.measured(), changed
 
     def declares(self) -> str | None:

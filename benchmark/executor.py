@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.admission import Terms, complaints
-from benchmark.runner import Outcome, RunSpec, execute, is_finished
-from benchmark.store import Busy
+from benchmark.runner import Outcome, RunSpec, execute, in_one_line, record_loss
 
 if TYPE_CHECKING:
     from benchmark.cluster import Cluster
@@ -49,7 +48,10 @@ def run_here(
         outcome = execute(spec)
         job = follow_up(spec)
         if job is not None:
-            job()
+            try:
+                job()
+            except Exception as error:
+                _warn_of_drawing(error)
         yield outcome
 
 
@@ -87,7 +89,7 @@ def run_on(
         error = future.exception()
         if spec is None:
             if error is not None:
-                log.warning("interim figures failed: %r", error)
+                _warn_of_drawing(error)
             continue
         outcome = _lost(spec, error) if error is not None else future.result()
         future.release()
@@ -108,25 +110,29 @@ def run_on(
 def attempt(spec: RunSpec, terms: Terms | None = None) -> Outcome:
     """What a worker does with a run, in a process that may be new or have done others before.
 
-    A run that has been finished meanwhile is left alone: its worker may have been lost between
-    the end of the run and the news of it, or a lost worker may have gone on.
+    A run may be in another process's hands for a moment only: a worker that was lost may still
+    have gone on.
     """
     if terms is not None and (reasons := complaints(terms)):
         return Outcome(spec, "unfit", "; ".join(reasons))
     _keep_freed_memory()
     until = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            return Outcome(spec, "finished") if is_finished(spec) else execute(spec)
-        except Busy as error:
-            if time.monotonic() > until:
-                return Outcome(spec, "busy", str(error))
-            time.sleep(0.2)
+    while (outcome := execute(spec)).status == "busy" and time.monotonic() < until:
+        time.sleep(0.2)
+    return outcome
+
+
+def _warn_of_drawing(error: BaseException) -> None:
+    log.warning("interim figures failed: %r", error)
 
 
 def _lost(spec: RunSpec, error: BaseException) -> Outcome:
-    """A run whose worker died too often, or that raised outside the method's work."""
-    return Outcome(spec, "failed", f"{type(error).__name__}: {str(error).splitlines()[0]}")
+    """A run whose workers died, one after the other, or whose folder could not be written."""
+    from dask.distributed import KilledWorker
+
+    if isinstance(error, KilledWorker):
+        return record_loss(spec, "its worker process died, again and again (out of memory?)")
+    return Outcome(spec, "interrupted", in_one_line(error))
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3

@@ -31,6 +31,8 @@ class Progress:
     workers: int
     finished: int = 0
     failed: list[Outcome] = field(default_factory=list)
+    elsewhere: list[Outcome] = field(default_factory=list)
+    """In the hands of another process."""
     best: dict[str, tuple[float, str]] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     _done_seconds: float = 0.0
@@ -49,6 +51,8 @@ class Progress:
         self._done_seconds += outcome.spec.budget * 3600
         if outcome.status == "finished":
             self.finished += 1
+        elif outcome.status == "busy":
+            self.elsewhere.append(outcome)
         else:
             self.failed.append(outcome)
 
@@ -144,10 +148,10 @@ def follow(console: Console, progress: Progress, outcomes: Iterable[Outcome]) ->
 
 
 def _print_failure(console: Console, outcome: Outcome) -> None:
+    spec = outcome.spec
     if outcome.status != "finished":
-        spec = outcome.spec
+        where = f" (traceback in {spec.folder.error})" if outcome.status == "failed" else ""
         console.print(
-            f"failed: {spec.task} {spec.label} seed {spec.seed}: {outcome.reason} "
-            f"(traceback in {spec.folder.error})",
+            f"{outcome.status}: {spec.task} {spec.label} seed {spec.seed}: {outcome.reason}{where}",
             style="red", markup=False, highlight=False, soft_wrap=True,
         )  # fmt: skip

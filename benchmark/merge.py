@@ -202,14 +202,9 @@ def _description(path: Path, place: PurePosixPath) -> dict[str, Any]:
 def _require_log(path: Path) -> None:
     """Raise MergeError if the log of a run holds anything but records."""
     try:
-        records = RunFolder(path).events()
+        RunFolder(path).events()
     except BadResults as error:
         raise MergeError(f"{path / 'events.jsonl'} is no log of a run: {error}") from None
-    for number, record in enumerate(records, 1):
-        if not isinstance(record, dict) or "kind" not in record:
-            raise MergeError(
-                f"{path / 'events.jsonl'} is no log of a run: record {number} has no kind"
-            )
 
 
 def _require_agreement(runs: Sequence[Run]) -> None:

@@ -14,12 +14,13 @@ import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from benchmark.clock import WORK, BudgetExhausted, Clock
-from benchmark.store import Record, RunFolder, effective_steps, write_atomic
+from benchmark.store import Record, RunFolder, effective_steps, storing, write_atomic
 from tasks.base import Candidate, Task
 from tasks.space import Params, Space
 
@@ -32,11 +33,30 @@ EVALUATION_SPACING = (0.02, 0.2)
 used at the first: dense early, where curves move. Evaluation is free for the method but not
 for whoever waits for the figures."""
 SAMPLES_SHOWN = 32
+CHECKPOINT = {"owner", "state", "steps", "trials", "evaluated_at", "clock", "rng"}
+"""What a checkpoint holds."""
 NOTHING_CHARGED = {"ledgers": {"method": 0.0}, "breakdown": {}, "work": dict.fromkeys(WORK, 0)}
 
 
 class ReplayMismatch(RuntimeError):
     """A resumed method asked for something else than its log holds."""
+
+
+class RunEnded(BaseException):
+    """Ends a run for the reason that is its cause: the task failed, or the log does not fit.
+
+    Not an `Exception`: a method that caught it would go on from a step that is not in the log,
+    and could not be resumed.
+    """
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    """What fails inside ends the run, whatever the method catches."""
+    try:
+        yield
+    except Exception as error:
+        raise RunEnded from error
 
 
 def hashed_seed(*axes: str | int) -> int:
@@ -118,26 +138,33 @@ class RecordedProblem:
                 "kind": "trial", "trial": trial, "params": params, "fidelity": fidelity
             }  # fmt: skip
             try:
-                if candidates is None:
-                    candidates = self.task.iterate(params, stops, seed)
-                    with self._clock.enter("setup"):  # paid for before the interruption
-                        for _ in range(replayed):
-                            next(candidates)
-                with self._clock.charge("trial"):
-                    pass
-                candidate = next(candidates)
-                score = self.score(candidate)
+                with _ending():
+                    if candidates is None:
+                        candidates = self.task.iterate(params, stops, seed)
+                        with self._clock.enter("setup"):  # paid for before the interruption
+                            for _ in range(replayed):
+                                next(candidates)
+                    with self._clock.charge("trial"):
+                        pass
+                    candidate = next(candidates)
+                    score = self.score(candidate)
             except BudgetExhausted:
-                self._folder.append(step | {"kind": "unfinished", "clock": self._clock.snapshot()})
+                self._cut_short(step)
                 raise
-            better = keep and score < self._best_score
-            self._append(step, candidate, score, incumbent=better, evaluated=better)
-            yield score
+            better = keep and math.isfinite(score) and score < self._best_score
+            record = self._append(step, candidate, score, incumbent=better, evaluated=better)
+            yield _score_of(record)
+
+    def _cut_short(self, step: Record) -> None:
+        """Record the trial that the budget ended, and none that is begun after that."""
+        if self._clock.refusals == 1:
+            with _ending(), storing():
+                self._folder.append(step | {"kind": "unfinished", "clock": self._clock.snapshot()})
 
     def develop(self, params: Params) -> None:
         params = self.space.validate(params)
         seed = self._trial_seed()
-        restored = self._restore("develop") or {}
+        restored = self._restore("develop") or {}  # without, the solve starts over
         start = float(restored.get("start", self._clock.used))
 
         def progress() -> float:
@@ -145,9 +172,14 @@ class RecordedProblem:
             return min((self._clock.used - start) / left, 1.0) if left > 0 else 1.0
 
         self._require_budget()
-        for candidate in self.task.iterate(
+        candidates = self.task.iterate(
             params, DEVELOP_STOPS, seed, progress, restored.get("resume")
-        ):
+        )
+        while True:
+            with _ending():
+                candidate = next(candidates, None)
+            if candidate is None:
+                return
             self.report(candidate)
             if candidate.resume is not None:
                 self._offer("develop", {"start": start, "resume": candidate.resume})
@@ -178,6 +210,11 @@ class RecordedProblem:
 
     # -- what the runner does ---------------------------------------------------------------
 
+    @property
+    def steps(self) -> int:
+        """Trials and reports recorded so far."""
+        return self._recorded
+
     def begin(self) -> None:
         """Hand over to the method: from here on time is charged, unless a log is replayed."""
         if self._log:
@@ -191,17 +228,19 @@ class RecordedProblem:
         if self._pending is not None and not self._pending[1].get("metrics"):
             candidate, step = self._pending
             final = step | {"kind": "final", "metrics": self._evaluate(candidate, step["trial"])}
-            self._folder.append(final)
+            with storing():
+                self._folder.append(final)
 
     # -- recording and replay ---------------------------------------------------------------
 
     def _append(
         self, step: Record, candidate: Candidate, score: float | None, *,
         incumbent: bool, evaluated: bool,
-    ) -> None:  # fmt: skip
+    ) -> Record:  # fmt: skip
         """Record one step; an incumbent's metrics go into the same line, so that a crash
         loses both or neither."""
-        metrics = self._evaluate(candidate, step["trial"]) if evaluated else None
+        with _ending():
+            metrics = self._evaluate(candidate, step["trial"]) if evaluated else None
         finite = score is not None and math.isfinite(score)
         record = step | {
             "score": score if finite else None,
@@ -211,11 +250,12 @@ class RecordedProblem:
         }
         if candidate.shown:
             record["shown"] = {name: float(value) for name, value in candidate.shown.items()}
-        with self._clock.enter("checkpoint"):
+        with self._clock.enter("checkpoint"), _ending(), storing():
             self._folder.append(record)
         self._recorded += 1
         self._note(record)
         self._pending = (candidate, record) if record["kind"] == "report" else None
+        return record
 
     def _note(self, record: Record) -> None:
         """Update the incumbent from a new or replayed record."""
@@ -234,7 +274,7 @@ class RecordedProblem:
         asked = (kind, params, fidelity)
         logged = (record["kind"], record["params"], record.get("fidelity"))
         if asked != logged:
-            raise ReplayMismatch(
+            raise RunEnded from ReplayMismatch(
                 f"step {self._cursor} of {self._folder.log} holds {logged}, but the method now "
                 f"asks for {asked}: its choices are not a function of its seed and scores, or "
                 "its code or options have changed. Run again with --fresh."
@@ -261,7 +301,8 @@ class RecordedProblem:
             images = self.task.images(candidate, SAMPLES_SHOWN, seed)
             if images is not None:
                 name = f"samples-{trial:06d}.png"
-                write_atomic(self._folder.artifacts / name, _png_grid(images))
+                with storing():
+                    write_atomic(self._folder.artifacts / name, _png_grid(images))
         return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
     def _trial_seed(self) -> int:
@@ -269,7 +310,7 @@ class RecordedProblem:
 
     def _require_budget(self) -> None:
         if self._clock.ledger == "method" and self._clock.used >= self._clock.budget:
-            raise BudgetExhausted
+            self._clock.refuse()
 
     # -- checkpoints ------------------------------------------------------------------------
 
@@ -281,7 +322,7 @@ class RecordedProblem:
         if replaying or waiting or time.monotonic() < self._checkpoint_due:
             return
         started = time.monotonic()
-        with self._clock.enter("checkpoint"):
+        with self._clock.enter("checkpoint"), _ending(), storing():
             _save_checkpoint(
                 self._folder,
                 {
@@ -297,15 +338,26 @@ class RecordedProblem:
         self._checkpoint_due = time.monotonic() + 20 * (time.monotonic() - started)
 
     def _restore(self, owner: str) -> dict[str, Any] | None:
-        """Jump to the checkpoint if `owner` wrote it; it is handed out once."""
+        """Jump to the checkpoint if `owner` wrote it; it is handed out once.
+
+        Without one, `owner` starts over, and so does the log from here: work that follows the
+        progress of the budget cannot be replayed from its records.
+        """
         saved = self._checkpoint
-        if saved is None or saved["owner"] != owner or saved["steps"] > len(self._log):
+        if saved is not None and (saved["owner"] != owner or saved["steps"] > len(self._log)):
+            saved = None
+        steps = self._cursor if saved is None else saved["steps"]
+        replaying = self._cursor < len(self._log)
+        if steps < len(self._log):
+            with _ending(), storing():
+                self._folder.append({"kind": "rewind", "to": steps})
+            del self._log[steps:]
+            self._recorded = len(self._log)
+        if saved is None:
+            if replaying:
+                self._clock.switch("method")
             return None
         self._checkpoint = None
-        if saved["steps"] < len(self._log):
-            self._folder.append({"kind": "rewind", "to": saved["steps"]})
-            del self._log[saved["steps"] :]
-            self._recorded = len(self._log)
         for record in self._log[self._cursor :]:
             self._note(record)
         self._cursor = len(self._log)
@@ -349,10 +401,17 @@ def _save_checkpoint(folder: RunFolder, state: dict[str, Any]) -> None:
 
 
 def _load_checkpoint(folder: RunFolder) -> dict[str, Any] | None:
-    """The last checkpoint, or None; tensors and plain values only, no code is executed."""
+    """The last checkpoint; None if there is none, or only a damaged one: the run then starts over
+    from what its log allows. Tensors and plain values only, no code is executed."""
     if not folder.checkpoint.exists():
         return None
     import torch
 
-    saved: dict[str, Any] = torch.load(folder.checkpoint, weights_only=True)
-    return saved
+    content = folder.checkpoint.read_bytes()
+    try:
+        saved: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)
+    except MemoryError:
+        raise
+    except Exception:  # a damaged file raises anything
+        return None
+    return saved if isinstance(saved, dict) and saved.keys() >= CHECKPOINT else None

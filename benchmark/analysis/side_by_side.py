@@ -12,8 +12,7 @@ import pandas as pd
 
 from benchmark.analysis import comparison, contents, formatting, pairwise, statistics
 from benchmark.analysis.curves import Traces, at_fractions, traces
-from benchmark.results import Results
-from benchmark.store import read_json, run_folders
+from benchmark.results import Results, descriptions
 
 COLUMNS = [
     "task", "method", "metric", "mean_a", "low_a", "high_a", "n_a", "mean_b", "low_b", "high_b",
@@ -71,8 +70,7 @@ def compare(a: Results, b: Results) -> SideBySide:
 def facts(results: Results) -> dict[str, Facts]:
     """What the runs of each task say of where and how they ran, from their descriptions."""
     found: dict[str, Facts] = defaultdict(lambda: defaultdict(set))
-    for folder in run_folders(results.folder):
-        described = read_json(folder.description)
+    for _, described in descriptions(results.folder):
         spec, origin, task = described["spec"], described["provenance"], described["task"]
         own = found[spec["task"]]
         own["space"].add(str(described["space_hash"]))

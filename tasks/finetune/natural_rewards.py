@@ -92,11 +92,13 @@ class RandomHead(nn.Module):
         from torchvision.models import resnet18  # type: ignore[import-untyped]
 
         self.network = resnet18()
-        weights = torch.load(file, map_location="cpu", weights_only=True)
         try:
-            self.network.load_state_dict(weights)
-        except RuntimeError:
-            raise ValueError(f"{file} does not hold the weights of a ResNet-18") from None
+            self.network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # a damaged file raises anything
+            reason = f"{file} does not hold the weights of a ResNet-18; fetch it again"
+            raise ValueError(reason) from error
         width = self.network.fc.in_features
         direction = torch.randn(width, generator=torch.Generator().manual_seed(HEAD_SEED))
         self.network.fc = nn.Identity()

@@ -4,7 +4,7 @@ import pytest
 
 from benchmark import results, runner
 from benchmark.runner import SpecMismatch, execute, is_finished
-from benchmark.store import Busy, read_json, status
+from benchmark.store import read_json, status
 
 
 def test_ledgers_add_up_to_the_wall_time_of_the_run(toy_spec):
@@ -51,8 +51,8 @@ def test_finished_means_for_this_budget_and_these_settings(toy_spec):
 
 def test_a_run_in_use_is_left_alone(toy_spec):
     spec = toy_spec()
-    with spec.folder.owned(), pytest.raises(Busy):
-        execute(spec)
+    with spec.folder.owned():
+        assert execute(spec).status == "busy"
 
 
 def test_a_failed_run_keeps_its_reason_and_traceback(toy_spec, monkeypatch):

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.analysis import contents
-from benchmark.results import Results
-from benchmark.store import read_json, run_folders
+from benchmark.results import Results, descriptions
 
 Description = dict[str, Any]
 
@@ -100,7 +99,7 @@ def narrowed(command: str, task: str, method: str) -> str:
 
 
 def _descriptions(results: Results) -> list[Description]:
-    return [read_json(run.description) for run in run_folders(results.folder)]
+    return [description for _, description in descriptions(results.folder)]
 
 
 def _command(description: Description) -> str:

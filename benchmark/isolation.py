@@ -1,0 +1,108 @@
+"""Keeps what a run does to its process from other runs: global settings, and what it prints."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+OUTPUT_LIMIT = 2**20
+"""Characters of a session's output that are kept."""
+
+
+class Setting(NamedTuple):
+    """One global setting of a process: how to read it, as a comparable value, and to set it."""
+
+    read: Callable[[], Any]
+    write: Callable[[Any], Any]
+
+
+def settings() -> dict[str, Setting]:
+    """The settings that a method or task might change for all that runs after it."""
+    import torch
+
+    return {
+        "random's seed": Setting(random.getstate, random.setstate),
+        "numpy's global seed": Setting(_numpy_state, np.random.set_state),
+        "torch's global seed": Setting(
+            lambda: tuple(torch.get_rng_state().tolist()),
+            lambda state: torch.set_rng_state(torch.tensor(state, dtype=torch.uint8)),
+        ),
+        "torch's default dtype": Setting(torch.get_default_dtype, torch.set_default_dtype),
+        "torch's default device": Setting(torch.get_default_device, torch.set_default_device),
+        "torch's thread count": Setting(torch.get_num_threads, torch.set_num_threads),
+        "torch's gradient mode": Setting(torch.is_grad_enabled, torch.set_grad_enabled),
+        "torch's deterministic mode": Setting(
+            torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms
+        ),
+        "numpy's error handling": Setting(np.geterr, lambda kinds: np.seterr(**kinds)),
+        "the working directory": Setting(os.getcwd, os.chdir),
+    }
+
+
+def _numpy_state() -> tuple[Any, ...]:
+    state: Any = np.random.get_state()  # noqa: NPY002 - the point
+    name, keys, *rest = state
+    return (name, tuple(keys.tolist()), *rest)
+
+
+@contextmanager
+def isolated(changed: list[str]) -> Iterator[None]:
+    """One thread, as for every CPU worker (docs/protocol.md), and all settings put back at the
+    end; `changed` then names those that what ran inside had changed."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    known = settings()
+    before = {name: setting.read() for name, setting in known.items()}
+    try:
+        yield
+    finally:
+        for name, setting in known.items():
+            if setting.read() != before[name]:
+                changed.append(name)
+                setting.write(before[name])
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def output_to(file: Path) -> Iterator[None]:
+    """Write what is printed inside to `file`, which stays away if that is nothing."""
+    output = _Output(file)
+    try:
+        with redirect_stdout(output), redirect_stderr(output):
+            yield
+    finally:
+        output.close()
+
+
+class _Output(io.TextIOBase):
+    """A file that begins with its first text, ends at `OUTPUT_LIMIT`, and never gets in the way."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._written = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        room = OUTPUT_LIMIT - self._written
+        if text and room > 0:
+            kept = (
+                text if len(text) <= room else f"{text[:room]}\n[more was printed, and dropped]\n"
+            )
+            try:
+                with open(self._path, "a" if self._written else "w", errors="replace") as file:
+                    file.write(kept)
+            except OSError:
+                pass
+            self._written += len(text)
+        return len(text)

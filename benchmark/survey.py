@@ -1,0 +1,63 @@
+"""How every run of a suite stands, from its folder alone; reads no more than it must."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.store import BadResults, Record, RunFolder, ending, read_json, run_folders
+
+
+@dataclass(frozen=True)
+class State:
+    """One run. `status` is that of `store.status`, or `damaged`."""
+
+    task: str
+    method: str
+    seed: str
+    status: str
+    reason: str
+    used: float | None
+    """Share of the budget."""
+    silent: float | None
+    """Seconds since the last sign of life."""
+    error: Path | None
+    """Traceback of a failed run."""
+
+
+def survey(suite_folder: Path) -> list[State]:
+    """All runs that were ever begun. Raises FileNotFoundError when there is none."""
+    found = [_state(suite_folder / "runs", folder) for folder in run_folders(suite_folder)]
+    if not found:
+        raise FileNotFoundError(f"{suite_folder} holds no runs; start some with: benchmark run")
+    return found
+
+
+def _state(root: Path, folder: RunFolder) -> State:
+    *task, method, seed = folder.path.relative_to(root).parts
+    try:
+        events = folder.events()
+        status, reason = ending(folder, events)
+        used = _used(folder, events)
+    except (BadResults, KeyError, TypeError) as error:
+        status, reason, used = "damaged", str(error), None
+    failed = status == "failed" and folder.error.exists()
+    return State(
+        "/".join(task), method, seed, status, reason, used, _silence(folder),
+        folder.error if failed else None,
+    )  # fmt: skip
+
+
+def _used(folder: RunFolder, events: list[Record]) -> float | None:
+    description = read_json(folder.description)
+    charged = [event["clock"] for event in events if "clock" in event]
+    if description is None or not charged:
+        return None
+    seconds: float = charged[-1]["ledgers"]["method"]
+    return seconds / (3600 * float(description["spec"]["budget"]))
+
+
+def _silence(folder: RunFolder) -> float | None:
+    signs = [path.stat().st_mtime for path in (folder.log, folder.heartbeat) if path.exists()]
+    return max(time.time() - max(signs), 0.0) if signs else None

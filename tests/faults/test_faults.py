@@ -1,0 +1,24 @@
+"""A few hundred injected faults; `python -m tests.faults` injects thousands."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COUNT = 300
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are forked")
+def test_no_fault_loses_or_changes_anything():
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults", "--count", str(COUNT)],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True,
+    )  # fmt: skip
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    total = re.search(r"^all +(\d+)   0 not survived", done.stdout, re.MULTILINE)
+    assert total, done.stdout
+    assert int(total[1]) >= COUNT
