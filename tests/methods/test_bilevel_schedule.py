@@ -124,7 +124,8 @@ def test_interrupted_run_continues_identically(
 def test_what_is_left_out_of_the_last_phase_does_not_move(
     task: ScheduleGaussian, options: dict[str, Any]
 ) -> None:
-    reports = [candidate for _, candidate in run(PricedProblem(task, 2000), **options).reports]
+    problem = run(PricedProblem(task, 2000), learn_training="", **options)
+    reports = [candidate for _, candidate in problem.reports]
     before, last = reports[len(reports) // 2], reports[-1]  # 0.5 is before the last phase
     assert before.state["sampling"] == before.params
     assert (last.state["sampling"] != last.params) == options.get("sampling", True)
