@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from benchmark import registry
+from benchmark import cli, registry
 from benchmark.runner import RunSpec
 from tasks.base import Candidate, Metric, Task
 from tasks.space import Params, Space, Variable
@@ -62,6 +63,13 @@ class ToyTask(Task):
 
     def images(self, candidate: Candidate, count: int, seed: int) -> np.ndarray:
         return np.full((count, 4, 4), 7, dtype=np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def free_consoles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `CliRunner`, which replaces the standard streams, see what commands show."""
+    monkeypatch.setattr(cli, "console", Console(width=cli.WIDE))
+    monkeypatch.setattr(cli, "errors", Console(stderr=True))
 
 
 @pytest.fixture

@@ -141,7 +141,7 @@ def _no_json(run: Path) -> None:
 
 
 def _no_log(run: Path) -> None:
-    (run / "events.jsonl").write_text("nonsense\n")
+    (run / "events.jsonl").write_text("nonsense\n" * 2)  # a last line may be torn
 
 
 def _odd_log(run: Path) -> None:
