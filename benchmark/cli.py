@@ -90,7 +90,7 @@ def clear_errors() -> Iterator[None]:
     except known as error:
         if _debugging():
             raise
-        _complain(str(error))
+        _complain(str(error) or type(error).__name__)  # a TimeoutError of Dask says nothing
         raise typer.Exit(2) from None
 
 

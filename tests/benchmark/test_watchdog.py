@@ -9,7 +9,7 @@ import pytest
 
 SUITE = """
 seeds = 1
-hard_limit = 5
+hard_limit = 20
 [[tasks]]
 name = "finetune/gaussian"
 budget = 0.00002
@@ -47,13 +47,15 @@ def prepare(folder: Path, body: str) -> list[str]:
 
 @pytest.mark.slow
 def test_on_workers_the_others_go_on(tmp_path):
-    done = benchmark(*prepare(tmp_path, "pass"), "--workers", "1", cwd=tmp_path)
+    done = benchmark(
+        *prepare(tmp_path, "__import__('time').sleep(0.1)"), "--workers", "1", cwd=tmp_path
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    assert "stuck seed 0: did not end within its hard limit of 5 s" in done.stdout
+    assert "stuck seed 0: did not end within its hard limit of 20 s" in done.stdout
     status = benchmark("status", "--suite", "stuck", cwd=tmp_path).stdout
     assert "1 failed, 2 finished" in status
-    assert "hard limit of 5 s" in " ".join(status.split())
+    assert "hard limit of 20 s" in " ".join(status.split())
     trace = tmp_path / "results/stuck/runs/finetune/gaussian/stuck/0/error.txt"
     assert "stuck.py" in trace.read_text()
 
