@@ -181,8 +181,13 @@ def _local(workers: int, device: str) -> Iterator[Cluster]:
     }
     with _interrupts_ignored():
         cluster = SpecCluster(nannies, scheduler, silence_logs=logging.CRITICAL)
-    with cluster, Client(cluster) as client:
+    client = Client(cluster)
+    try:
         yield Cluster(client, resources=_gpu(device))
+    finally:
+        for part in (client, cluster):
+            with suppress(TimeoutError):  # on a busy machine; what is left ends with this process
+                part.close()
 
 
 @contextmanager
