@@ -332,7 +332,10 @@ class ScheduleRun:
         self.leader.data.copy_(state["leader"])
         self.leader_optimiser.load_state_dict(state["leader_optimiser"])
         self.followed = state["followed"]
-        self.moments = Moments(self.options.memory, *state["moments"])
+        self.moments = Moments(
+            self.options.memory,
+            *(x if x is None else x.to(self.position) for x in state["moments"]),
+        )
         self.sampling.data.copy_(state["sampling"])
         self.average.copy_(state["average"])
         self.sampling_optimiser.load_state_dict(state["sampling_optimiser"])
