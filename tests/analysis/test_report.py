@@ -24,7 +24,7 @@ from benchmark.analysis import contents, measures, statistics, style
 from benchmark.analysis.curves import at_fractions, traces
 from benchmark.analysis.figures import schedules
 from benchmark.analysis.report import charts, gallery, learned, looks, provenance, render, sections
-from benchmark.results import Results
+from benchmark.results import SCHEMA_VERSION, Results
 
 Make = Callable[..., Results]
 TASK = "schedule/digits"
@@ -309,7 +309,10 @@ def write_description(folder: Path, run: dict[str, Any], commit: str) -> None:
     path = folder / "runs" / run["task"] / run["method"] / str(run["seed"])
     path.mkdir(parents=True)
     described = {
+        "schema": SCHEMA_VERSION,
         "spec": {"task": run["task"], "label": run["method"], "clock": "device"},
+        "task": {"name": run["task"]},
+        "method": {"name": run["method"]},
         "space_hash": "cafe",
         "provenance": {
             "device": "cpu: some", "platform": "Linux", "python": "3.11",
