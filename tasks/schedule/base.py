@@ -183,7 +183,8 @@ class ScheduleTask(Task):
     def noise(self, count: int, generator: torch.Generator) -> Tensor:
         """Initial noise for `count` images."""
         shape = (count, *self.train_images.shape[1:])
-        return torch.randn(shape, generator=generator, device=self.device)
+        dtype = self.train_images.dtype
+        return torch.randn(shape, generator=generator, device=self.device, dtype=dtype)
 
     def train_step(self, training: Training, table: Tensor, fraction: float) -> None:
         """One lower-level step under `table`, `fraction` of the horizon being over."""

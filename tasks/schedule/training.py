@@ -35,7 +35,8 @@ def draw(images: Tensor, steps: int, generator: torch.Generator, size: int = BAT
     device = images.device
     chosen = torch.randint(len(images), (size,), generator=generator, device=device)
     timesteps = torch.randint(steps, (size,), generator=generator, device=device)
-    noise = torch.randn((size, *images.shape[1:]), generator=generator, device=device)
+    shape = (size, *images.shape[1:])
+    noise = torch.randn(shape, generator=generator, device=device, dtype=images.dtype)
     return Batch(images[chosen], timesteps, noise)
 
 

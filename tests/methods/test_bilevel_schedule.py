@@ -190,6 +190,16 @@ def test_without_a_last_phase_it_is_plain_training(task: ScheduleGaussian) -> No
     assert last.state["sampling"] == last.params == pytest.approx(task.space.default)
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_last_phase_gains_where_the_signal_almost_ends(task: ScheduleGaussian, seed: int) -> None:
+    """With alpha_bar of 1e-23 at the noisy end, where single precision would be rounding alone."""
+    problem = PricedProblem(task, 3750, seed)
+    start = {"width": 1.0, "tau": 3.9}
+    schedule.run(cast(Problem, problem), Options(learn_training=""), start)
+    trained, tuned = problem.reports[5][1], problem.reports[-1][1]
+    assert task.evaluate(tuned, 0)["fid"] < 0.8 * task.evaluate(trained, 0)["fid"]
+
+
 @pytest.mark.parametrize("tau", [0.5, 2.5])
 def test_the_training_schedule_follows_the_distance(task: ScheduleGaussian, tau: float) -> None:
     """It ends nearer to the optimum than it began, on either side of it."""

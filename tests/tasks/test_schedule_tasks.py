@@ -262,7 +262,7 @@ def test_gaussian_exact_metrics_agree_with_sampled_ones(gaussian: ScheduleGaussi
     exact = gaussian.evaluate(gaussian.candidate(net, params), 0)
     truth = gaussian.truth(torch.tensor(gaussian.space.to_unit(params)))
     assert exact["fid"] == pytest.approx(float(truth), rel=1e-4)
-    noise = gaussian.noise(50_000, gaussian.generator(0))
+    noise = gaussian.noise(400_000, gaussian.generator(0))
     images = gaussian.sample(net, gaussian.table(params), noise)
     assert float(gaussian.frechet(images)) == pytest.approx(exact["fid"], abs=5e-3)
     batch = gaussian.batch(gaussian.generator(0))
