@@ -7,7 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmark import contract, registry, results
+from benchmark import registry, results
+from benchmark.contract.methods import crash_after
+from benchmark.contract.methods import essence as shared_by_runs
 from benchmark.runner import RunSpec, execute
 from benchmark.store import effective_steps
 from methods.base import Method, Problem
@@ -64,7 +66,7 @@ def steps_of(spec: RunSpec) -> list[dict]:
 
 
 def essence(spec: RunSpec) -> list[dict]:
-    return [contract._essence(step) for step in steps_of(spec)]
+    return [shared_by_runs(step) for step in steps_of(spec)]
 
 
 def test_a_run_spends_its_budget_and_oversteps_by_one_primitive(toy_spec: Spec):
@@ -128,7 +130,7 @@ def test_crashed_runs_end_as_undisturbed_ones(own_methods, toy_spec, tmp_path, m
         execute(whole)
     crashed = toy_spec(method, results=str(tmp_path / "_".join(map(str, crashes))))
     for charges in crashes:
-        with contract.crash_after(charges):
+        with crash_after(charges):
             execute(crashed)
     assert execute(crashed).status == "finished"
     assert essence(crashed) == essence(whole)
@@ -141,7 +143,7 @@ def test_a_search_cut_off_in_its_last_solve_ends_as_an_undisturbed_one(toy_spec,
     crashed = toy_spec(results=str(tmp_path / "crashed"), options=options)
     execute(whole)
     trials = sum(step["kind"] == "trial" for step in steps_of(whole))
-    with contract.crash_after(12 * trials + 3):  # a trial is ten steps, a score and its start
+    with crash_after(12 * trials + 3):  # a trial is ten steps, a score and its start
         execute(crashed)
     assert [step["kind"] for step in steps_of(crashed)] == ["trial"] * trials
     assert execute(crashed).status == "finished"

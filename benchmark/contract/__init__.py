@@ -1,0 +1,32 @@
+"""The contract that every method and task keeps: the same checks in CI and for a user.
+
+`python -m benchmark check NAME` runs them on a new method or task, in under a minute. Each
+check is a function that returns None, or says in words what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmark import registry
+from benchmark.contract.methods import method_checks
+from benchmark.contract.tasks import Check, task_checks
+
+
+def check(name: str) -> Iterator[tuple[str, str | None]]:
+    """Run the contract suite on a method or task; yields (title, what is wrong or None)."""
+    for title, verify in checks(name):
+        try:
+            yield title, verify()
+        except Exception as error:
+            yield title, f"raised {type(error).__name__}: {error}"
+
+
+def checks(name: str) -> list[tuple[str, Check]]:
+    """The checks for a registered task, a registered method, or a method file."""
+    if name in registry.all_tasks():
+        return task_checks(registry.task(name))
+    if name in registry.all_methods() or name.endswith(".py"):
+        return method_checks(name)
+    known = [*registry.all_tasks(), *registry.all_methods()]
+    raise registry.UnknownName("task or method", name, known)
