@@ -19,7 +19,7 @@ FIELD = re.compile(r"^  methods = \{([^}]*)\},\n", flags=re.MULTILINE)
 def suite() -> str:
     """The entry of this project."""
     return (
-        "@software{diffusion-tuning-benchmark,\n"
+        "@misc{diffusion-tuning-benchmark,\n"
         "  author = {{The diffusion-tuning-benchmark authors}},\n"
         "  title = {Diffusion tuning benchmark},\n"
         f"  version = {{{version('diffusion-tuning-benchmark')}}},\n"

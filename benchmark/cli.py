@@ -165,7 +165,7 @@ def run(
             ) from None
         folder = results / chosen.name
         if any((folder / "runs").rglob("run.json")):
-            _conclude(folder)
+            _conclude(folder, suite)
     if progress.elsewhere:
         errors.print(f"{len(progress.elsewhere)} runs are in the hands of another process")
     if progress.failed:
@@ -177,11 +177,11 @@ def run(
         raise typer.Exit(1)
 
 
-def _conclude(folder: Path) -> None:
+def _conclude(folder: Path, suite: str) -> None:
     """Draw everything, print the summary, and say where to look."""
     from benchmark.drawing import draw, read, report
 
-    stored = read(folder)
+    stored = read(folder, suite)
     paths = draw(stored)
     page = report(stored)
     _print_summary(stored)
@@ -258,7 +258,7 @@ def table(suite: SuiteOption = "quick", results: ResultsOption = Path("results")
         from benchmark.drawing import read
         from benchmark.results import save_frame
 
-        stored = read(folder)
+        stored = read(folder, suite)
         save_frame(stored)
         paths = write_tables(stored, folder / "tables")
     _print_summary(stored)
@@ -280,7 +280,7 @@ def plot(
         from benchmark.analysis.figures import write_figures
         from benchmark.drawing import FORMATS, read
 
-        paths = write_figures(read(folder), folder / "figures", formats or FORMATS)
+        paths = write_figures(read(folder, suite), folder / "figures", formats or FORMATS)
     _print_paths(paths)
 
 
@@ -290,7 +290,7 @@ def report_command(suite: SuiteOption = "quick", results: ResultsOption = Path("
     with clear_errors():
         from benchmark.drawing import read, report
 
-        path = report(read(results / Path(suite).stem))
+        path = report(read(results / Path(suite).stem, suite))
     _print_paths([path])
 
 

@@ -82,6 +82,9 @@ class Results:
     empty), `evaluator` and, where `benchmark.drawing.read` has added it, `landscape` (see
     `tasks.base.Task.landscape`, or None). `methods[label]` has `name, description, citation,
     uses, options`.
+
+    `planned` are the pairs (task, label) that the suite runs, where `benchmark.drawing.read` knows
+    the suite; None if it is not known.
     """
 
     suite: str
@@ -90,6 +93,7 @@ class Results:
     runs: pd.DataFrame
     tasks: dict[str, dict[str, Any]]
     methods: dict[str, dict[str, Any]]
+    planned: frozenset[tuple[str, str]] | None = None
 
 
 COLUMNS = {

@@ -395,8 +395,9 @@ def draw_radii(axis: Any, rows: list[dict[str, Any]]) -> None:
         line = style.DASHED if is_bias else style.SOLID
         axis.plot(radii, heights, marker=marker, color=colour, linestyle=line)
         axis.annotate(
-            "bias" if is_bias else "noise", (radii[0], heights[0]), xytext=(0, 5), fontsize=6.5,
-            textcoords="offset points", color=colour,
+            "bias" if is_bias else "noise", (radii[0], heights[0]), fontsize=6.5, color=colour,
+            xytext=(5, -4) if is_bias else (0, 5), va="top" if is_bias else "baseline",
+            textcoords="offset points",
         )  # fmt: skip
         if name == "fresh noise":
             inverse = [heights[0] * radii[0] / r for r in radii]
@@ -404,7 +405,7 @@ def draw_radii(axis: Any, rows: list[dict[str, Any]]) -> None:
                 radii, inverse, color=style.GREY, linestyle=style.DOTTED, linewidth=0.8, zorder=0
             )
             axis.annotate(
-                "1 / radius", (radii[2], inverse[2]), xytext=(-4, -7), color=style.GREY,
+                "1 / radius", (radii[2], inverse[2]), xytext=(-15, -5), color=style.GREY,
                 textcoords="offset points", ha="right", va="top", fontsize=6.5,
             )  # fmt: skip
     axis.set(

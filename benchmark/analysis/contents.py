@@ -68,6 +68,18 @@ def method_names(results: Results) -> list[str]:
     return sorted(results.methods, key=place)
 
 
+def methods_on(results: Results, task: str) -> list[str]:
+    """The methods with a run on the task, and those whose run is planned and missing, in the order
+    of `method_names`. Where the plan is not known every method counts as planned."""
+    begun = set(runs_of(results, task)["method"])
+    planned = results.planned
+    return [
+        label
+        for label in method_names(results)
+        if label in begun or planned is None or (task, label) in planned
+    ]
+
+
 def is_rival(results: Results, label: str) -> bool:
     """Whether the method competes: no oracle, no hindsight (`methods.base.Method.rival`)."""
     return bool(results.methods.get(label, {}).get("rival", True))

@@ -36,9 +36,9 @@ LEDGERS = ("method", "evaluation", "checkpoint", "setup", "wall")
 
 
 def pairs(results: Results) -> Iterator[tuple[str, str]]:
-    """Every task with every method, in the suite's order."""
+    """Every task with the methods that run on it, in the suite's order."""
     for task in contents.task_names(results):
-        for method in contents.method_names(results):
+        for method in contents.methods_on(results, task):
             yield task, method
 
 
@@ -104,7 +104,7 @@ def usage(results: Results) -> pd.DataFrame:
     states = results.runs.groupby(["task", "method"])["status"].agg(_states)
     table = means.join(states, how="outer").reindex(_index(results)).reset_index()
     table["n"] = table["n"].fillna(0).astype(int)
-    table["status"] = table["status"].fillna("no run")
+    table["status"] = table["status"].fillna("no run yet")
     return table
 
 
@@ -121,7 +121,7 @@ def targets(results: Results, found: Traces) -> pd.DataFrame:
         metric = contents.primary(results, task)
         budget = contents.budget(results, task)
         ends: dict[str, float] = {}
-        for method in contents.method_names(results):
+        for method in contents.methods_on(results, task):
             values = at_fractions(found.of(task, method, metric.name), budget, (1.0,))
             end = float(statistics.mean_interval(values, metric.log).value[0])
             if np.isfinite(end):
@@ -146,7 +146,7 @@ def costs(results: Results, found: Traces) -> pd.DataFrame:
     rows = []
     for goal in targets(results, found).to_dict("records"):
         task, value = goal["task"], goal["value"]
-        for method in contents.method_names(results):
+        for method in contents.methods_on(results, task):
             cost = cost_to_target(results, found, task, method, value)
             rows.append(
                 {

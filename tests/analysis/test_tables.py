@@ -44,7 +44,7 @@ def test_every_pair_has_a_row_also_without_results(make_results: Make) -> None:
     table = summary(results).set_index(["task", "method"])
     assert len(table) == 6
     assert table.loc[(TASK, "random"), "runs"] == "3 failed"
-    assert table.loc[(TASK, "sobol"), "runs"] == "no run"
+    assert table.loc[(TASK, "sobol"), "runs"] == "no run yet"
     for method in ("random", "sobol"):
         assert table.loc[(TASK, method), "at the end [95 % t]"] == formatting.MISSING
         assert table.loc[(TASK, method), "n"] == "0"
@@ -52,10 +52,30 @@ def test_every_pair_has_a_row_also_without_results(make_results: Make) -> None:
         assert not table_.text.isna().any().any()
 
 
+def test_pairs_that_are_not_planned_are_left_out(make_results: Make) -> None:
+    results = make_results(tasks=2, methods=("default", "random", "sobol"))
+    first, second = results.tasks
+    gone = (results.runs["task"] == second) & results.runs["method"].isin(["random", "sobol"])
+    rows = (results.frame["task"] == second) & results.frame["method"].isin(["random", "sobol"])
+    planned = {(first, name) for name in results.methods} | {(second, "random")}
+    results = replace(
+        results,
+        runs=results.runs[~gone],
+        frame=results.frame[~rows],
+        planned=frozenset(planned),
+    )
+    status = summary(results).set_index(["task", "method"])["runs"]
+    assert status[second].to_dict() == {"default": "3 finished", "random": "no run yet"}
+    assert set(status[first].index) == {"default", "random", "sobol"}
+    for table in tables(results):
+        if "task" in table.data and "method" in table.data:
+            assert not ((table.data["task"] == second) & (table.data["method"] == "sobol")).any()
+
+
 def test_nothing_has_been_run(make_results: Make) -> None:
     results = make_results(tasks=1)
     results = replace(results, frame=results.frame.iloc[:0], runs=results.runs.iloc[:0])
-    assert (summary(results)["runs"] == "no run").all()
+    assert (summary(results)["runs"] == "no run yet").all()
     assert len(tables(results)) == 9
 
 

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from benchmark.analysis.tables import write_tables
 from benchmark.cli import app
-from benchmark.results import load, save_frame
+from benchmark.export import START
+from benchmark.results import SCHEMA_VERSION, load, save_frame
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "quick"
 RUNS = ("finetune/gaussian/random", "schedule/digits/random", "schedule/digits/bilevel")
@@ -53,6 +54,10 @@ def test_studies_hold_what_the_frame_holds(suite: Path, tmp_path: Path) -> None:
     assert study.user_attrs["status"] == "finished"
     hours = frame.groupby("event")["gpu_hours"].first().tolist()
     assert [trial.user_attrs["gpu_hours"] for trial in study.trials] == hours
+    assert study.metric_names == ["score"]
+    ends = [trial.datetime_complete - START for trial in study.trials]
+    assert [end.total_seconds() / 3600 for end in ends] == pytest.approx(hours, abs=1e-9)
+    assert study.trials[1].datetime_start == study.trials[0].datetime_complete
 
 
 def test_a_run_without_scores_has_its_reported_metric(suite: Path, tmp_path: Path) -> None:
@@ -88,6 +93,20 @@ def test_the_frame_is_one_line_in_pandas_and_duckdb(suite: Path) -> None:
     assert (count, largest) == (len(fid), fid.max())
 
 
+def test_the_documented_columns_are_those_of_the_frame(suite: Path) -> None:
+    documented = (REFERENCE.parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+    assert f"schema version {SCHEMA_VERSION})" in documented
+    table = documented.split("| column | type | meaning |")[1].split("\n\n")[0]
+    kinds = {"str": "str", "int": "int64", "float": "float64", "bool": "bool"}
+    found = {}
+    for line in table.strip().splitlines()[1:]:
+        names, types = (cell.strip().split(", ") for cell in line.split("|")[1:3])
+        types = types * len(names) if len(types) == 1 else types
+        found |= {name: kinds[kind] for name, kind in zip(names, types, strict=True)}
+    frame = pd.read_parquet(save_frame(load(suite)))
+    assert {name: str(kind) for name, kind in frame.dtypes.items()} == found
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_latex_tables_compile(suite: Path, tmp_path: Path) -> None:
     written = [path for path in write_tables(load(suite), tmp_path) if path.suffix == ".tex"]
@@ -98,6 +117,30 @@ def test_latex_tables_compile(suite: Path, tmp_path: Path) -> None:
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (shutil.which("pdflatex") and shutil.which("bibtex")), reason="LaTeX is not installed"
+)
+def test_a_paper_with_tables_and_all_citations_compiles(suite: Path, tmp_path: Path) -> None:
+    """What `cite` prints, as a bibliography under a table."""
+    write_tables(load(suite), tmp_path)
+    cited = CliRunner().invoke(app, ["cite"]).output
+    (tmp_path / "references.bib").write_text(cited, encoding="utf-8")
+    (tmp_path / "paper.tex").write_text(
+        r"\documentclass{article}\usepackage{booktabs,url}\begin{document}"
+        r"\input{quality.tex}\nocite{*}\bibliographystyle{plain}\bibliography{references}"
+        r"\end{document}"
+    )
+    latex = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper"]
+    for command in (latex, ["bibtex", "paper"], latex, latex):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout[-2000:]
+        assert command is latex or "Warning" not in done.stdout, done.stdout
+    keys = re.findall(r"^@\w+\{([^,]+),", cited, flags=re.MULTILINE)
+    printed = re.findall(r"\\bibitem\{([^}]+)\}", (tmp_path / "paper.bbl").read_text())
+    assert sorted(printed) == sorted(keys)
 
 
 def test_every_method_and_the_suite_can_be_cited() -> None:

@@ -14,6 +14,9 @@ from benchmark.analysis.curves import Traces
 from benchmark.analysis.figures import layout
 from benchmark.results import Results
 
+MANY, MANY_COLUMNS = 9, 5
+"""From how many panels on they show less each, and how many of them stand side by side."""
+
 
 def draw(results: Results, found: Traces, task: str) -> Figure | None:
     """One panel per variable, and per number that candidates show beside their parameters;
@@ -30,22 +33,37 @@ def draw(results: Results, found: Traces, task: str) -> Figure | None:
     note = (
         f"{task}, one run per method: the one whose final {contents.primary(results, task).label} "
         f"is the median over seeds ({', '.join(f'{name} {seed}' for name, seed in seeds.items())})"
-        ". Lines: single-run methods (thin: their other seeds). Marks: trials of searches; "
-        "outlined: incumbents; large: what the run delivers. Dotted grey: the default setting."
+        ". "
     )
     drawn = {f"param:{variable['name']}": variable for variable in variables}
     drawn |= shown(frame, variables)
     count = len(drawn)
+    many = count >= MANY
+    note += (
+        "Lines: single-run methods. Marks: incumbents of searches; large: what the run delivers. "
+        if many
+        else "Lines: single-run methods (thin: their other seeds). Marks: trials of searches; "
+        "outlined: incumbents; large: what the run delivers. "
+    ) + "Dotted grey: the default setting."
     if count > len(variables):
-        note += " Panels with a role in their title: what a candidate has beside its parameters."
+        note += (
+            " Panels with a role in their title, in the row below: what a candidate has beside its "
+            "parameters, drawn only for methods that set it apart from them."
+        )
     width = style.SINGLE if count == 1 else style.DOUBLE
     extra = layout.legend_height(list(seeds), width) + layout.note_height(note, width)
-    figure, grid = layout.panels(count, 1.75, extra=extra)
+    beside = len(variables) if len(variables) < count <= 2 * MANY_COLUMNS else None
+    columns = MANY_COLUMNS if many and beside is None else beside
+    figure, grid = layout.panels(count, 1.5 if many else 1.75, columns, extra)
     unit = contents.unit(results, task)
-    for axes, (metric, variable) in zip(grid, drawn.items(), strict=True):
-        _panel(axes, results, frame[frame["metric"] == metric], variable, seeds, unit)
+    limit = unit.per_hour * max(contents.budget(results, task), frame["gpu_hours"].max())
+    for index, (axes, (metric, variable)) in enumerate(zip(grid, drawn.items(), strict=True)):
+        rows = frame[frame["metric"] == metric]
+        _panel(axes, results, rows, variable, seeds, unit, representatives_only=many)
         axes.set_title(variable["name"])
-        axes.set_xlabel(unit.label)
+        last = columns is None or index + columns >= count
+        axes.set_xlabel(unit.label if last else "")
+        axes.set_xlim(-0.03 * limit, 1.03 * limit)
     layout.add_legend(figure, layout.method_handles(results, seeds))
     layout.add_note(figure, note)
     return figure
@@ -81,11 +99,17 @@ def _panel(
     variable: dict[str, Any],
     seeds: dict[str, int],
     unit: contents.Unit,
+    representatives_only: bool,
 ) -> None:
+    """With `representatives_only` neither other seeds nor trials that did not become the
+    incumbent: panels of many variables are too small for them."""
     axes.axhline(variable["default"], color="#aaaaaa", lw=0.8, ls=":", zorder=1)
     chosen = rows["seed"] == rows["method"].map(seeds)
     searches = (rows["kind"] == "trial").groupby([rows["method"], rows["seed"]]).transform("any")
     shown = rows[rows["method"].isin(list(seeds)) & (chosen | ~searches)]
+    if representatives_only:
+        wanted = shown["incumbent"] | (shown["kind"] == "report")
+        shown = shown[chosen.loc[shown.index] & wanted]
     for key, run in shown.groupby(["method", "seed"], sort=False):
         method, seed = cast("tuple[str, int]", key)
         look = layout.identity(results, method)

@@ -319,5 +319,4 @@ def _work(results: Results, task: str, usage: pd.DataFrame) -> Table:
         "method", "used", "NFE", "train images", "scored images", "trials", "reports",
         "runs",
     ]  # fmt: skip
-    rows = usage[usage["status"] != "no run"]
-    return Table("Work of a run", caption, columns, _rows(results, rows, cells))
+    return Table("Work of a run", caption, columns, _rows(results, usage, cells))
