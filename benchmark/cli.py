@@ -278,9 +278,10 @@ def plot(
     folder = results / Path(suite).stem
     with clear_errors():
         from benchmark.analysis.figures import write_figures
-        from benchmark.drawing import FORMATS, read
+        from benchmark.drawing import FORMATS, processes, read
 
-        paths = write_figures(read(folder, suite), folder / "figures", formats or FORMATS)
+        stored = read(folder)
+        paths = write_figures(stored, folder / "figures", formats or FORMATS, processes())
     _print_paths(paths)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from benchmark.results import Results
@@ -17,18 +18,16 @@ def read(folder: Path, suite: str | None = None) -> Results:
     """The results in `folder`, with what is known here of their tasks (stored landscapes),
     methods (who is a rival) and suite (which pairs it runs). `suite` is a name or path as for
     `benchmark.suite.load`, or else the name of the folder."""
-    from benchmark import registry
     from benchmark.results import load
+    from tasks.base import stored_landscape
 
     results = load(folder)
-    known = registry.all_tasks()
     tasks = {
-        name: described | {"landscape": known[name].landscape() if name in known else None}
+        name: described | {"landscape": stored_landscape(name)}
         for name, described in results.tasks.items()
     }
-    rivals = {name: cls.rival for name, cls in registry.all_methods().items()}
     methods = {
-        label: {"rival": rivals.get(described.get("name", label), True)} | described
+        label: described if "rival" in described else described | {"rival": _is_rival(described)}
         for label, described in results.methods.items()
     }
     planned = _planned(suite or folder.name)
@@ -47,6 +46,14 @@ def _planned(suite: str) -> frozenset[tuple[str, str]] | None:
         return None
 
 
+def _is_rival(described: dict[str, Any]) -> bool:
+    """Of a method stored before runs said so. Imports all methods, and torch with them."""
+    from benchmark import registry
+
+    known = registry.all_methods().get(described["name"])
+    return known is None or known.rival
+
+
 def draw(results: Results, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Write `frame.parquet`, `tables/` and `figures/` of a suite into its folder.
 
@@ -60,6 +67,11 @@ def draw(results: Results, formats: Sequence[str] = FORMATS) -> list[Path]:
     if results.frame.incumbent.any():
         paths += write_figures(results, results.folder / "figures", tuple(formats))
     return paths
+
+
+def processes() -> int:
+    """How many draw at a time, where nothing else works: one per core this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 def report(results: Results) -> Path:

@@ -42,9 +42,9 @@ LARGEST_GRID = 2**26
 """Pixels."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Results:
-    """One suite's results.
+    """One suite's results; compared by identity, so that what follows from them can be cached.
 
     `frame` has one row per (event, metric):
 

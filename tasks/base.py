@@ -155,13 +155,7 @@ class Task(ABC):
         `points` (`lambda` and every metric) with `seed`, `evaluator` and `made_by`, and
         `strip`: None, or the `lambdas` of its columns, its `rows` and its `image` (a path).
         """
-        file = LANDSCAPES / f"{cls.name.replace('/', '-')}.json"
-        if not file.exists():
-            return None
-        stored: dict[str, Any] = json.loads(file.read_text())
-        if stored["strip"]:
-            stored["strip"]["image"] = str(file.with_suffix(".png"))
-        return stored
+        return stored_landscape(cls.name)
 
     def rehearse(self, seed: int) -> None:
         """Run every primitive operation once or more, so that a calibration can price it.
@@ -170,3 +164,14 @@ class Task(ABC):
         """
         for candidate in self.iterate(self.space.default, (0.1,), seed):
             self.score(candidate, seed)
+
+
+def stored_landscape(name: str) -> dict[str, Any] | None:
+    """`Task.landscape` of the task called `name`, without importing it (or torch)."""
+    file = LANDSCAPES / f"{name.replace('/', '-')}.json"
+    if not file.exists():
+        return None
+    stored: dict[str, Any] = json.loads(file.read_text())
+    if stored["strip"]:
+        stored["strip"]["image"] = str(file.with_suffix(".png"))
+    return stored

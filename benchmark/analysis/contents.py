@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -153,10 +154,16 @@ def landscape(results: Results, task: str) -> dict[str, Any] | None:
 
 def runs_of(results: Results, task: str, method: str | None = None) -> pd.DataFrame:
     """Rows of `runs`, failed ones included."""
-    chosen = results.runs["task"] == task
-    if method is not None:
-        chosen &= results.runs["method"] == method
-    return results.runs[chosen]
+    return _parts(results).get((task, method), results.runs.iloc[:0])
+
+
+@lru_cache(maxsize=2)
+def _parts(results: Results) -> dict[tuple[str, str | None], pd.DataFrame]:
+    """The rows of `runs` by task (and None), and by task and method."""
+    tasks = results.runs.groupby("task", sort=False)
+    pairs = results.runs.groupby(["task", "method"], sort=False)
+    of_tasks = {(str(task), None): rows for task, rows in tasks}
+    return of_tasks | {(task, method): rows for (task, method), rows in pairs}
 
 
 def budget(results: Results, task: str) -> float:
@@ -164,6 +171,7 @@ def budget(results: Results, task: str) -> float:
     return float(runs_of(results, task)["budget"].max())
 
 
+@lru_cache(maxsize=64)
 def unit(results: Results, task: str) -> Unit:
     """Seconds for budgets under two minutes, minutes under two hours, else hours."""
     runs = runs_of(results, task)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -42,6 +43,7 @@ def pairs(results: Results) -> Iterator[tuple[str, str]]:
             yield task, method
 
 
+@lru_cache(maxsize=2)
 def quality(results: Results, found: Traces) -> pd.DataFrame:
     """Every reported metric at fractions of the budget, over seeds.
 
@@ -83,6 +85,7 @@ def quality(results: Results, found: Traces) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@lru_cache(maxsize=2)
 def usage(results: Results) -> pd.DataFrame:
     """Work done, as means over the runs that have not failed (`n` of them).
 
@@ -108,6 +111,7 @@ def usage(results: Results) -> pd.DataFrame:
     return table
 
 
+@lru_cache(maxsize=2)
 def targets(results: Results, found: Traces) -> pd.DataFrame:
     """Qualities to reach: what `default`, `random` and the best baseline deliver at the end.
 
@@ -136,6 +140,7 @@ def targets(results: Results, found: Traces) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["task", "target", "method", "value"])
 
 
+@lru_cache(maxsize=2)
 def costs(results: Results, found: Traces) -> pd.DataFrame:
     """GPU-hours until each of `targets`: expected running time over seeds.
 
@@ -166,6 +171,7 @@ def costs(results: Results, found: Traces) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COST_COLUMNS)
 
 
+@lru_cache(maxsize=2)
 def scores(results: Results, found: Traces) -> pd.DataFrame:
     """Normalised score of every run at the end: 0 is the task's stored default, 1 its tuned run.
 
@@ -199,26 +205,30 @@ def profile(scores: pd.DataFrame, thresholds: ArrayLike) -> pd.DataFrame:
     the others' shares would be over other tasks.
     """
     tasks = set(scores["task"])
-    rows = []
+    limits = np.asarray(thresholds, dtype=float)
+    parts = []
     for method, own in scores.groupby("method", sort=False):
         if set(own["task"]) != tasks:
             continue
         values = own["score"].to_numpy()
-        for threshold in np.asarray(thresholds, dtype=float):
-            share = statistics.share_interval(int((values > threshold).sum()), len(values))
-            rows.append(
+        share = statistics.share_interval((values > limits[:, None]).sum(axis=1), len(values))
+        parts.append(
+            pd.DataFrame(
                 {
                     "method": method,
-                    "threshold": threshold,
-                    "share": float(share.value),
-                    "low": float(share.low),
-                    "high": float(share.high),
+                    "threshold": limits,
+                    "share": share.value,
+                    "low": share.low,
+                    "high": share.high,
                     "n": len(values),
                     "tasks": len(tasks),
                 }
             )
-    columns = ["method", "threshold", "share", "low", "high", "n", "tasks"]
-    return pd.DataFrame(rows, columns=columns)
+        )
+    if not parts:
+        columns = ["method", "threshold", "share", "low", "high", "n", "tasks"]
+        return pd.DataFrame(columns=columns)
+    return pd.concat(parts, ignore_index=True)
 
 
 def aggregate(scores: pd.DataFrame) -> pd.DataFrame:

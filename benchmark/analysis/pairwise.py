@@ -6,6 +6,7 @@ are taken seed by seed.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -26,6 +27,7 @@ COLUMNS = [
 ]  # fmt: skip
 
 
+@lru_cache(maxsize=2)
 def compare(results: Results, found: Traces) -> pd.DataFrame:
     """Paired comparisons of all rivals in every reported metric at `FRACTIONS` of the budget.
 
@@ -44,6 +46,7 @@ def compare(results: Results, found: Traces) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+@lru_cache(maxsize=2)
 def improvements(results: Results, found: Traces) -> pd.DataFrame:
     """Probability that a run of `method` ends better than one of `other`, in the primary metric.
 

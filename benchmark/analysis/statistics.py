@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 from numpy.typing import ArrayLike
-from scipy.special import stdtrit
-from scipy.stats import binom, binomtest, chi2
+from scipy.special import ndtri, stdtrit
+from scipy.stats import binom, chi2
 
 Array = npt.NDArray[np.float64]
 CONFIDENCE = 0.95
@@ -66,10 +67,16 @@ def median_interval(sample: ArrayLike, confidence: float = CONFIDENCE) -> Estima
     """
     x = np.sort(_finite(sample))
     n = len(x)
-    k = int(binom.ppf((1 - confidence) / 2, n, 0.5)) if n else 0
-    k -= 2 * binom.cdf(k - 1, n, 0.5) > 1 - confidence  # ppf rounds up
+    k = _outermost(n, confidence)
     low, high = (x[k - 1], x[n - k]) if k > 0 else (np.nan, np.nan)
     return _estimate(np.median(x) if n else np.nan, low, high, n)
+
+
+@cache
+def _outermost(n: int, confidence: float) -> int:
+    """The k of `median_interval`; 0 if there is none."""
+    k = int(binom.ppf((1 - confidence) / 2, n, 0.5)) if n else 0
+    return k - int(2 * binom.cdf(k - 1, n, 0.5) > 1 - confidence)  # ppf rounds up
 
 
 def iqm_interval(sample: ArrayLike, log: bool = False, confidence: float = CONFIDENCE) -> Estimate:
@@ -97,8 +104,8 @@ def iqm_interval(sample: ArrayLike, log: bool = False, confidence: float = CONFI
     return _estimate(value, low, high, n)
 
 
-def share_interval(successes: int, n: int, confidence: float = CONFIDENCE) -> Estimate:
-    """Share of successes with its Wilson score interval.
+def share_interval(successes: ArrayLike, n: int, confidence: float = CONFIDENCE) -> Estimate:
+    """Share of successes, one per entry, with its Wilson score interval.
 
         (k + z²/2) / (n + z²) ± z √(k (n - k) / n + z²/4) / (n + z²)
 
@@ -106,10 +113,15 @@ def share_interval(successes: int, n: int, confidence: float = CONFIDENCE) -> Es
     do, the number of successes spreads less than assumed (Hoeffding, Annals of Mathematical
     Statistics 1956) and the interval is wider than it need be.
     """
+    k = np.asarray(successes, dtype=float)
     if not n:
-        return _estimate(np.nan, np.nan, np.nan, 0)
-    interval = binomtest(successes, n).proportion_ci(confidence, method="wilson")
-    return _estimate(successes / n, interval.low, interval.high, n)
+        nan = np.full_like(k, np.nan)
+        return Estimate(nan, nan, nan, np.zeros(k.shape, dtype=int))
+    z = ndtri(0.5 + confidence / 2)
+    half = z * np.sqrt(k * (n - k) / n + z**2 / 4)
+    low, high = ((k + z**2 / 2 + sign * half) / (n + z**2) for sign in (-1, 1))
+    low, high = np.where(k == 0, 0.0, low), np.where(k == n, 1.0, high)  # but for rounding
+    return Estimate(k / n, low, high, np.full(k.shape, n))
 
 
 def running_time_interval(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,11 +62,15 @@ def test_a_run_without_a_result_reaches_no_threshold(results: Results) -> None:
 
 
 def test_a_task_without_references_has_no_scores(results: Results) -> None:
-    results.tasks[FID] = results.tasks[FID] | {"references": {}}
+    results = with_references(results, FID, {})
     assert set(measures.scores(results, traces(results))["task"]) == {REWARD}
-    same = {"default": {"r1": 1.0}, "tuned": {"r1": 1.0}}
-    results.tasks[REWARD] = results.tasks[REWARD] | {"references": same}
+    results = with_references(results, REWARD, {"default": {"r1": 1.0}, "tuned": {"r1": 1.0}})
     assert measures.scores(results, traces(results)).empty
+
+
+def with_references(results: Results, task: str, references: dict[str, Any]) -> Results:
+    described = results.tasks[task] | {"references": references}
+    return replace(results, tasks=results.tasks | {task: described})
 
 
 def test_profile_falls_from_all_to_none() -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.stats import binomtest
 
 from benchmark.analysis.statistics import (
     iqm_interval,
@@ -125,6 +126,14 @@ def test_share_is_wilsons() -> None:
     assert (estimate.low, estimate.high) == pytest.approx((centre - half, centre + half), rel=1e-5)
     assert share_interval(10, 10).low < 1.0
     assert np.isnan(share_interval(0, 0).value)
+
+
+@pytest.mark.parametrize("n", [1, 7, 500])
+def test_shares_are_scipys_wilson_intervals(n: int) -> None:
+    found = share_interval(np.arange(n + 1), n)
+    expected = [binomtest(k, n).proportion_ci(0.95, method="wilson") for k in range(n + 1)]
+    np.testing.assert_allclose(np.transpose([found.low, found.high]), expected, atol=1e-15)
+    assert (found.low[0], found.high[-1]) == (0.0, 1.0)
 
 
 def test_running_time_by_hand() -> None:

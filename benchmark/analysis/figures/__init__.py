@@ -6,7 +6,11 @@ beside a user's own pyplot session. The same results give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -31,10 +35,16 @@ from benchmark.analysis.figures.layout import save
 from benchmark.results import Results
 
 FORMATS = ("png", "pdf", "svg")
+Drawing = tuple[str, Callable[[], Figure | None]]
+"""The name of a figure, and what draws it or says None, because there is nothing to show."""
 
 
-def write_figures(results: Results, folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+def write_figures(
+    results: Results, folder: Path, formats: Sequence[str] = FORMATS, processes: int = 1
+) -> list[Path]:
     """Draw every figure into `folder`, once per format; returns the paths.
+
+    More `processes` are forks of this one, on Linux only: it should not have threads that work.
 
     `metrics-TASK`, `trajectories-TASK`, `landscape-TASK` and `samples-TASK`, for fine-tuning
     tasks `tradeoff-TASK` and `strip-TASK`, and for schedule tasks `schedules-TASK`, are one figure
@@ -42,19 +52,41 @@ def write_figures(results: Results, folder: Path, formats: Sequence[str] = FORMA
     Raises ValueError when no run has delivered anything yet.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with style.applied():
-        written = [
-            path
-            for name, figure in _figures(results)
-            for path in save(figure, folder, name, formats)
-        ]
+    drawings = list(_drawings(results))
+    write = partial(_write, folder, formats)
+    if processes > 1 and sys.platform == "linux":
+        fork = multiprocessing.get_context("fork")  # results are inherited, not pickled
+        with ProcessPoolExecutor(processes, fork, _inherit, (drawings, write)) as pool:
+            parts = list(pool.map(_write_inherited, range(len(drawings))))
+    else:
+        parts = [write(drawing) for drawing in drawings]
+    written = [path for part in parts for path in part]
     if not any(path.stem == "profile" for path in written):
         for extension in FORMATS:  # drawn while fewer tasks had runs, and true no longer
             (folder / f"profile.{extension}").unlink(missing_ok=True)
     return written
 
 
-def _figures(results: Results) -> Iterator[tuple[str, Figure]]:
+def _write(folder: Path, formats: Sequence[str], drawing: Drawing) -> list[Path]:
+    name, draw = drawing
+    with style.applied():
+        figure = draw()
+        return [] if figure is None else save(figure, folder, name, formats)
+
+
+_inherited: list[Callable[[], list[Path]]] = []
+"""What there is to write, in a forked process."""
+
+
+def _inherit(drawings: list[Drawing], write: Callable[[Drawing], list[Path]]) -> None:
+    _inherited[:] = [partial(write, drawing) for drawing in drawings]
+
+
+def _write_inherited(number: int) -> list[Path]:
+    return _inherited[number]()
+
+
+def _drawings(results: Results) -> Iterator[Drawing]:
     found = traces(results)
     if not any(len(trace.hours) for runs in found.values() for trace in runs):
         states = results.runs["status"].value_counts().to_dict()
@@ -62,26 +94,21 @@ def _figures(results: Results) -> Iterator[tuple[str, Figure]]:
             f"no finished trial yet in suite {results.suite!r} ({results.folder}): no run has "
             f"delivered a candidate with a reported metric; runs by status: {states or 'none'}"
         )
-    yield "anytime", anytime.draw(results, found)
-    yield "fractions", fractions.draw(results, found)
-    yield "cost-to-target", cost.draw(results, found)
-    yield "time", time.draw(results)
-    for name, figure in (
-        ("profile", profile.draw(results, found)),
-        ("improvement", improvement.draw(results, found)),
-    ):
-        if figure is not None:
-            yield name, figure
+    yield "anytime", partial(anytime.draw, results, found)
+    yield "fractions", partial(fractions.draw, results, found)
+    yield "cost-to-target", partial(cost.draw, results, found)
+    yield "time", partial(time.draw, results)
+    yield "profile", partial(profile.draw, results, found)
+    yield "improvement", partial(improvement.draw, results, found)
     for task in contents.task_names(results):
         slug = task.replace("/", "-")
-        for name, figure in (
-            ("metrics", anytime.draw_metrics(results, found, task)),
-            ("trajectories", trajectories.draw(results, found, task)),
-            ("landscape", landscape.draw(results, found, task)),
-            ("schedules", schedules.draw(results, found, task)),
-            ("samples", samples.draw(results, found, task)),
-            ("tradeoff", tradeoff.draw(results, found, task)),
-            ("strip", strip.draw(results, task)),
+        for name, draw in (
+            ("metrics", anytime.draw_metrics),
+            ("trajectories", trajectories.draw),
+            ("landscape", landscape.draw),
+            ("schedules", schedules.draw),
+            ("samples", samples.draw),
+            ("tradeoff", tradeoff.draw),
         ):
-            if figure is not None:
-                yield f"{name}-{slug}", figure
+            yield f"{name}-{slug}", partial(draw, results, found, task)
+        yield f"strip-{slug}", partial(strip.draw, results, task)
