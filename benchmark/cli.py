@@ -153,6 +153,7 @@ def run(
         if dry_run:
             return
         try:
+            session.record_plan(results / chosen.name, plan.specs)
             with stop_signals():
                 progress = session.run(plan, where, console, sketch)
         except Stopped as stopped:
@@ -165,7 +166,7 @@ def run(
             ) from None
         folder = results / chosen.name
         if any((folder / "runs").rglob("run.json")):
-            _conclude(folder, suite)
+            _conclude(folder)
     if progress.elsewhere:
         errors.print(f"{len(progress.elsewhere)} runs are in the hands of another process")
     if progress.failed:
@@ -177,11 +178,11 @@ def run(
         raise typer.Exit(1)
 
 
-def _conclude(folder: Path, suite: str) -> None:
+def _conclude(folder: Path) -> None:
     """Draw everything, print the summary, and say where to look."""
     from benchmark.drawing import draw, read, report
 
-    stored = read(folder, suite)
+    stored = read(folder)
     paths = draw(stored)
     page = report(stored)
     _print_summary(stored)
@@ -258,7 +259,7 @@ def table(suite: SuiteOption = "quick", results: ResultsOption = Path("results")
         from benchmark.drawing import read
         from benchmark.results import save_frame
 
-        stored = read(folder, suite)
+        stored = read(folder)
         save_frame(stored)
         paths = write_tables(stored, folder / "tables")
     _print_summary(stored)
@@ -291,7 +292,7 @@ def report_command(suite: SuiteOption = "quick", results: ResultsOption = Path("
     with clear_errors():
         from benchmark.drawing import read, report
 
-        path = report(read(results / Path(suite).stem, suite))
+        path = report(read(results / Path(suite).stem))
     _print_paths([path])
 
 

@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 FORMATS = ("png", "pdf", "svg")
 
 
-def read(folder: Path, suite: str | None = None) -> Results:
-    """The results in `folder`, with what is known here of their tasks (stored landscapes),
-    methods (who is a rival) and suite (which pairs it runs). `suite` is a name or path as for
-    `benchmark.suite.load`, or else the name of the folder."""
+def read(folder: Path) -> Results:
+    """The results in `folder`, with what is known here of their tasks (stored landscapes) and
+    methods (who is a rival)."""
     from benchmark.results import load
     from tasks.base import stored_landscape
 
@@ -30,20 +29,7 @@ def read(folder: Path, suite: str | None = None) -> Results:
         label: described if "rival" in described else described | {"rival": _is_rival(described)}
         for label, described in results.methods.items()
     }
-    planned = _planned(suite or folder.name)
-    return replace(results, tasks=tasks, methods=methods, planned=planned)
-
-
-def _planned(suite: str) -> frozenset[tuple[str, str]] | None:
-    """The pairs of task and label that a suite runs; None if it cannot be read here: results
-    outlive their suite file, and are shown without it."""
-    from benchmark.registry import BrokenModule, UnknownName
-    from benchmark.suite import SuiteError, load
-
-    try:
-        return frozenset((task.name, method.label) for task, method in load(suite).pairs())
-    except (SuiteError, UnknownName, BrokenModule):
-        return None
+    return replace(results, tasks=tasks, methods=methods)
 
 
 def _is_rival(described: dict[str, Any]) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from benchmark.results import SCHEMA_VERSION, load
-from benchmark.store import BadResults, RunFolder, status, write_atomic
+from benchmark.store import PLAN, BadResults, RunFolder, planned, status, write_atomic, write_json
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 """A part of a task's or method's name."""
@@ -88,6 +88,9 @@ def merge(target: Path, sources: Sequence[Path]) -> Merged:
     _require_agreement([*present.values(), *new.values()])
     for run in new.values():
         _copy(run, target)
+    plan = frozenset[tuple[str, str]]().union(*map(planned, (target, *sources)))
+    if plan:
+        write_json(target / PLAN, sorted(plan))
     unfinished = sum(status(RunFolder(run.path)) != "finished" for run in new.values())
     return Merged(len(new), same, unfinished)
 

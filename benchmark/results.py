@@ -28,6 +28,7 @@ from benchmark.store import (
     effective_steps,
     ending,
     plain,
+    planned,
     read_json,
     refuse_links,
     run_folders,
@@ -83,8 +84,7 @@ class Results:
     `tasks.base.Task.landscape`, or None). `methods[label]` has `name, description, citation,
     uses, options`.
 
-    `planned` are the pairs (task, label) that the suite runs, where `benchmark.drawing.read` knows
-    the suite; None if it is not known.
+    `planned` are the pairs (task, label) that were asked for, whether begun or not.
     """
 
     suite: str
@@ -93,7 +93,7 @@ class Results:
     runs: pd.DataFrame
     tasks: dict[str, dict[str, Any]]
     methods: dict[str, dict[str, Any]]
-    planned: frozenset[tuple[str, str]] | None = None
+    planned: frozenset[tuple[str, str]] = frozenset()
 
 
 COLUMNS = {
@@ -178,6 +178,7 @@ def load(folder: Path) -> Results:
         runs=pd.DataFrame(runs, columns=list(RUN_COLUMNS)),
         tasks=tasks,
         methods=methods,
+        planned=planned(folder),
     )
 
 

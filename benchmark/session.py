@@ -18,7 +18,7 @@ from benchmark.cluster import ADDRESSES, LOCAL, SLURM, Cluster, Executor
 from benchmark.executor import run_here, run_on
 from benchmark.live import Progress, follow
 from benchmark.runner import RunSpec, is_finished
-from benchmark.store import status
+from benchmark.store import PLAN, planned, status, storing, write_json
 
 DRAWING_SPACING = 120.0
 """Least seconds between two interim drawings."""
@@ -99,6 +99,18 @@ def make_plan(specs: Iterable[RunSpec], retry_failed: bool = False) -> Plan:
         if broken:
             retried.append(spec)
     return Plan(specs, pending, failed, retried)
+
+
+def record_plan(suite_folder: Path, specs: Iterable[RunSpec]) -> None:
+    """Add the pairs of task and method that are to run to those the folder's plan has, so that
+    whoever reads it knows what is missing. Raises StorageError and BadResults."""
+    path = suite_folder / PLAN
+    before = planned(suite_folder)
+    pairs = before | {(spec.task, spec.label) for spec in specs}
+    if pairs != before:
+        with storing():
+            suite_folder.mkdir(parents=True, exist_ok=True)
+            write_json(path, sorted(pairs))
 
 
 def start_over(specs: Iterable[RunSpec]) -> None:

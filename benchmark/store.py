@@ -34,6 +34,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 Record = dict[str, Any]
+PLAN = "plan.json"
+"""In a suite's folder: the pairs [task, label] that were asked for."""
 STEPS = ("trial", "report")
 """Records that a method's calls produced, in order: what a resumed run replays."""
 SESSION = ("start", "end", "retry")
@@ -325,6 +327,20 @@ class RunFolder:
 
 def run_folder(results: Path, suite: str, task: str, method: str, seed: int) -> RunFolder:
     return RunFolder(results / suite / "runs" / task / method / str(seed))
+
+
+def planned(suite_folder: Path) -> frozenset[tuple[str, str]]:
+    """The pairs of task and label that were asked for. Raises BadResults for a damaged plan."""
+    pairs = read_json(suite_folder / PLAN) or []
+    try:
+        found = frozenset((task, label) for task, label in pairs)
+    except (TypeError, ValueError):
+        found = frozenset({(None, None)})
+    if not all(isinstance(name, str) for pair in found for name in pair):
+        raise BadResults(
+            f"{suite_folder / PLAN} is damaged: not a list of [task, method]; delete it"
+        )
+    return found
 
 
 def run_folders(suite_folder: Path) -> list[RunFolder]:

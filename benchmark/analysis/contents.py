@@ -70,14 +70,13 @@ def method_names(results: Results) -> list[str]:
 
 
 def methods_on(results: Results, task: str) -> list[str]:
-    """The methods with a run on the task, and those whose run is planned and missing, in the order
-    of `method_names`. Where the plan is not known every method counts as planned."""
+    """The methods with a run on the task, and those that were asked for and have none yet, in the
+    order of `method_names`."""
     begun = set(runs_of(results, task)["method"])
-    planned = results.planned
     return [
         label
         for label in method_names(results)
-        if label in begun or planned is None or (task, label) in planned
+        if label in begun or (task, label) in results.planned
     ]
 
 
@@ -160,10 +159,12 @@ def runs_of(results: Results, task: str, method: str | None = None) -> pd.DataFr
 @lru_cache(maxsize=2)
 def _parts(results: Results) -> dict[tuple[str, str | None], pd.DataFrame]:
     """The rows of `runs` by task (and None), and by task and method."""
-    tasks = results.runs.groupby("task", sort=False)
-    pairs = results.runs.groupby(["task", "method"], sort=False)
-    of_tasks = {(str(task), None): rows for task, rows in tasks}
-    return of_tasks | {(task, method): rows for (task, method), rows in pairs}
+    found: dict[tuple[str, str | None], pd.DataFrame] = {}
+    for task, rows in results.runs.groupby("task", sort=False):
+        found[str(task), None] = rows
+        for method, own in rows.groupby("method", sort=False):
+            found[str(task), str(method)] = own
+    return found
 
 
 def budget(results: Results, task: str) -> float:

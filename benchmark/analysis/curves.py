@@ -61,7 +61,7 @@ class Traces(dict[tuple[str, str, str], list[Trace]]):
     """
 
     __eq__ = object.__eq__
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
     def of(self, task: str, method: str, metric: str) -> list[Trace]:
         return self.get((task, method, metric), [])

@@ -211,7 +211,7 @@ class _Summary:
         begun = set(contents.runs_of(self.results, self.task)["method"])
         planned = contents.methods_on(self.results, self.task)
         absent = [method for method in planned if method not in begun]
-        if self.results.planned is not None and absent:
+        if absent:
             yield f"Planned, but with no run yet: {_names(absent)}."
         runs = contents.runs_of(self.results, self.task)
         states = runs["status"].value_counts()

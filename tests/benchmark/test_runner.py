@@ -2,9 +2,9 @@ import dataclasses
 
 import pytest
 
-from benchmark import results, runner
+from benchmark import results, runner, session
 from benchmark.runner import SpecMismatch, execute, is_finished
-from benchmark.store import read_json, status
+from benchmark.store import BadResults, planned, read_json, status
 
 
 def test_ledgers_add_up_to_the_wall_time_of_the_run(toy_spec):
@@ -80,3 +80,14 @@ def test_loaded_results_hold_what_the_log_holds(toy_spec):
     assert (frame.gpu_hours.diff().dropna() >= 0).sum() > 0
     assert loaded.runs.tile.tolist() == [4, 4]
     assert (loaded.runs.wall_s >= loaded.runs.method_s).all()
+
+
+def test_plan_grows_with_what_is_asked_for(toy_spec, tmp_path):
+    folder = tmp_path / "suite"
+    one, other = toy_spec("random"), toy_spec("default")
+    session.record_plan(folder, [one])
+    session.record_plan(folder, [other])
+    assert planned(folder) == {(one.task, "random"), (one.task, "default")}
+    (folder / "plan.json").write_text('[["a"]]')
+    with pytest.raises(BadResults, match=r"plan\.json"):
+        planned(folder)
