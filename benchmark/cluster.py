@@ -15,6 +15,7 @@ import itertools
 import logging
 import shutil
 import signal
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -277,19 +278,19 @@ def _slurm(executor: Executor, specs: list[RunSpec], refusals: list[str]) -> Ite
 
     class Job(SLURMJob):  # type: ignore[misc]
         async def _submit_job(self, script_filename: str) -> str:
-            try:
-                output: str = await super()._submit_job(script_filename)
-            except RuntimeError as error:
-                refusals.append(_last_words(error))
-                self.status = Status.failed  # else the cluster cannot be closed
-                # Forgotten then, so that a job is missing and another one is submitted.
-                asyncio.get_running_loop().call_later(
-                    RESUBMIT_SPACING, cluster.worker_spec.pop, self.name, None
-                )
-                raise
-            refusals.clear()
-            return output
+            while True:
+                try:
+                    output: str = await super()._submit_job(script_filename)
+                except RuntimeError as error:
+                    refusals.append(_last_words(error))
+                    if await asyncio.to_thread(over.wait, RESUBMIT_SPACING):
+                        self.status = Status.failed  # else the cluster cannot be closed
+                        raise
+                else:
+                    refusals.clear()
+                    return output
 
+    over = threading.Event()
     directives = ["--no-requeue", *settings.pop("job_extra_directives", [])]
     arguments = [*settings.pop("worker_extra_args", []), *NO_DASHBOARD, *NO_MEMORY_LIMIT]
     if device.startswith("cuda"):
@@ -312,7 +313,10 @@ def _slurm(executor: Executor, specs: list[RunSpec], refusals: list[str]) -> Ite
     with cluster, Client(cluster, set_as_default=False) as client:
         jobs = min(executor.workers, len(specs))
         cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)  # lost jobs are replaced
-        yield client
+        try:
+            yield client
+        finally:
+            over.set()
 
 
 def _last_words(error: RuntimeError) -> str:
