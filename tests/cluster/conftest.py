@@ -31,7 +31,7 @@ name = "bilevel"
 RUN = (sys.executable, "-m", "benchmark", "run", "--all", "--suite", "mini.toml", "--clock",
        "priced")  # fmt: skip
 QUIET = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--no-dashboard")
-PATIENCE = 40.0
+PATIENCE = 240.0
 """Seconds to wait for anything; machines that test may be loaded."""
 
 
