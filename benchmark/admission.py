@@ -70,7 +70,7 @@ def _reasons(terms: Terms) -> Iterator[str]:
         yield f"runs Python {python}, the command {terms.python}"
     for (name, here), (_, there) in zip(_versions(), terms.versions, strict=True):
         if here != there:
-            yield f"has {name} {here or 'not installed'}, the command {there}"
+            yield f"has {name} {here or 'not installed'}, the command {there or 'not installed'}"
     if _sources() != terms.sources:
         yield f"has other code of this package, in {Path(__file__).parents[1]}"
     for path, digest in terms.files:

@@ -10,10 +10,12 @@ unless an address or an interface says so.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import shutil
 import signal
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -38,6 +40,8 @@ NO_MEMORY_LIMIT = ("--memory-limit", "0")
 """Slurm holds jobs to their memory; Dask would pause a worker near it, and its run for good."""
 COUNT_SPACING = 0.5
 """Seconds between two counts of the workers."""
+RESUBMIT_SPACING = 30.0
+"""Seconds after which a job that Slurm has refused is submitted again."""
 SLURM_SETTINGS: dict[str, type] = {
     "workers": int, "interface": str, "queue": str, "account": str, "walltime": str,
     "memory": str, "job_cpu": int, "job_extra_directives": list, "job_script_prologue": list,
@@ -60,6 +64,8 @@ class Cluster:
     """What workers are held against; None for those that this process has started."""
     resources: dict[str, float] = field(default_factory=dict)
     """What a run takes of a worker's announced resources."""
+    refusals: list[str] = field(default_factory=list)
+    """What Slurm said when it refused a job; emptied when it takes one."""
     _token: str = field(default_factory=lambda: uuid.uuid4().hex)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _slots: int = 0
@@ -70,6 +76,16 @@ class Cluster:
         key = (f"run-{self._token}", next(self._numbers))
         taken = self.resources if self.resources else None
         return self.client.submit(function, *arguments, key=key, resources=taken, **options)
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What `function` returns on a worker, however long it takes until there is one."""
+        future = self.submit(function, *arguments)
+        while not future.done():
+            self.check()
+            time.sleep(0.1)
+        if future.cancelled():
+            self.raise_lost()
+        return future.result()
 
     def slots(self) -> int:
         """How many runs the workers can execute at once."""
@@ -91,10 +107,16 @@ class Cluster:
             and all(worker["resources"].get(key, 0) >= n for key, n in self.resources.items())
         ]
 
-    def require_scheduler(self) -> None:
-        """Raise ClusterError if the connection to the scheduler is gone."""
+    def check(self) -> None:
+        """Raise ClusterError if there is nothing to wait for: the scheduler is gone, or no job
+        runs and Slurm takes none."""
         if self.client.status != "running":
             self.raise_lost()
+        if self.refusals and not self.slots():
+            raise ClusterError(
+                f"Slurm refuses the jobs of workers ({self.refusals[-1]}); see the suite's "
+                "[executor] table: docs/cluster.md"
+            )
 
     def raise_lost(self) -> NoReturn:
         raise ClusterError(
@@ -139,9 +161,10 @@ class Executor:
                 yield cluster
             return
         methods = [spec.method for spec in specs]
-        opened = _slurm(self, specs) if self.kind == SLURM else _running(self.kind)
+        refusals: list[str] = []
+        opened = _slurm(self, specs, refusals) if self.kind == SLURM else _running(self.kind)
         with admission.offer(Path(specs[0].results), methods, device) as terms, opened as client:
-            cluster = Cluster(client, terms, _gpu(device))
+            cluster = Cluster(client, terms, _gpu(device), refusals)
             client.forward_logging("benchmark", logging.WARNING)
             if self.kind != SLURM:  # jobs may wait in a queue; they are looked at as they come
                 _inspect(cluster, device)
@@ -225,8 +248,9 @@ def _running(address: str) -> Iterator[Any]:
 
 
 @contextmanager
-def _slurm(executor: Executor, specs: list[RunSpec]) -> Iterator[Any]:
-    """A scheduler in this process, and Slurm jobs of one worker each.
+def _slurm(executor: Executor, specs: list[RunSpec], refusals: list[str]) -> Iterator[Any]:
+    """A scheduler in this process, and Slurm jobs of one worker each; what Slurm says when it
+    refuses one is added to `refusals`.
 
     Certificates are made for the session, so that nobody else reaches the scheduler.
     """
@@ -243,12 +267,30 @@ def _slurm(executor: Executor, specs: list[RunSpec]) -> Iterator[Any]:
         )
     try:
         from dask_jobqueue import SLURMCluster
+        from dask_jobqueue.slurm import SLURMJob
+        from distributed.core import Status
 
         security = Security.temporary()
     except ImportError as error:
         raise ClusterError(
             f"--executor slurm needs {error.name}; install the extra `cluster`: docs/cluster.md"
         ) from None
+
+    class Job(SLURMJob):  # type: ignore[misc]
+        async def _submit_job(self, script_filename: str) -> str:
+            while True:
+                try:
+                    output: str = await super()._submit_job(script_filename)
+                except RuntimeError as error:
+                    refusals.append(_last_words(error))
+                    if await asyncio.to_thread(over.wait, RESUBMIT_SPACING):
+                        self.status = Status.failed  # else the cluster cannot be closed
+                        raise
+                else:
+                    refusals.clear()
+                    return output
+
+    over = threading.Event()
     directives = ["--no-requeue", *settings.pop("job_extra_directives", [])]
     arguments = [*settings.pop("worker_extra_args", []), *NO_DASHBOARD, *NO_MEMORY_LIMIT]
     if device.startswith("cuda"):
@@ -264,14 +306,23 @@ def _slurm(executor: Executor, specs: list[RunSpec]) -> Iterator[Any]:
             job_extra_directives=directives, worker_extra_args=arguments,
             security=security, shared_temp_directory=str(logs),
             scheduler_options={"dashboard": False, "dashboard_address": f"{LOOPBACK}:0"},
-            silence_logs=logging.CRITICAL,
+            silence_logs=logging.CRITICAL, job_cls=Job,
         )  # fmt: skip
     except (OSError, ValueError, RuntimeError) as error:
         raise ClusterError(f"[executor]: {error}") from None
     with cluster, Client(cluster, set_as_default=False) as client:
         jobs = min(executor.workers, len(specs))
         cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)  # lost jobs are replaced
-        yield client
+        try:
+            yield client
+        finally:
+            over.set()
+
+
+def _last_words(error: RuntimeError) -> str:
+    """The last line of what `sbatch` said, out of an error of dask-jobqueue."""
+    said = str(error).partition("stderr:")[2].strip().splitlines() or ["it does not say why"]
+    return said[-1].removeprefix("sbatch: error: ")
 
 
 def _inspect(cluster: Cluster, device: str) -> None:

@@ -78,7 +78,7 @@ def run_on(
             next_spec = waiting.popleft()
             fly(cluster.submit(attempt, next_spec, cluster.terms, retries=RETRIES), next_spec)
             handed_out(next_spec)
-        cluster.require_scheduler()
+        cluster.check()
         try:
             future = done.get(timeout=TICK)
         except queue.Empty:

@@ -177,7 +177,7 @@ def _measure_on(cluster: Cluster) -> Callable[[str, str], dict[str, float]]:
     """Calibrate where the runs will be: the machine of the command may have no such device."""
 
     def measure(task: str, device: str) -> dict[str, float]:
-        prices: dict[str, float] = cluster.submit(calibration.prices, task, device).result()
+        prices: dict[str, float] = cluster.call(calibration.prices, task, device)
         return prices
 
     return measure

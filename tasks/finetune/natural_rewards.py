@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tasks.diffusion import torchvision_shim
+from tasks.finetune.stable_diffusion_weights import CLIP
 
 RESNET_SIZE = 224
 RESNET_MEAN = (0.485, 0.456, 0.406)
@@ -31,8 +32,9 @@ class ClipScore(nn.Module):
         super().__init__()
         from transformers import CLIPModel, CLIPProcessor
 
-        processor: Any = CLIPProcessor.from_pretrained(folder, local_files_only=True)
-        model: Any = CLIPModel.from_pretrained(folder, local_files_only=True, weights_only=True)
+        with CLIP.loading(folder):
+            processor: Any = CLIPProcessor.from_pretrained(folder, local_files_only=True)
+            model: Any = CLIPModel.from_pretrained(folder, local_files_only=True, weights_only=True)
         model = model.float().eval().requires_grad_(False)
         settings = processor.image_processor
         self.size = settings.size["shortest_edge"]

@@ -148,7 +148,7 @@ def load_diffusion(
     from diffusers import StableDiffusionPipeline
 
     dtype = precision(device)
-    with no_progress_bars():
+    with no_progress_bars(), weights.PIPELINE.loading(found.pipeline):
         pipeline = StableDiffusionPipeline.from_pretrained(
             found.pipeline,
             safety_checker=None,

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+
+import torch
 
 GUIDE = "docs/stable-diffusion.md"
 RESNET_FILE = "resnet18-f37072fd.pth"
@@ -60,6 +63,19 @@ class Part:
         names = [name for names in self.files for name in names.split("|")]
         files = [path / name for name in names if name.endswith((".safetensors", ".bin"))]
         return tuple(file for file in files if file.is_file())
+
+    @contextmanager
+    def loading(self, path: Path) -> Iterator[None]:
+        """What goes wrong inside is a ValueError that names the part and `path`, in one line."""
+        try:
+            yield
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # damaged files raise anything
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(
+                f"{path} does not hold {self.title} ({reason}); fetch it again: {self.fetch}"
+            ) from error
 
     def missing(self) -> str | None:
         """What to do to have this part, in one line; None if it is there."""

@@ -1,5 +1,6 @@
 import json
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,33 @@ def test_a_failed_atomic_write_leaves_the_old_file_and_no_litter(tmp_path, monke
         write_atomic(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_record_that_does_not_reach_the_disk_leaves_no_part(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+    folder.append({"kind": "trial", "n": 1})
+    before = folder.log.read_bytes()
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        folder.append({"kind": "trial", "n": 2})
+    assert folder.log.read_bytes() == before
+
+
+def test_contents_are_forced_to_disk_before_anything_relies_on_them(tmp_path, monkeypatch):
+    sizes: list[int] = []
+    monkeypatch.setattr("os.fsync", lambda descriptor: sizes.append(os.fstat(descriptor).st_size))
+    replace = os.replace
+
+    def replaced(*paths):
+        assert sizes == [3]  # of the whole new file
+        replace(*paths)
+
+    monkeypatch.setattr("os.replace", replaced)
+    write_atomic(tmp_path / "run.json", "new")
+    folder = RunFolder(tmp_path)
+    folder.append({"kind": "start"})
+    assert sizes == [3, folder.log.stat().st_size]

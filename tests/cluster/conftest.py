@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -29,6 +30,7 @@ name = "bilevel"
 """
 RUN = (sys.executable, "-m", "benchmark", "run", "--all", "--suite", "mini.toml", "--clock",
        "priced")  # fmt: skip
+QUIET = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--no-dashboard")
 PATIENCE = 240.0
 """Seconds to wait for anything; machines that test may be loaded."""
 
@@ -52,6 +54,7 @@ class Command:
             self.process = subprocess.Popen(
                 arguments, cwd=folder, stdout=file, stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL, start_new_session=True, env=os.environ | (env or {}),
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )  # fmt: skip
 
     @property
@@ -90,8 +93,31 @@ def kill_all(processes: Sequence[psutil.Process]) -> None:
     psutil.wait_procs(processes, timeout=PATIENCE)
 
 
+Start = Callable[..., Command]
+
+
+def scheduler(commands: Start, folder: Path, name: str) -> tuple[Command, str]:
+    """A Dask scheduler on a free port, and its address."""
+    file = folder / f"{name}.json"
+    command = commands(
+        sys.executable, "-m", "distributed.cli.dask_scheduler", *QUIET, "--port", "0",
+        "--scheduler-file", str(file), log=f"{name}.log",
+    )  # fmt: skip
+    wait_for(file.exists, "the scheduler")
+    return command, json.loads(file.read_text())["address"]
+
+
+def worker(commands: Start, address: str, name: str, *options: str, env=None) -> Command:
+    """A node: a nanny with one worker process, which have an own working folder."""
+    arguments = (sys.executable, "-m", "distributed.cli.dask_worker", address, *QUIET)
+    threads = () if "--nthreads" in options else ("--nthreads", "1")
+    command = commands(*arguments, *threads, *options, log=f"{name}.log", env=env)
+    command.wait_for("Registered to")
+    return command
+
+
 @pytest.fixture
-def commands(tmp_path: Path) -> Iterator[Callable[..., Command]]:
+def commands(tmp_path: Path) -> Iterator[Start]:
     """Starts commands in a folder with the suite, and ends what is left of them."""
     (tmp_path / "mini.toml").write_text(SUITE)
     started: list[Command] = []

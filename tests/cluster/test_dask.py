@@ -2,38 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
-from tests.cluster.conftest import RUN, Command, kill_all, tree, wait_for
-
-Start = Callable[..., Command]
-QUIET = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--no-dashboard")
-
-
-def scheduler(commands: Start, folder: Path, name: str) -> tuple[Command, str]:
-    """A scheduler on a free port, and its address."""
-    file = folder / f"{name}.json"
-    command = commands(
-        sys.executable, "-m", "distributed.cli.dask_scheduler", *QUIET, "--port", "0",
-        "--scheduler-file", str(file), log=f"{name}.log",
-    )  # fmt: skip
-    wait_for(file.exists, "the scheduler")
-    return command, json.loads(file.read_text())["address"]
-
-
-def worker(commands: Start, address: str, name: str, *options: str, env=None) -> Command:
-    """A node: a nanny with one worker process, which have an own working folder."""
-    arguments = (sys.executable, "-m", "distributed.cli.dask_worker", address, *QUIET)
-    threads = () if "--nthreads" in options else ("--nthreads", "1")
-    command = commands(*arguments, *threads, *options, log=f"{name}.log", env=env)
-    command.wait_for("Registered to")
-    return command
+from tests.cluster.conftest import RUN, kill_all, scheduler, tree, worker
 
 
 @pytest.mark.slow

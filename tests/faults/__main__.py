@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=5000, help="faults to inject")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--case", type=int, help="repeat one case by its number")
+    parser.add_argument("--first", action="store_true", help="stop at the first not survived")
     asked = parser.parse_args()
     started = time.monotonic()
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # no fault here outlives power
@@ -31,7 +32,11 @@ def main() -> int:
             one_case(world, {task: reference(world, task) for task in LABELS}, asked.case, tally)
         else:
             tally = campaign(
-                world, asked.count, asked.seed, lambda text: print(text, file=sys.stderr)
+                world,
+                asked.count,
+                asked.seed,
+                lambda text: print(text, file=sys.stderr),
+                first=asked.first,
             )
     print(tally.table())
     print("\n\n".join(tally.broken))

@@ -399,12 +399,15 @@ SHARE_ALONE = 0.12
 AFTER_A_KILL = ("torn last line", "damaged checkpoint")
 
 
-def campaign(world: World, count: int, seed: int, progress: Callable[[str], None]) -> Tally:
-    """Inject at least `count` faults; what is broken is reported with the seed of its case."""
+def campaign(
+    world: World, count: int, seed: int, progress: Callable[[str], None], first: bool = False
+) -> Tally:
+    """Inject at least `count` faults, or until the `first` that is not survived; what is broken
+    is reported with the seed of its case."""
     references = {task: reference(world, task) for task in LABELS}
     tally = Tally()
     number = 0
-    while sum(tally.injected.values()) < count:
+    while sum(tally.injected.values()) < count and not (first and tally.broken):
         case_seed = seed * 1_000_003 + number
         number += 1
         one_case(world, references, case_seed, tally)
