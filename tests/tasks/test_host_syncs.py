@@ -64,7 +64,9 @@ def schedule_work(task: Any) -> dict[str, Callable[[], Any]]:
         "train": lambda: task.train_step(training, table, 0.5),
         "sample": lambda: task.sample(training.ema, table, task.noise(8, generator)),
         "sample each": lambda: task.sample_each(
-            training.ema, tables, task.noise(8, generator).expand(2, 8, *task.train_images.shape[1:])
+            training.ema,
+            tables,
+            task.noise(8, generator).expand(2, 8, *task.train_images.shape[1:]),
         ),
     }
     for first in work.values():
@@ -100,9 +102,9 @@ def guided(device: str) -> Callable[[], Any]:
     task.setup()
     labels = torch.arange(8, device=device) % task.groups
     strength = torch.full((8,), 2.0, device=device)
-    generator = task.generator(0)
+    generator, sampler = task.generator(0), Sampler(4)
     return lambda: task.generate(
-        labels, Sampler(4), generator, lambda x: task.lower(x, labels) / strength
+        labels, sampler, generator, lambda x: task.lower(x, labels) / strength
     )
 
 
@@ -118,4 +120,3 @@ def test_guided_sampling_never_waits_on_cuda() -> None:
     work()
     with sync_is_an_error():
         work()
-
