@@ -2,12 +2,13 @@
 
     python -m benchmarks.gpu
 
-Writes results/reference/gpu/<device>.json and <device>-guided.json. Every row has diffusers' UNet2DModel on both sides, in
-one process and in turns; what the precision of a side is stands in its row. Beside the ratios:
-floating-point operations of one training step as torch counts them, their share of the device's
-peak (`--peak-tflops`, or the data sheet of a known device), peak memory, and the two sides of a
-zeroth-order difference in one batch against two calls. `--quick --device cpu` is for trying it
-out, without guided Stable Diffusion, which is `benchmarks.guided_sampling --true-size`.
+Writes results/reference/gpu/<device>.json and <device>-guided.json. Every row of the first has
+diffusers' UNet2DModel on both sides, in one process and in turns; what the precision of a side is
+stands in its row. Beside the ratios: floating-point operations of one training step as torch
+counts them, their share of the device's peak (`--peak-tflops`, or the data sheet of a known
+device), peak memory, and the two sides of a zeroth-order difference in one batch against two
+calls. The second is `benchmarks.guided_sampling --true-size`. `--quick --device cpu` is for trying
+it out, without the second.
 """
 
 from __future__ import annotations
