@@ -112,9 +112,9 @@ def both_sides(task: ScheduleTask, count: int) -> tuple[Work, Work]:
     net = task.begin(0).ema
     table = task.table(task.space.default)
     tables, noise = torch.stack([table, table**1.02]), task.noise(count, task.generator(0))
-    start = noise.expand(2, *noise.shape)
+    start = torch.cat([noise, noise])
     return (
-        lambda: task.sample_each(net, tables, start),
+        lambda: ddim.sample(task.denoiser(net), tables, start, task.meter, task.clip),
         lambda: [task.sample(net, one, noise) for one in tables],
     )
 

@@ -16,7 +16,7 @@ from benchmarks.schedule_training import our_task
 
 def test_both_sides_of_a_difference_do_the_same() -> None:
     together, apart = gpu.both_sides(our_task("digits"), 6)
-    torch.testing.assert_close(together(), torch.stack(apart()), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(together(), torch.cat(apart()), atol=1e-4, rtol=1e-4)
 
 
 def test_the_peak_is_of_the_device_or_as_given() -> None:

@@ -229,10 +229,9 @@ class ScheduleTask(Task):
 
     def sample_each(self, net: nn.Module, tables: Tensor, noise: Tensor) -> Tensor:
         """Images under each of `tables` `(groups, T)` from its part of `noise` `(groups, n, ...)`,
-        of the same shape. What fits is sampled in one batch; the charges are those of `sample`,
+        of the same shape. A GPU samples what fits in one batch; the charges are those of `sample`,
         group by group."""
-        count = noise.shape[1]
-        groups = self.largest_batch // count
+        groups = self._together(noise.shape[1])
         if groups < 2:
             pairs = zip(tables, noise, strict=True)
             return torch.stack([self.sample(net, table, start) for table, start in pairs])
@@ -243,6 +242,11 @@ class ScheduleTask(Task):
             ).view_as(start)
             for part, start in parts
         ])  # fmt: skip
+
+    def _together(self, count: int) -> int:
+        """Groups of `count` images in one batch. On a CPU one: to embed a noise level for every
+        row, and not one for all, costs it more than larger batches save."""
+        return 1 if self.device == "cpu" else self.largest_batch // count
 
     def frechet(self, images: Tensor, moments: Moments | None = None) -> Tensor:
         """Fréchet distance, 0-d, of generated `images` to the selection split; of `moments` with
