@@ -25,18 +25,18 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("diffusion-tuning-benchmark"))
 
 
-def prices(task_name: str, device: str) -> dict[str, float]:
+def prices(task_name: str, device: str, precision: str = "float32") -> dict[str, float]:
     """Seconds per unit of each primitive of a task on `device`, measured on first use."""
     import torch
 
-    setting = [task_name, device_name(device), torch.__version__, _sources()]
+    setting = [task_name, device_name(device), precision, torch.__version__, _sources()]
     digest = hashlib.sha256(json.dumps(setting).encode()).hexdigest()[:16]
     path = cache_folder() / "prices" / f"{digest}.json"
     with suppress(KeyError, TypeError, ValueError, AttributeError):  # else measured again
         stored = {name: float(price) for name, price in read_json(path)["prices"].items()}
         if stored and all(price > 0 for price in stored.values()):
             return stored
-    measured = measure(task_name, device)
+    measured = measure(task_name, device, precision)
     with suppress(OSError):  # without a writable home they are measured each time
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, {"setting": setting, "prices": measured})
@@ -51,11 +51,14 @@ def _sources() -> str:
     return digest.hexdigest()[:12]
 
 
-def measure(task_name: str, device: str, repeats: int = REPEATS) -> dict[str, float]:
+def measure(
+    task_name: str, device: str, precision: str = "float32", repeats: int = REPEATS
+) -> dict[str, float]:
     """Rehearse the task a few times on one thread and take the median cost of each primitive."""
     import torch
 
     task = registry.task(task_name)(device)
+    task.precision = precision
     task.setup()
     meter = Calibration(device)
     task.meter = meter

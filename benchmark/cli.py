@@ -142,7 +142,9 @@ def run(
 
         chosen = select(load(suite), task or (), method or (), seeds, budget)
         device = _device(device, executor)
-        where = session.make_executor(executor, workers, chosen.executor, device)
+        where = session.make_executor(
+            executor, workers, chosen.executor, device, chosen.runs_per_device
+        )
         _require_available(chosen)
         # Workers on other machines have another working folder.
         specs = chosen.specs(results.absolute() if where.is_remote else results, clock, device)

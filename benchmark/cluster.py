@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import shutil
 import signal
 import threading
@@ -38,6 +39,7 @@ NO_DASHBOARD = ("--no-dashboard", "--dashboard-address", f"{LOOPBACK}:0")
 """Without the second, a worker's pages of its health are there for whoever reaches the machine."""
 NO_MEMORY_LIMIT = ("--memory-limit", "0")
 """Slurm holds jobs to their memory; Dask would pause a worker near it, and its run for good."""
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 COUNT_SPACING = 0.5
 """Seconds between two counts of the workers."""
 RESUBMIT_SPACING = 30.0
@@ -140,6 +142,8 @@ class Executor:
     """Processes or jobs to start; 0 for this process. A running cluster has its own."""
     settings: dict[str, Any] = field(default_factory=dict)
     """The suite's `[executor]` table."""
+    sharing: int = 1
+    """Workers that use the same device."""
 
     @property
     def is_remote(self) -> bool:
@@ -148,7 +152,8 @@ class Executor:
 
     def describe(self) -> str:
         if self.kind == LOCAL:
-            return f"{self.workers} workers" if self.workers else "this process"
+            shared = f", {self.sharing} to a device" if self.sharing > 1 else ""
+            return f"{self.workers} workers{shared}" if self.workers else "this process"
         return f"{self.workers} Slurm jobs" if self.kind == SLURM else f"the workers of {self.kind}"
 
     @contextmanager
@@ -157,7 +162,7 @@ class Executor:
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         device = specs[0].device
         if self.kind == LOCAL:
-            with _local(min(self.workers, len(specs)), device) as cluster:
+            with _local(min(self.workers, len(specs)), device, self.sharing) as cluster:
                 yield cluster
             return
         methods = [spec.method for spec in specs]
@@ -167,7 +172,7 @@ class Executor:
             cluster = Cluster(client, terms, _gpu(device), refusals)
             client.forward_logging("benchmark", logging.WARNING)
             if self.kind != SLURM:  # jobs may wait in a queue; they are looked at as they come
-                _inspect(cluster, device)
+                _inspect(cluster, device, self.sharing)
             try:
                 yield cluster
             finally:
@@ -180,8 +185,8 @@ def _gpu(device: str) -> dict[str, float]:
 
 
 @contextmanager
-def _local(workers: int, device: str) -> Iterator[Cluster]:
-    """Worker processes of this machine, one thread and one device each."""
+def _local(workers: int, device: str, sharing: int = 1) -> Iterator[Cluster]:
+    """Worker processes of this machine, one thread each and `sharing` of them to a device."""
     from dask.distributed import Client, Nanny, Scheduler, SpecCluster
 
     quiet = {"silence_logs": logging.CRITICAL, "host": LOOPBACK}
@@ -193,7 +198,7 @@ def _local(workers: int, device: str) -> Iterator[Cluster]:
                 "nthreads": 1,
                 "memory_limit": None,
                 "resources": _gpu(device),
-                "env": _visible_device(index, device),
+                "env": _visible_device(index, device, -(-workers // sharing)),
             },
         }
         for index in range(workers)
@@ -226,9 +231,13 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _visible_device(index: int, device: str) -> dict[str, str]:
-    """One GPU to each worker."""
-    return {"CUDA_VISIBLE_DEVICES": str(index)} if device.startswith("cuda") else {}
+def _visible_device(index: int, device: str, devices: int) -> dict[str, str]:
+    """One GPU to each worker: of the first `devices` that this process sees, in turns."""
+    if not device.startswith("cuda"):
+        return {}
+    named = [name for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
+    number = index % devices
+    return {VISIBLE: named[number].strip() if named else str(number)}
 
 
 @contextmanager
@@ -325,7 +334,7 @@ def _last_words(error: RuntimeError) -> str:
     return said[-1].removeprefix("sbatch: error: ")
 
 
-def _inspect(cluster: Cluster, device: str) -> None:
+def _inspect(cluster: Cluster, device: str, sharing: int) -> None:
     """Look at the workers that are there before any run starts."""
     client = cluster.client
     with suppress(TimeoutError):
@@ -350,10 +359,11 @@ def _inspect(cluster: Cluster, device: str) -> None:
     if device.startswith("cuda"):
         devices = client.run(admission.device_here, device, workers=workers)
         for (host, gpu), workers_on_it in _grouped(devices).items():
-            if len(workers_on_it) > 1:
+            if len(workers_on_it) > sharing:
                 cluster.raise_unfit(
                     f"{len(workers_on_it)} workers on {host} use the same GPU {gpu}: give each its "
-                    "own by CUDA_VISIBLE_DEVICES"
+                    "own by CUDA_VISIBLE_DEVICES, or let runs share it: runs_per_device in the "
+                    "suite"
                 )
 
 

@@ -221,6 +221,7 @@ def _require_agreement(runs: Sequence[Run]) -> None:
             ("metrics", spec["task"]): task["metrics"],
             ("evaluator", spec["task"]): task["evaluator"] or None,
             ("clock", spec["task"]): spec.get("clock"),
+            ("precision", spec["task"]): spec.get("precision", "float32"),
             ("options", spec["label"]): spec["options"],
             ("suite seed", ""): spec.get("suite_seed"),
         }

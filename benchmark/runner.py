@@ -69,11 +69,18 @@ class RunSpec:
     """Seconds per unit of each primitive operation, for the priced clock."""
     hard_limit: float | None = None
     """Seconds that a session of the run may take, evaluations aside."""
+    precision: str = "float32"
+    """Number format that the task's networks compute in: `Task.precisions`."""
+    runs_per_device: int = 1
+    """How many runs may share a device with this one; more than one under the priced clock only."""
 
     @property
     def limit(self) -> float:
-        """`hard_limit`, or 10 minutes more than one and a half budgets."""
-        return 1.5 * self.budget * 3600 + 600 if self.hard_limit is None else self.hard_limit
+        """`hard_limit`, or 10 minutes more than one and a half budgets, for each run that shares
+        the device."""
+        if self.hard_limit is not None:
+            return self.hard_limit
+        return self.runs_per_device * (1.5 * self.budget * 3600 + 600)
 
     @property
     def folder(self) -> RunFolder:
@@ -81,7 +88,7 @@ class RunSpec:
 
     def identity(self) -> dict[str, Any]:
         """What must not change between the sessions of one run."""
-        free = ("budget", "results", "prices", "method", "hard_limit")
+        free = ("budget", "results", "prices", "method", "hard_limit", "runs_per_device")
         return {key: value for key, value in asdict(self).items() if key not in free}
 
 
@@ -109,10 +116,11 @@ def is_finished(spec: RunSpec) -> bool:
 
 def check_identity(spec: RunSpec, stored: dict[str, Any]) -> None:
     """Raise SpecMismatch, naming the setting, if `stored` is not a session of `spec`."""
+    before = {"precision": "float32"} | stored  # older runs do not say so
     for key, value in json.loads(json.dumps(spec.identity())).items():
-        if stored.get(key) != value:
+        if before.get(key) != value:
             raise SpecMismatch(
-                f"{spec.folder.path} was run with {key} = {stored.get(key)!r}, now {value!r}; "
+                f"{spec.folder.path} was run with {key} = {before.get(key)!r}, now {value!r}; "
                 "choose another --results folder, or run with --fresh to start over"
             )
 
@@ -236,20 +244,21 @@ def _work(spec: RunSpec, clock: Clock) -> str:
     return "budget" if clock.ledgers["method"] >= 0.95 * clock.budget else reason
 
 
-_warm: set[str] = set()
+_warm: set[tuple[str, str]] = set()
 
 
 def _warm_up(task: Task) -> None:
     """Run the lower level for a moment, once per process and task: what libraries load and
     compile on first use is no method's doing."""
-    if task.name not in _warm:
+    if (task.name, task.precision) not in _warm:
         for candidate in task.iterate(task.space.default, (1e-3,), 0):
             task.score(candidate, 0)
-        _warm.add(task.name)
+        _warm.add((task.name, task.precision))
 
 
 def _build(spec: RunSpec) -> tuple[Task, Method]:
     task = registry.task(spec.task)(spec.device)
+    task.precision = spec.precision
     method = registry.method(spec.method)(**spec.options)
     return task, method
 

@@ -52,7 +52,7 @@ def default_device() -> str:
 
 
 def default_workers(device: str) -> int:
-    """One worker per device: the GPUs, or the CPU cores this process may use."""
+    """The devices here, a worker each: the GPUs, or the CPU cores this process may use."""
     if device.startswith("cuda"):
         import torch
 
@@ -61,12 +61,24 @@ def default_workers(device: str) -> int:
 
 
 def make_executor(
-    kind: str, workers: int | None, settings: dict[str, Any], device: str
+    kind: str, workers: int | None, settings: dict[str, Any], device: str, sharing: int = 1
 ) -> Executor:
-    """Where runs go, checked. Raises SessionError."""
+    """Where runs go, `sharing` of them to a device, checked. Raises SessionError."""
     if kind == LOCAL:
-        return Executor(kind, default_workers(device) if workers is None else workers)
+        most = sharing * default_workers(device)
+        local = most if workers is None else workers
+        if device.startswith("cuda") and local > most:
+            raise SessionError(
+                f"--workers: {local} workers want more than the {most // sharing} GPUs here; at "
+                f"most {most}, or let runs share them: runs_per_device in the suite"
+            )
+        return Executor(kind, local, sharing=sharing)
     if kind == SLURM:
+        if sharing > 1:
+            raise SessionError(
+                "runs_per_device is for local workers and running clusters; on Slurm ask for a "
+                "part of a GPU by job_extra_directives: docs/cluster.md"
+            )
         count = settings.get("workers") if workers is None else workers
         if not count:
             raise SessionError(
@@ -80,7 +92,7 @@ def make_executor(
         )
     if workers is not None:
         raise SessionError(f"--workers: the cluster at {kind} has its own; leave the option out")
-    return Executor(kind)
+    return Executor(kind, sharing=sharing)
 
 
 def make_plan(specs: Iterable[RunSpec], retry_failed: bool = False) -> Plan:
@@ -124,14 +136,15 @@ def start_over(specs: Iterable[RunSpec]) -> None:
 
 
 def with_prices(
-    specs: Iterable[RunSpec], measure: Callable[[str, str], dict[str, float]] = calibration.prices
+    specs: Iterable[RunSpec],
+    measure: Callable[[str, str, str], dict[str, float]] = calibration.prices,
 ) -> list[RunSpec]:
     """Fill in the prices that the priced clock needs, one calibration per task."""
     known: dict[str, dict[str, float]] = {}
 
     def priced(spec: RunSpec) -> RunSpec:
         if spec.task not in known:
-            known[spec.task] = measure(spec.task, spec.device)
+            known[spec.task] = measure(spec.task, spec.device, spec.precision)
         return replace(spec, prices=known[spec.task])
 
     return [priced(spec) if spec.clock == "priced" else spec for spec in specs]
@@ -173,11 +186,11 @@ def run(
     return progress
 
 
-def _measure_on(cluster: Cluster) -> Callable[[str, str], dict[str, float]]:
+def _measure_on(cluster: Cluster) -> Callable[[str, str, str], dict[str, float]]:
     """Calibrate where the runs will be: the machine of the command may have no such device."""
 
-    def measure(task: str, device: str) -> dict[str, float]:
-        prices: dict[str, float] = cluster.call(calibration.prices, task, device)
+    def measure(task: str, device: str, precision: str) -> dict[str, float]:
+        prices: dict[str, float] = cluster.call(calibration.prices, task, device, precision)
         return prices
 
     return measure

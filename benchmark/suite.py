@@ -4,6 +4,8 @@ seeds = 3                         # runs per task and method
 hard_limit = 3600                 # seconds of wall time after which a run is ended as failed,
                                   # evaluations aside; 1.5 budgets and 10 minutes if left out
 description = "..."
+precision = "bfloat16"            # what schedule tasks' networks compute in; float32 if left out
+runs_per_device = 2               # workers that share a GPU, with --clock priced; 1 if left out
 
 [[tasks]]
 name = "finetune/digits"          # or a pattern: "finetune/*"
@@ -43,7 +45,11 @@ LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Labels name folders."""
 LEAST_BUDGET = 1e-3
 """Least budget, as a share of the task's default: below it no trial would end."""
-KEYS = {"description", "seeds", "suite_seed", "hard_limit", "tasks", "methods", "executor"}
+KEYS = {
+    "description", "seeds", "suite_seed", "hard_limit", "precision", "runs_per_device", "tasks",
+    "methods", "executor",
+}  # fmt: skip
+MOST_SHARING = 64
 MOST = 1e9
 """Bound on numbers of seconds and GPU-hours: beyond it is a slip of the pen."""
 MOST_SEEDS = MOST_WORKERS = 10_000
@@ -81,6 +87,9 @@ class Suite:
     hard_limit: float | None = None
     executor: dict[str, Any] = field(default_factory=dict)
     """Settings of Slurm jobs."""
+    precision: str = "float32"
+    """Where a task computes in it; the others compute in float32."""
+    runs_per_device: int = 1
 
     def pairs(self) -> list[tuple[TaskEntry, MethodEntry]]:
         """Tasks in order and, for each, the methods that take part in it."""
@@ -93,7 +102,16 @@ class Suite:
         ]
 
     def specs(self, results: Path, clock: str, device: str) -> list[RunSpec]:
-        """All runs: by task, then seed, then method, so that comparisons complete early."""
+        """All runs: by task, then seed, then method, so that comparisons complete early.
+
+        Raises SuiteError for runs that share a device under the device clock.
+        """
+        if self.runs_per_device > 1 and clock != "priced":
+            raise SuiteError(
+                f"runs_per_device = {self.runs_per_device}: runs that share a device slow each "
+                "other, and measured time would charge them for it; add --clock priced, or leave "
+                "runs_per_device out"
+            )
         return [
             RunSpec(
                 suite=self.name,
@@ -108,12 +126,18 @@ class Suite:
                 clock=clock,
                 device=device,
                 hard_limit=self.hard_limit,
+                precision=self._precision(task.name),
+                runs_per_device=self.runs_per_device,
             )
             for task in self.tasks
             for seed in range(self.seeds)
             for other, method in self.pairs()
             if other is task
         ]
+
+    def _precision(self, task: str) -> str:
+        known = registry.task(task).precisions
+        return self.precision if self.precision in known else known[0]
 
 
 def shipped() -> dict[str, Path]:
@@ -225,7 +249,19 @@ def _suite(name: str, content: dict[str, Any]) -> Suite:
         methods=tuple(methods),
         hard_limit=hard_limit,
         executor=_executor(content.get("executor", {})),
+        precision=_precision(content.get("precision", "float32"), tasks),
+        runs_per_device=_whole(
+            "runs_per_device", content.get("runs_per_device", 1), least=1, most=MOST_SHARING
+        ),
     )
+
+
+def _precision(value: Any, tasks: Sequence[TaskEntry]) -> str:
+    known = sorted({name for entry in tasks for name in registry.task(entry.name).precisions})
+    if value not in known:
+        raise SuiteError(f"precision of these tasks must be {' or '.join(known)}, got {value!r}")
+    chosen: str = value
+    return chosen
 
 
 def _executor(table: dict[str, Any]) -> dict[str, Any]:

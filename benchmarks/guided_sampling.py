@@ -275,7 +275,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tiny = weights.unavailable() is not None
         if tiny:
-            os.environ.update(tiny_pipeline.save(Path(folder)))
+            saved = tiny_pipeline.save(Path(folder), true_size=arguments.true_size)
+            os.environ.update(saved)
         task_type: Any = type("Measured", (FinetuneStableDiffusion,), {})
         task_type.steps, task_type.reference_samples = arguments.steps, arguments.batch
         task = task_type(arguments.device)
@@ -286,7 +287,7 @@ def main() -> None:
         table = compare(rows, arguments.repetitions, arguments.device)
         table += compare(digit_rows(digits), 4 * arguments.repetitions, "cpu")
         report = {
-            "pipeline": "tiny, untrained" if tiny else "Stable Diffusion 1.5",
+            "pipeline": _pipeline_name(tiny, arguments.true_size),
             "batch": arguments.batch,
             "steps": arguments.steps,
             "machine": machine(arguments.device, task.model.decoder.dtype),
@@ -299,6 +300,12 @@ def main() -> None:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
+def _pipeline_name(untrained: bool, true_size: bool) -> str:
+    if not untrained:
+        return "Stable Diffusion 1.5"
+    return "Stable Diffusion 1.5, untrained" if true_size else "tiny, untrained"
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--json", type=Path, help="where to write the measurements")
@@ -306,6 +313,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=FinetuneStableDiffusion.batch)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--true-size", action="store_true", help="without weights: random ones of the true size"
+    )
     return parser.parse_args()
 
 

@@ -199,8 +199,8 @@ class PublishedDiffusion(nn.Module):
         previous = torch.cat([torch.tensor([-1]), visited[:-1]])
         images = noise
         for i in reversed(range(count)):
-            now = torch.tensor([visited[i] for _ in range(len(images))])
-            after = torch.tensor([previous[i] for _ in range(len(images))])
+            now = torch.tensor([visited[i] for _ in range(len(images))]).to(images.device)
+            after = torch.tensor([previous[i] for _ in range(len(images))]).to(images.device)
             images = self.step(images, now, after)
         return images.clamp(-1, 1)
 
@@ -221,10 +221,18 @@ class PublishedTraining:
     """The published loop, one call per step, for a run of `steps`."""
 
     def __init__(
-        self, images: Tensor, labels: Tensor, steps: int, seed: int, batch: int = BATCH
+        self,
+        images: Tensor,
+        labels: Tensor,
+        steps: int,
+        seed: int,
+        batch: int = BATCH,
+        network: nn.Module | None = None,
+        device: str = "cpu",
     ) -> None:
         torch.manual_seed(seed)
-        self.model = PublishedDiffusion()
+        self.device = device
+        self.model = PublishedDiffusion(network).to(device)
         share = min(1.0, (1 - EMA_DECAY) * batch * EMA_EVERY / EPOCHS)
         self.ema = AveragedModel(
             self.model,
@@ -247,7 +255,7 @@ class PublishedTraining:
     def step(self) -> None:
         """One training step."""
         self.model.train()
-        images = next(self.batches)
+        images = next(self.batches).to(self.device)
         noise = torch.randn_like(images)
         loss = self.loss(self.model(images, noise), noise)
         loss.backward()

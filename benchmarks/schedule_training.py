@@ -46,12 +46,18 @@ WORTH = 0.2
 """Seconds that a timed call should take at least."""
 
 
-def our_task(dataset: str, build: Callable[[], nn.Module] | None = None) -> ScheduleTask:
+def our_task(
+    dataset: str,
+    build: Callable[[], nn.Module] | None = None,
+    device: str = "cpu",
+    precision: str = "float32",
+) -> ScheduleTask:
     """The schedule task on `dataset`, around the network that `build` makes."""
     changes: dict[str, Any] = {"dataset": dataset}
     if build is not None:
         changes["build"] = lambda self: build()
-    task: ScheduleTask = type("Measured", (DATASETS[dataset],), changes)()
+    task: ScheduleTask = type("Measured", (DATASETS[dataset],), changes)(device)
+    task.precision = precision
     task.setup()
     return task
 
@@ -91,12 +97,16 @@ class ExampleTraining:
     Without `extras` its gradient clipping and moving average are left out.
     """
 
-    def __init__(self, dataset: str, extras: bool = True) -> None:
+    def __init__(
+        self, dataset: str, extras: bool = True, device: str = "cpu", precision: str = "float32"
+    ) -> None:
         from diffusers import DDPMScheduler
         from diffusers.optimization import get_scheduler
         from diffusers.training_utils import EMAModel
 
-        self.network = diffusers_network(dataset)
+        self.device = device
+        self.network = diffusers_network(dataset).to(device)
+        self.mixed = torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
         self.schedule = DDPMScheduler(1000, beta_schedule="squaredcos_cap_v2")
         self.ema = EMAModel(
             self.network.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=0.75
@@ -120,11 +130,13 @@ class ExampleTraining:
                 yield images
 
     def step(self) -> None:
-        images = next(self.batches)
-        noise = torch.randn(images.shape)
-        steps = torch.randint(0, 1000, (len(images),)).long()
+        images = next(self.batches).to(self.device)
+        noise = torch.randn(images.shape, device=self.device)
+        steps = torch.randint(0, 1000, (len(images),), device=self.device).long()
         noisy = self.schedule.add_noise(images, noise, steps)
-        loss = F.mse_loss(self.network(noisy, steps).sample, noise)
+        with self.mixed:
+            predicted = self.network(noisy, steps).sample
+        loss = F.mse_loss(predicted.float(), noise)
         loss.backward()
         if self.extras:
             nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -136,14 +148,14 @@ class ExampleTraining:
         self.logs = {"loss": loss.detach().item(), "lr": self.rates.get_last_lr()[0]}
 
 
-def pipeline(dataset: str) -> Work:
+def pipeline(dataset: str, count: int = SAMPLED, device: str = "cpu") -> Work:
     """Sampling by diffusers' pipeline."""
     from diffusers import DDIMPipeline, DDIMScheduler
 
-    network = diffusers_network(dataset)
+    network = diffusers_network(dataset).to(device)
     made = DDIMPipeline(network.eval(), DDIMScheduler(1000, beta_schedule="squaredcos_cap_v2"))
     made.set_progress_bar_config(disable=True)
-    return lambda: made(SAMPLED, num_inference_steps=ddim.STEPS, output_type="np")
+    return lambda: made(count, num_inference_steps=ddim.STEPS, output_type="np")
 
 
 def our_training(task: ScheduleTask) -> Work:
@@ -151,21 +163,21 @@ def our_training(task: ScheduleTask) -> Work:
     return lambda: task.train_step(training, table, 0.1)
 
 
-def our_sampling(task: ScheduleTask) -> Work:
+def our_sampling(task: ScheduleTask, count: int = SAMPLED) -> Work:
     network = task.begin(0).ema
     table, generator = task.table(task.space.default), task.generator(0)
-    return lambda: task.sample(network, table, task.noise(SAMPLED, generator))
+    return lambda: task.sample(network, table, task.noise(count, generator))
 
 
-def row(ours: Work, theirs: Work, units: int) -> Row:
+def row(ours: Work, theirs: Work, units: int, device: str = "cpu") -> Row:
     """A row of calls that are repeated until they are worth timing; one call is `units` units."""
-    (mine, often), (other, their) = repeated(ours), repeated(theirs)
+    (mine, often), (other, their) = repeated(ours, device), repeated(theirs, device)
     return Row(mine, other, units * often, units * their)
 
 
-def repeated(work: Work) -> tuple[Work, int]:
+def repeated(work: Work, device: str = "cpu") -> tuple[Work, int]:
     work()
-    often = max(1, round(WORTH / timed(work)))
+    often = max(1, round(WORTH / timed(work, device)))
 
     def calls() -> None:
         for _ in range(often):

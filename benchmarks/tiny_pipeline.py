@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import string
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,16 +19,17 @@ WIDTH = 32
 TOKENS = 77
 
 
-def save(folder: Path, seed: int = 0) -> dict[str, str]:
+def save(folder: Path, seed: int = 0, true_size: bool = False) -> dict[str, str]:
     """Write all parts under `folder`; returns the environment variables that name them.
 
-    Latents are 4 x 8 x 8, images 3 x 16 x 16.
+    Latents are 4 x 8 x 8, images 3 x 16 x 16. With `true_size` network and decoder are those of
+    Stable Diffusion 1.5, latents 4 x 64 x 64 and images 3 x 512 x 512; some 4 GB.
     """
     torchvision_shim.ensure()
     folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]), no_progress_bars():
         torch.manual_seed(seed)
-        _pipeline(folder / "pipeline")
+        _pipeline(folder / "pipeline", true_size)
         _clip(folder / "clip")
         _resnet(folder / "resnet.pth")
     return {
@@ -37,7 +39,7 @@ def save(folder: Path, seed: int = 0) -> dict[str, str]:
     }
 
 
-def _pipeline(folder: Path) -> None:
+def _pipeline(folder: Path, true_size: bool) -> None:
     from diffusers import (
         AutoencoderKL,
         PNDMScheduler,
@@ -46,25 +48,33 @@ def _pipeline(folder: Path) -> None:
     )
     from transformers import CLIPTextConfig, CLIPTextModel
 
+    text_width = 768 if true_size else WIDTH
+    maps = (128, 256, 512, 512) if true_size else (WIDTH,) * 2
+    unet: dict[str, Any] = {"attention_head_dim": 8, "cross_attention_dim": text_width}
+    if true_size:
+        unet["sample_size"] = 64
+    else:
+        unet |= {
+            "sample_size": 8,
+            "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+            "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+            "block_out_channels": (WIDTH, 2 * WIDTH),
+            "layers_per_block": 1,
+        }
     StableDiffusionPipeline(
         vae=AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            block_out_channels=(WIDTH,) * 2,
+            down_block_types=("DownEncoderBlock2D",) * len(maps),
+            up_block_types=("UpDecoderBlock2D",) * len(maps),
+            block_out_channels=maps,
+            layers_per_block=2 if true_size else 1,
             latent_channels=4,
-            sample_size=16,
+            sample_size=512 if true_size else 16,
         ),
-        text_encoder=CLIPTextModel(CLIPTextConfig(**_text_settings())),
+        text_encoder=CLIPTextModel(
+            CLIPTextConfig(**_text_settings() | {"hidden_size": text_width})
+        ),
         tokenizer=_tokenizer(folder.parent / "tokenizer"),
-        unet=UNet2DConditionModel(
-            sample_size=8,
-            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-            block_out_channels=(WIDTH, 2 * WIDTH),
-            layers_per_block=1,
-            cross_attention_dim=WIDTH,
-            attention_head_dim=8,
-        ),
+        unet=UNet2DConditionModel(**unet),
         scheduler=PNDMScheduler(
             beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
             skip_prk_steps=True, steps_offset=1,

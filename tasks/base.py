@@ -91,6 +91,11 @@ class Task(ABC):
     """Default budget of one run in GPU-hours."""
     fidelities: ClassVar[bool] = False
     """Whether a fraction of a trial says something about the whole (multi-fidelity search)."""
+    precisions: ClassVar[tuple[str, ...]] = ("float32",)
+    """What `precision` may be."""
+    precision: str = "float32"
+    """Number format of the charged network evaluations; set before `setup`. A task that chooses
+    one by the device says so in its `evaluator`."""
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = device

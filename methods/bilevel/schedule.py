@@ -228,11 +228,11 @@ class ScheduleRun:
         task, sampling = self.task, self.sampling.detach()
         offset = torch.full_like(sampling, self.options.perturbation)
         draws = torch.rand(offset.shape, generator=self.generator("signs"), device=task.device)
-        offset[draws < 0.5] *= -1
+        offset = torch.where(draws < 0.5, -offset, offset)
         upper, lower = (sampling + offset).clamp(0, 1), (sampling - offset).clamp(0, 1)
-        above, below = (
-            task.frechet(task.sample(net, task.alpha_bar(side), noise)) for side in (upper, lower)
-        )
+        tables = torch.stack([task.alpha_bar(side) for side in (upper, lower)])
+        images = task.sample_each(net, tables, noise.expand(2, *noise.shape))
+        above, below = (task.frechet(side) for side in images)
         return (above - below) / (upper - lower)
 
     def move_weights(self, left: float) -> None:

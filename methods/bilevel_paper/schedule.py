@@ -46,6 +46,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,12 +189,14 @@ class ScheduleRun:
         averaged = self.options.perturb == "average"
         network = self.training.ema if averaged else net
 
-        def distance(point: Tensor, seed: int) -> Tensor:
-            noise = self.task.noise(self.options.samples, self.task.generator(seed))
-            return self.task.frechet(self.task.sample(network, self.table(point), noise))
+        def distances(points: Tensor, seeds: Sequence[int]) -> Tensor:
+            task, count = self.task, self.options.samples
+            tables = torch.stack([self.table(point) for point in points])
+            noise = torch.stack([task.noise(count, task.generator(seed)) for seed in seeds])
+            return torch.stack([task.frechet(x) for x in task.sample_each(network, tables, noise)])
 
         return estimators.two_point(
-            distance,
+            estimators.Together(distances),
             self.average if averaged else self.point(),
             self.options.radius,
             self.generator("directions"),

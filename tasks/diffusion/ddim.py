@@ -53,6 +53,14 @@ class Coefficients(NamedTuple):
     following_signal: Tensor
     following_spread: Tensor
 
+    def of(self, first: int, x: Tensor) -> Coefficients:
+        """Those of the rows `x` `(n, ...)` that begin with number `first` of the batch, where
+        every row has its own."""
+        if self.level.ndim == 0:
+            return self
+        level, *others = (value[first : first + len(x)] for value in self)
+        return Coefficients(level, *(value.view(-1, *[1] * (x.ndim - 1)) for value in others))
+
 
 def coefficients(now: Tensor, following: Tensor, dtype: torch.dtype) -> Coefficients:
     """Of the steps from alpha_bar `now` to `following`, computed in their own precision."""
@@ -85,14 +93,28 @@ def _step(denoiser: Denoiser, x: Tensor, step: Coefficients, clip: float | None)
 def sample(
     denoiser: Denoiser, alpha_bar: Tensor, noise: Tensor, meter: Meter, clip: float | None = 1.0
 ) -> Tensor:
-    """Images from initial `noise` `(n, ...)`; each step is charged as `denoise`."""
+    """Images from initial `noise` `(n, ...)`; each step is charged as `denoise`.
+
+    `alpha_bar` is one table `(T,)`, or one for each of as many equal parts of the batch, in
+    order, `(groups, T)`: the images, up to rounding, and the charges of separate calls.
+    """
     x = noise
     together = CPU_BATCH if x.device.type == "cpu" else len(x)
-    now, following = (torch.stack(side) for side in zip(*transitions(alpha_bar), strict=True))
-    for values in zip(*coefficients(now, following, x.dtype), strict=True):
+    pairs = transitions(alpha_bar.movedim(-1, 0))
+    now, following = (torch.stack(side) for side in zip(*pairs, strict=True))
+    steps = coefficients(now, following, x.dtype)
+    if alpha_bar.ndim == 2:
+        rows, left = divmod(len(x), len(alpha_bar))
+        if left:
+            raise ValueError(f"{len(x)} images are no equal parts for {len(alpha_bar)} tables")
+        steps = Coefficients(*(value.repeat_interleave(rows, dim=1) for value in steps))
+    for values in zip(*steps, strict=True):
         step = Coefficients(*values)
         with meter.charge("denoise", count=len(x), nfe=len(x)):
-            x = torch.cat([_step(denoiser, part, step, clip) for part in torch.split(x, together)])
+            parts = enumerate(torch.split(x, together))
+            x = torch.cat(
+                [_step(denoiser, part, step.of(i * together, part), clip) for i, part in parts]
+            )
     return x
 
 

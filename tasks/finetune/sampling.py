@@ -120,7 +120,8 @@ class Sampler:
 
     def steps_taken(self) -> list[Step]:
         """The transitions, from noise to data."""
-        shares = [float(self.signal[time]) for time in self.times] + [1.0]
+        signal = self.signal.tolist()
+        shares = [*(signal[time] for time in self.times), 1.0]
         return [
             Step(time, share, following, self.eta, self.clip)
             for time, (share, following) in zip(self.times, pairwise(shares), strict=True)

@@ -110,7 +110,8 @@ class PromptedDiffusion(nn.Module):
     def predict(self, x: Tensor, time: int, condition: Tensor) -> Tensor:
         """Noise in `x` `(n, channels, h, w)` at `time`, in the precision of `x`."""
         rows = torch.cat([x, x]).to(condition.dtype)
-        noise = self.network(rows, time, encoder_hidden_states=condition, return_dict=False)[0]
+        at = torch.full((), time, device=x.device)  # of an int the network makes a blocking copy
+        noise = self.network(rows, at, encoder_hidden_states=condition, return_dict=False)[0]
         null, asked = noise.to(x.dtype).chunk(2)
         return torch.lerp(null, asked, GUIDANCE_SCALE)
 

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from tasks.base import Candidate, Metric, Task
 from tasks.diffusion import ddim
+from tasks.diffusion.ddim import Denoiser
+from tasks.diffusion.precision import BFLOAT16, FULL, lowered
 from tasks.metrics.frechet import FrechetReference, Moments
 from tasks.schedule.schedules import COSINE, STEPS, ScheduleFamily
 from tasks.schedule.training import EMA, Batch, Training, denoising_loss, draw, learning_rate
@@ -34,6 +36,7 @@ class ScheduleTask(Task):
     family = "schedule"
     citation = "Xiao et al., ICML 2025, arXiv:2502.08808"
     fidelities = True
+    precisions: ClassVar[tuple[str, ...]] = (FULL, BFLOAT16)
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("fid", "FID", log=True),
         Metric("fid2", "FID, second network", log=True),
@@ -130,8 +133,9 @@ class ScheduleTask(Task):
     # -- scores -----------------------------------------------------------------------------
 
     def score(self, candidate: Candidate, seed: int) -> float:
-        images = self._samples(candidate, self.selection_samples, seed)
-        return float(self.frechet(images))
+        noise = self.noise(self.selection_samples, self.generator(seed))
+        table = self.table(candidate.state["sampling"])
+        return float(self.frechet(self.sample(self._net(candidate), table, noise)))
 
     def evaluate(self, candidate: Candidate, seed: int) -> dict[str, float]:
         images = self._samples(candidate, self.report_samples, seed)
@@ -171,8 +175,9 @@ class ScheduleTask(Task):
         return net.to(self.device).requires_grad_(False)
 
     def _samples(self, candidate: Candidate, count: int, seed: int) -> Tensor:
+        """For reported metrics: in full precision, whatever the run's."""
         table = self.table(candidate.state["sampling"])
-        return self.sample(self._net(candidate), table, self.noise(count, self.generator(seed)))
+        return self._sample(self._net(candidate), table, self.noise(count, self.generator(seed)))
 
     # -- oracles ----------------------------------------------------------------------------
 
@@ -186,17 +191,21 @@ class ScheduleTask(Task):
         dtype = self.train_images.dtype
         return torch.randn(shape, generator=generator, device=self.device, dtype=dtype)
 
+    def denoiser(self, net: nn.Module) -> Denoiser:
+        """`net` in the task's precision."""
+        return lowered(net, self.precision)
+
     def train_step(self, training: Training, table: Tensor, fraction: float) -> None:
         """One lower-level step under `table`, `fraction` of the horizon being over."""
         batch = self.batch(training.generator)
         with self.meter.charge("train_step", train_images=len(batch.images)):
-            torch.autograd.backward(denoising_loss(training.net, table, batch))
+            torch.autograd.backward(denoising_loss(self.denoiser(training.net), table, batch))
             training.update(learning_rate(self.rate, training.step, fraction))
 
     def loss(self, net: nn.Module, table: Tensor, batch: Batch) -> Tensor:
         """Lower-level loss, 0-d, without a graph."""
         with self.meter.charge("loss", nfe=len(batch.images)), torch.no_grad():
-            return denoising_loss(net, table, batch)
+            return denoising_loss(self.denoiser(net), table, batch)
 
     def loss_gradient(
         self, net: nn.Module, table: Tensor, batch: Batch, scale: float = 1.0
@@ -205,7 +214,7 @@ class ScheduleTask(Task):
         of `net` and in what `table` was computed from, wherever either requires one."""
         leaf = table.detach().requires_grad_(table.requires_grad)
         with self.meter.charge("loss_gradient", train_images=len(batch.images)):
-            value = denoising_loss(net, leaf, batch)
+            value = denoising_loss(self.denoiser(net), leaf, batch)
             torch.autograd.backward(scale * value)
         if table.requires_grad:
             torch.autograd.backward(table, leaf.grad, retain_graph=True)
@@ -213,8 +222,32 @@ class ScheduleTask(Task):
 
     def sample(self, net: nn.Module, table: Tensor, noise: Tensor) -> Tensor:
         """Images from initial `noise`, without a graph."""
+        return self._sample(self.denoiser(net), table, noise)
+
+    def _sample(self, denoiser: Denoiser, table: Tensor, noise: Tensor) -> Tensor:
         parts = torch.split(noise, self.largest_batch)
-        return torch.cat([ddim.sample(net, table, x, self.meter, self.clip) for x in parts])
+        return torch.cat([ddim.sample(denoiser, table, x, self.meter, self.clip) for x in parts])
+
+    def sample_each(self, net: nn.Module, tables: Tensor, noise: Tensor) -> Tensor:
+        """Images under each of `tables` `(groups, T)` from its part of `noise` `(groups, n, ...)`,
+        of the same shape. A GPU samples what fits in one batch; the charges are those of `sample`,
+        group by group."""
+        groups = self._together(noise.shape[1])
+        if groups < 2:
+            pairs = zip(tables, noise, strict=True)
+            return torch.stack([self.sample(net, table, start) for table, start in pairs])
+        parts = zip(torch.split(tables, groups), torch.split(noise, groups), strict=True)
+        return torch.cat([
+            ddim.sample(
+                self.denoiser(net), part, start.flatten(0, 1), self.meter, self.clip
+            ).view_as(start)
+            for part, start in parts
+        ])  # fmt: skip
+
+    def _together(self, count: int) -> int:
+        """Groups of `count` images in one batch. On a CPU one: to embed a noise level for every
+        row, and not one for all, costs it more than larger batches save."""
+        return 1 if self.device == "cpu" else self.largest_batch // count
 
     def frechet(self, images: Tensor, moments: Moments | None = None) -> Tensor:
         """Fréchet distance, 0-d, of generated `images` to the selection split; of `moments` with
@@ -239,7 +272,8 @@ class ScheduleTask(Task):
         def objective(images: Tensor) -> Tensor:
             return scale * self._distance(self.features[0](images), moments)
 
-        value = ddim.pathwise_backward(net, table, noise, objective, self.meter, self.clip)
+        denoiser = self.denoiser(net)
+        value = ddim.pathwise_backward(denoiser, table, noise, objective, self.meter, self.clip)
         return value / scale
 
     def _distance(self, features: Tensor, moments: Moments | None) -> Tensor:

@@ -2,7 +2,9 @@
 
 An objective is called as `objective(q, seed)` and returns F(q) from the random numbers of
 `seed`: a Fréchet distance from initial noise drawn with it, say. Two values with one seed have
-common random numbers, and what the noise adds to both cancels in their difference.
+common random numbers, and what the noise adds to both cancels in their difference. All values
+of an estimate are known before the first is computed: `Together` is for objectives that sample
+them in one batch.
 
 With v of mean zero and E[v vᵀ] = I, g the gradient and H the Hessian of F at q, radius r,
 
@@ -26,7 +28,8 @@ directions). The same gradient through the sampler, exact for its noise, is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -36,8 +39,16 @@ Objective = Callable[[Tensor, int], Tensor | float]
 _SEEDS = 2**62
 
 
+@dataclass(frozen=True)
+class Together:
+    """An objective that takes several positions at once."""
+
+    values: Callable[[Tensor, Sequence[int]], Tensor]
+    """F `(k,)` at `(k, d)`, each from the random numbers of its own seed."""
+
+
 def two_point(
-    objective: Objective,
+    objective: Objective | Together,
     position: Tensor,
     radius: float,
     generator: torch.Generator,
@@ -57,23 +68,28 @@ def two_point(
     Raises ValueError for a radius or a number of directions that is not positive.
     """
     _check(radius, directions)
-    total = torch.zeros_like(position)
-    if not central:
-        seed = draw_seed(generator)
-        here = objective(position, seed)
-    for _ in range(directions):
-        v = direction(position, generator, sphere)
-        if central:
-            slope = _central(objective, position, radius * v, generator, common)
-        else:
-            there = objective(position + radius * v, seed if common else draw_seed(generator))
-            slope = there - here
-        total += slope / radius * v
-    return total / directions
+    if central:
+        drawn = [
+            (direction(position, generator, sphere), *_seeds(generator, common))
+            for _ in range(directions)
+        ]
+        steps = torch.stack([v for v, *_ in drawn])
+        pairs = [(above, below) for _, above, below in drawn]
+        slopes = _central(objective, position, radius * steps, pairs) / radius
+        return (slopes[:, None] * steps).mean(dim=0)
+    here = draw_seed(generator)
+    drawn_forward = [
+        (direction(position, generator, sphere), here if common else draw_seed(generator))
+        for _ in range(directions)
+    ]
+    steps = torch.stack([v for v, _ in drawn_forward])
+    points = torch.cat([position[None], position + radius * steps])
+    values = _values(objective, points, [here, *(seed for _, seed in drawn_forward)])
+    return ((values[1:] - values[0])[:, None] / radius * steps).mean(dim=0)
 
 
 def coordinate(
-    objective: Objective,
+    objective: Objective | Together,
     position: Tensor,
     radius: float,
     generator: torch.Generator,
@@ -86,11 +102,9 @@ def coordinate(
     where it is fresh. Arguments as in `two_point`.
     """
     _check(radius)
-    slopes = [
-        torch.as_tensor(_central(objective, position, step, generator, common))
-        for step in radius * torch.eye(len(position)).to(position)
-    ]
-    return torch.stack(slopes).to(position) / radius
+    steps = radius * torch.eye(len(position)).to(position)
+    seeds = [_seeds(generator, common) for _ in steps]
+    return _central(objective, position, steps, seeds) / radius
 
 
 def direction(like: Tensor, generator: torch.Generator, sphere: bool = False) -> Tensor:
@@ -106,14 +120,30 @@ def draw_seed(generator: torch.Generator) -> int:
     return int(torch.randint(_SEEDS, (), generator=generator, device=generator.device))
 
 
+def _seeds(generator: torch.Generator, common: bool) -> tuple[int, int]:
+    """Of the two sides of a difference."""
+    above = draw_seed(generator)
+    return above, above if common else draw_seed(generator)
+
+
 def _central(
-    objective: Objective, position: Tensor, step: Tensor, generator: torch.Generator, common: bool
-) -> Tensor | float:
-    """Half the difference of F over `position` ± `step`."""
-    seed = draw_seed(generator)
-    above = objective(position + step, seed)
-    below = objective(position - step, seed if common else draw_seed(generator))
-    return (above - below) / 2
+    objective: Objective | Together,
+    position: Tensor,
+    steps: Tensor,
+    seeds: Sequence[tuple[int, int]],
+) -> Tensor:
+    """Halves `(k,)` of the differences of F over `position` ± each of `steps` `(k, d)`."""
+    points = torch.stack([position + steps, position - steps], dim=1).flatten(0, 1)
+    values = _values(objective, points, [seed for pair in seeds for seed in pair])
+    return (values[0::2] - values[1::2]) / 2
+
+
+def _values(objective: Objective | Together, points: Tensor, seeds: Sequence[int]) -> Tensor:
+    """F `(k,)` at `points` `(k, d)`, in their precision."""
+    if isinstance(objective, Together):
+        return objective.values(points, seeds).to(points)
+    pairs = zip(points, seeds, strict=True)
+    return torch.stack([torch.as_tensor(objective(q, seed)) for q, seed in pairs]).to(points)
 
 
 def _check(radius: float, directions: int = 1) -> None:

@@ -41,7 +41,8 @@ class UNet(nn.Module):
         """`images` `(n, image_channels, size, size)` with even size, `level` `(n,)` in [0, 1]."""
         condition = self.level(level)
         folded = F.pixel_unshuffle(images, 2)
-        if images.device.type == "cpu":  # 10 to 20 % faster there, forwards and backwards
+        # On a CPU 10 to 20 % faster, forwards and backwards; in 16 bits what GPUs compute in.
+        if images.device.type == "cpu" or torch.is_autocast_enabled(images.device.type):
             folded = folded.contiguous(memory_format=torch.channels_last)
         fine = self.down(self.enter(folded), condition)
         coarse = self.bottom(self.middle(self.shrink(fine), condition), condition)

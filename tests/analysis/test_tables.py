@@ -40,6 +40,7 @@ def test_every_pair_has_a_row_also_without_results(make_results: Make) -> None:
         results,
         runs=results.runs[~gone],
         frame=results.frame[results.frame["method"] != "sobol"],
+        planned=frozenset(itertools.product(results.tasks, results.methods)),
     )
     table = summary(results).set_index(["task", "method"])
     assert len(table) == 6

@@ -89,6 +89,7 @@ def test_a_conflict_is_named_and_nothing_written(first: Path, second: Path, tmp_
         (lambda d: d.update(space_hash="0" * 12), "search space of schedule/digits"),
         (lambda d: d["spec"].update(options={"steps": 3}), "options of default"),
         (lambda d: d["spec"].update(clock="priced"), "clock of schedule/digits"),
+        (lambda d: d["spec"].update(precision="bfloat16"), "precision of schedule/digits"),
         (lambda d: d["spec"].update(suite_seed=7), "suite seed"),
     ],
 )

@@ -105,7 +105,7 @@ class World:
         methods = registry.all_methods() | {"descent": Descent, "oracle": Oracle}
         registry.all_tasks = lambda: tasks  # type: ignore[assignment]
         registry.all_methods = lambda: methods  # type: ignore[assignment]
-        calibration.prices = lambda task, device: dict(PRICED[task])  # type: ignore[assignment]
+        calibration.prices = lambda task, device, precision: dict(PRICED[task])  # type: ignore[assignment]
         cli._conclude = lambda folder: results.save_frame(results.load(folder))  # type: ignore
         world = World(folder)
         world.write_suite(limit=60)

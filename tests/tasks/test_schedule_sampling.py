@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tasks.base import FreeMeter
 from tasks.diffusion import ddim
+from tasks.schedule.digits import ScheduleDigits
 from tasks.schedule.network import DenseNet, UNet
 from tasks.schedule.schedules import COSINE, betas
 from tasks.schedule.training import Batch, add_noise
@@ -136,3 +137,54 @@ def test_unet_keeps_the_shape(size: int) -> None:
     torch.nn.init.normal_(net.leave.weight)
     assert net(images, level).shape == images.shape
     assert not torch.allclose(net(images, level), net(images, 1 - level))
+
+
+def test_a_table_for_each_part_of_a_batch_is_like_separate_calls() -> None:
+    net, tables = wiggly_net(), torch.stack([table(), table(tau=2.0), table(width=0.7)])
+    noise = torch.randn(3 * 120, 1, 8, 8, dtype=torch.float64)  # more than a CPU takes at once
+    together, apart = Counting(), Counting()
+    images = ddim.sample(net, tables, noise, together)
+    expected = [
+        ddim.sample(net, one, part, apart) for one, part in zip(tables, noise.chunk(3), strict=True)
+    ]
+    torch.testing.assert_close(images, torch.cat(expected), atol=1e-10, rtol=1e-10)
+    assert not torch.allclose(expected[0], expected[1])
+    assert (together.counts, together.work) == (apart.counts, apart.work)
+    with pytest.raises(ValueError, match="100 images are no equal parts for 3 tables"):
+        ddim.sample(net, tables, noise[:100], together)
+
+
+@pytest.mark.parametrize("together", [3, 2, 1])
+def test_groups_that_do_not_fit_take_turns(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = ScheduleDigits()
+    task.setup()
+    task.meter = Counting()
+    monkeypatch.setattr(task, "_together", lambda count: together)  # as a GPU of that memory
+    net, tables = wiggly_net().float(), torch.stack([table(), table(tau=2.0), table(width=0.7)])
+    noise = torch.randn(3, 7, 1, 8, 8)
+    images = task.sample_each(net, tables, noise)
+    expected = [task.sample(net, one, part) for one, part in zip(tables, noise, strict=True)]
+    torch.testing.assert_close(images, torch.stack(expected), atol=1e-4, rtol=1e-4)
+    assert task.meter.counts == {"denoise": 2 * 3 * 7 * 10}
+
+
+def test_bfloat16_changes_what_networks_compute_in_and_nothing_else() -> None:
+    full, low = ScheduleDigits(), ScheduleDigits()
+    low.precision = "bfloat16"
+    trained = []
+    for task in (full, low):
+        task.setup()
+        training, alpha_bar = task.begin(0), task.table(task.space.default)
+        for _ in range(60):
+            task.train_step(training, alpha_bar, 0.1)
+        assert {p.dtype for p in training.net.parameters()} == {torch.float32}
+        trained.append(training.ema)
+    assert not torch.equal(*(net.enter.weight for net in trained))
+    torch.testing.assert_close(*(net.enter.weight for net in trained), atol=0.02, rtol=0)
+    noise = full.noise(8, full.generator(0))
+    exact, rounded = (task.sample(trained[0], alpha_bar, noise) for task in (full, low))
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(exact, rounded)
+    candidate = full.candidate(trained[0], full.space.default)
+    assert full.score(candidate, 0) != low.score(candidate, 0)
+    assert full.evaluate(candidate, 0) == low.evaluate(candidate, 0)

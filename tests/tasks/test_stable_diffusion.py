@@ -19,6 +19,7 @@ import torch
 
 pytest.importorskip("transformers")
 
+from host_syncs import host_syncs
 from ledger import Ledger
 
 from benchmark import catalogue, cli, contract, runner
@@ -368,6 +369,16 @@ def test_large_images_are_reduced_for_the_random_head(task: FinetuneStableDiffus
         hook.remove()
     assert [shape[-1] for shape in seen] == [224, 224, 64]
     torch.testing.assert_close(values[0], values[1], atol=1e-3, rtol=1e-3)
+
+
+def test_a_guided_step_never_makes_the_host_wait(task: FinetuneStableDiffusion) -> None:
+    labels, generator = torch.arange(2), torch.Generator().manual_seed(0)
+
+    def work() -> None:
+        task.generate(labels, task.sampler, generator, lambda x: task.lower(x, labels) / 2)
+
+    work()
+    assert host_syncs(work) == []
 
 
 def test_rewards_are_standardised_on_unguided_samples(task: FinetuneStableDiffusion) -> None:

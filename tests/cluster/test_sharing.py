@@ -1,0 +1,121 @@
+"""Several runs on one device: who uses which, and that no run is charged for another."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmark import cluster, session
+from benchmark.runner import RunSpec
+from benchmark.session import SessionError, make_executor
+from benchmark.suite import SuiteError, load
+from tests.cluster.conftest import RUN, SUITE
+
+
+def devices(workers: int, sharing: int) -> list[str]:
+    """What each worker sees."""
+    count = -(-workers // sharing)
+    return [cluster._visible_device(i, "cuda", count)[cluster.VISIBLE] for i in range(workers)]
+
+
+def test_workers_take_the_devices_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(cluster.VISIBLE, raising=False)
+    assert devices(3, 1) == ["0", "1", "2"]
+    assert devices(4, 2) == ["0", "1", "0", "1"]
+    assert devices(3, 2) == ["0", "1", "0"]
+    assert cluster._visible_device(0, "cpu", 1) == {}
+
+
+def test_workers_keep_to_the_devices_that_were_made_visible(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(cluster.VISIBLE, "3, GPU-5e")
+    assert devices(2, 1) == ["3", "GPU-5e"]
+    assert devices(4, 2) == ["3", "GPU-5e", "3", "GPU-5e"]
+
+
+def seen() -> str:
+    return os.environ[cluster.VISIBLE]
+
+
+def test_the_processes_of_two_workers_see_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cluster.VISIBLE, "7")
+    with cluster._local(2, "cuda", sharing=2) as connected:
+        connected.client.wait_for_workers(2, timeout=60)
+        workers = connected.workers()
+        found = connected.client.run(seen, workers=workers)
+    assert list(found.values()) == ["7", "7"]
+
+
+def test_more_workers_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "default_workers", lambda device: 2)
+    assert make_executor("local", None, {}, "cuda").workers == 2
+    assert make_executor("local", None, {}, "cuda", 3).workers == 6
+    assert make_executor("local", 4, {}, "cuda", 2).describe() == "4 workers, 2 to a device"
+    with pytest.raises(SessionError, match=r"5 workers want more than the 2 GPUs.*at most 4"):
+        make_executor("local", 5, {}, "cuda", 2)
+    with pytest.raises(SessionError, match="on Slurm"):
+        make_executor("slurm", 2, {}, "cuda", 2)
+
+
+def suite(folder: Path, first: str) -> str:
+    (folder / "mini.toml").write_text(first + "\n" + SUITE)
+    return str(folder / "mini.toml")
+
+
+def test_measured_time_is_not_shared(tmp_path: Path) -> None:
+    shared = load(suite(tmp_path, "runs_per_device = 2"))
+    with pytest.raises(SuiteError, match="--clock priced"):
+        shared.specs(tmp_path, "device", "cuda")
+    specs = shared.specs(tmp_path, "priced", "cuda")
+    alone = load(suite(tmp_path, "")).specs(tmp_path, "priced", "cuda")
+    assert {spec.runs_per_device for spec in specs} == {2}
+    assert [spec.identity() for spec in specs] == [spec.identity() for spec in alone]
+    assert specs[0].limit == 2 * alone[0].limit
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("runs_per_device = 0", "runs_per_device must be a whole number of at least 1"),
+        ("runs_per_device = 1.5", "runs_per_device must be a whole number"),
+        ("runs_per_device = 65", "runs_per_device must be at most 64"),
+        ('precision = "half"', "precision of these tasks must be bfloat16 or float32, got 'half'"),
+        ("precision = [1]", "precision of these tasks must be"),
+    ],
+)
+def test_bad_settings_are_named(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(SuiteError, match=message):
+        load(suite(tmp_path, line))
+
+
+def test_precision_goes_to_the_tasks_that_have_it(tmp_path: Path) -> None:
+    specs = load(suite(tmp_path, 'precision = "bfloat16"')).specs(tmp_path, "priced", "cpu")
+    found = {spec.task: spec.precision for spec in specs}
+    assert found == {"finetune/gaussian": "float32", "schedule/gaussian": "bfloat16"}
+
+
+def test_precision_is_stored_and_may_not_change(toy_spec: Callable[..., RunSpec]) -> None:
+    from benchmark.runner import SpecMismatch, check_identity
+
+    spec, older = toy_spec(), toy_spec().identity()
+    del older["precision"]
+    check_identity(spec, older)
+    with pytest.raises(SpecMismatch, match="precision = 'float32', now 'bfloat16'"):
+        check_identity(toy_spec(precision="bfloat16"), older)
+
+
+@pytest.mark.slow
+def test_runs_that_share_end_as_those_that_do_not(
+    tmp_path: Path, local_frame: pd.DataFrame
+) -> None:
+    """Two workers on one device, and everybody charged exactly his own."""
+    suite(tmp_path, "runs_per_device = 2")
+    subprocess.run([*RUN, "--workers", "2"], cwd=tmp_path, check=True, capture_output=True)
+    frame = pd.read_parquet(tmp_path / "results/mini/frame.parquet")
+    pd.testing.assert_frame_equal(frame, local_frame)

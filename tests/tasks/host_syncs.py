@@ -1,0 +1,53 @@
+"""Finds on any machine what would make the host wait for a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+aten = torch.ops.aten
+READS = {
+    aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.equal, aten.is_nonzero,
+    aten._unique2, aten._linalg_eigh, aten._linalg_check_errors,
+}  # fmt: skip
+"""Operations whose result, or its shape, is read back from the device."""
+MADE_ON_THE_HOST = {aten.lift_fresh}
+"""What `torch.tensor(data)` calls: on a GPU the data would be copied, and waited for."""
+
+
+class HostSyncs(TorchDispatchMode):
+    """Collects in `found` the operations inside that would wait for a GPU, by name.
+
+    A copy between devices is not seen where there is only one; on CUDA use
+    `torch.cuda.set_sync_debug_mode("error")`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        packet = func.overloadpacket
+        if packet in READS | MADE_ON_THE_HOST or _by_mask(packet, args):
+            self.found.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def _by_mask(packet: Any, args: tuple[Any, ...]) -> bool:
+    """Whether it picks entries by a boolean mask, whose number has to be counted first."""
+    if packet not in (aten.index, aten.index_put, aten.index_put_):
+        return False
+    return any(isinstance(i, Tensor) and i.dtype in (torch.bool, torch.uint8) for i in args[1])
+
+
+def host_syncs(work: Callable[[], Any]) -> list[str]:
+    """What `work` does that would wait for a GPU."""
+    with HostSyncs() as mode:
+        work()
+    return mode.found

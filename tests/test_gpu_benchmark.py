@@ -1,0 +1,59 @@
+"""The benchmark for GPUs, in small on a CPU."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import gpu
+from benchmarks.schedule_training import our_task
+
+
+def test_both_sides_of_a_difference_do_the_same() -> None:
+    together, apart = gpu.both_sides(our_task("digits"), 6)
+    torch.testing.assert_close(together(), torch.cat(apart()), atol=1e-4, rtol=1e-4)
+
+
+def test_the_peak_is_of_the_device_or_as_given() -> None:
+    assert gpu.peak_of("NVIDIA H100 80GB HBM3", "bfloat16", None) == 989
+    assert gpu.peak_of("NVIDIA H100 80GB HBM3", "bfloat16", 500.0) == 500
+    assert gpu.peak_of("a device nobody knows", "float32", None) is None
+
+
+def test_a_training_step_of_digits_costs_what_its_layers_do() -> None:
+    """Two operations per weight of every dense layer and image, forwards, and twice that
+    backwards, but for the first layers, whose input needs no gradient."""
+    costs = gpu.step_costs("digits", "cpu", "float32", peak=1.0)
+    net = our_task("digits").build()
+    dense = [m for m in net.modules() if isinstance(m, torch.nn.Linear)]
+    first = (net.enter, net.level.dense[0])
+    weights = sum(m.weight.numel() * (2 if m in first else 3) for m in dense)
+    assert costs["gflop_per_step"] == pytest.approx(2 * 64 * weights / 1e9)
+    assert costs["utilisation"] == pytest.approx(costs["tflop_per_second"])
+    assert costs["peak_memory_mb"] is None
+
+
+@pytest.mark.slow
+def test_one_command_writes_the_report(tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--quick"]
+    subprocess.run([*command, "--repetitions", "1", "--json", str(file)], check=True)
+    report = json.loads(file.read_text())
+    assert report["machine"]["precision"] == "float32, bfloat16"
+    assert len(report["one_network"]) == 8
+    assert len(report["differences"]) == 4
+    assert {cost["precision"] for cost in report["step_costs"]} == {"float32", "bfloat16"}
+    assert str(gpu.file_of(report)).endswith(".json")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_gpu_it_says_so() -> None:
+    command = [sys.executable, "-m", "benchmarks.gpu"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "--device cuda: this machine has no usable CUDA device" in ended.stderr
