@@ -16,12 +16,14 @@ from tasks.base import Metric
 from tasks.metrics import inception
 from tasks.metrics.features import weights_name
 from tasks.metrics.frechet import FrechetReference
+from tasks.metrics.inception_score import SPLITS, inception_score
 from tasks.schedule.images import FEATURES, ImageScheduleTask
 from tasks.schedule.network import UNet
 from tasks.schedule.published_network import LevelUNet
 from tasks.schedule.schedules import PUBLISHED
 
 INCEPTION_FID = Metric("fid_inception", "FID, Inception", log=True)
+INCEPTION_SCORE = Metric("inception_score", "Inception score", higher_is_better=True)
 
 
 class ProvidedScheduleTask(ImageScheduleTask):
@@ -34,7 +36,7 @@ class ProvidedScheduleTask(ImageScheduleTask):
     def __init__(self, device: str = "cpu") -> None:
         super().__init__(device)
         if inception.provided() is not None:
-            self.metrics = (*self.metrics, INCEPTION_FID)  # type: ignore[misc]
+            self.metrics = (*self.metrics, INCEPTION_FID, INCEPTION_SCORE)  # type: ignore[misc]
 
     @classmethod
     def unavailable(cls) -> str | None:
@@ -62,8 +64,9 @@ class ProvidedScheduleTask(ImageScheduleTask):
     def distances(self, images: Tensor) -> dict[str, float]:
         values = super().distances(images)
         if self.inception is not None:
-            distance = self.inception_reference.distance(self.seen_by_inception(images))
-            values[INCEPTION_FID.name] = float(distance)
+            features = self.seen_by_inception(images)
+            values[INCEPTION_FID.name] = float(self.inception_reference.distance(features))
+            values[INCEPTION_SCORE.name] = inception_score(self.inception.logits(features))
         return values
 
     def seen_by_inception(self, images: Tensor) -> Tensor:
@@ -72,7 +75,8 @@ class ProvidedScheduleTask(ImageScheduleTask):
         return self.measured(self.inception, images.expand(-1, 3, -1, -1))
 
     def evaluator(self) -> dict[str, Any]:
-        seen = f"clean-fid, {len(data.load(self.dataset).report)} reference images"
+        count = len(data.load(self.dataset).report)
+        seen = f"clean-fid, {count} reference images; score of {SPLITS} parts"
         missing = f"not measured: no {inception.VARIABLE}"
         return super().evaluator() | {"inception": seen if self.inception else missing}
 

@@ -52,6 +52,9 @@ class FewFeatures:
         assert images.shape[1] == 3
         return images.flatten(1)[:, ::97]
 
+    def logits(self, features: Tensor) -> Tensor:
+        return features[:, :5]
+
 
 def test_mnist60k_runs_with_the_features_of_mnist28(root: Path, small: None) -> None:
     assert "train-images" in str(ScheduleMnist60k.unavailable())
@@ -119,7 +122,13 @@ def test_inception_fid_is_reported_where_its_weights_are(
     monkeypatch.setattr(inception, "InceptionFeatures", FewFeatures)
     task = ScheduleMnist60k()
     task.setup()
-    assert [metric.name for metric in task.metrics] == ["fid", "fid2", "loss", "fid_inception"]
+    assert [metric.name for metric in task.metrics] == [
+        "fid",
+        "fid2",
+        "loss",
+        "fid_inception",
+        "inception_score",
+    ]
     assert [metric.name for metric in ScheduleMnist60k.metrics] == ["fid", "fid2", "loss"]
     (candidate,) = task.iterate(task.space.default, (1 / task.trial_steps,), seed=0)
     assert set(task.evaluate(candidate, 0)) == {metric.name for metric in task.metrics}
