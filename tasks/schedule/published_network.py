@@ -123,7 +123,8 @@ class Up(nn.Module):
 
     def forward(self, maps: Tensor, kept: Tensor, time: Tensor) -> Tensor:
         joined = torch.cat([self.grow(maps), kept], dim=1)
-        return self.last(self.time(self.units(joined), time))
+        grown: Tensor = self.last(self.time(self.units(joined), time))
+        return grown
 
 
 class PublishedUNet(nn.Module):

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from tasks.diffusion import torchvision_shim
 from tasks.metrics.inception_score import inception_score
 
 
@@ -34,14 +35,16 @@ def test_agrees_with_the_definition_in_plain_loops() -> None:
     scores = []
     for part in torch.tensor_split(logits.softmax(dim=1), 4):
         marginal = part.mean(dim=0)
-        total = sum(
-            float(p * math.log(p / m)) for row in part for p, m in zip(row, marginal, strict=True)
-        )
-        scores.append(math.exp(total / len(part)))
+        divergences = [
+            sum(p * math.log(p / m) for p, m in zip(row, marginal.tolist(), strict=True))
+            for row in part.tolist()
+        ]
+        scores.append(math.exp(sum(divergences) / len(part)))
     assert inception_score(logits, splits=4) == pytest.approx(sum(scores) / 4)
 
 
 def test_agrees_with_torch_fidelity() -> None:
+    torchvision_shim.ensure()
     metric = pytest.importorskip("torch_fidelity.metric_isc")
     logits = 2 * torch.randn(100, 8, generator=torch.Generator().manual_seed(1))
     theirs = metric.isc_features_to_metric(logits, splits=10, shuffle=False)

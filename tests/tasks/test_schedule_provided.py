@@ -16,7 +16,13 @@ from tasks import data, image_files, pretrain, pretrained
 from tasks.metrics import features, inception, training
 from tasks.schedule.digits import ScheduleDigits, ScheduleDigitsUnclipped
 from tasks.schedule.network import UNet
-from tasks.schedule.provided import ProvidedScheduleTask, ScheduleCifar10, ScheduleMnist60k
+from tasks.schedule.provided import (
+    ProvidedScheduleTask,
+    ScheduleCifar10,
+    ScheduleMnist60k,
+    ScheduleMnist60kPublished,
+)
+from tasks.schedule.published_network import LevelUNet
 
 
 @pytest.fixture
@@ -94,6 +100,30 @@ def test_cifar10_asks_for_feature_networks_made_once(root: Path, small: None) ->
     images = task.images(candidate, 8, 0)
     assert images is not None
     assert images.shape == (8, 32, 32, 3)
+
+
+def test_the_published_network_trains_and_samples_as_the_others(
+    root: Path, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_mnist(root)
+    cls = ScheduleMnist60kPublished
+    monkeypatch.setattr(cls, "build", lambda self: LevelUNet(base=8))
+    monkeypatch.setattr(cls, "batch_size", 8)
+    task = cls()
+    task.setup()
+    (candidate,) = task.iterate(task.space.default, (1 / task.trial_steps,), seed=0)
+    once, again = task.score(candidate, 0), task.score(candidate, 0)
+    assert np.isfinite(once)
+    assert once == again  # sampling does not move the statistics of batch normalisation
+    assert np.isfinite(list(task.evaluate(candidate, 0).values())).all()
+    position = torch.full((4,), 0.5, dtype=torch.float64).requires_grad_()
+    training = task.begin(0)
+    before = {name: kept.clone() for name, kept in training.net.named_buffers()}
+    noise = task.noise(4, task.generator(0))
+    task.frechet_gradient(training.net, task.alpha_bar(position), noise)
+    assert position.grad is not None
+    assert torch.isfinite(position.grad).all()
+    assert all(torch.equal(kept, before[name]) for name, kept in training.net.named_buffers())
 
 
 @pytest.mark.parametrize("cls", [ScheduleMnist60k, ScheduleCifar10])
