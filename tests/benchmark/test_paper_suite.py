@@ -6,8 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 from benchmark import registry, suite
+from methods.bilevel_paper import schedule
 from methods.grid import refining_grid
 
 
@@ -32,3 +34,12 @@ def test_the_schedule_is_searched_in_the_published_box() -> None:
     box = {variable.name: (variable.low, variable.high) for variable in space.variables}
     assert box == {"start": (0, 0.4), "end": (0.8, 1), "tau": (1, 4), "eps": (0.005, 0.04)}
     assert not any(variable.log for variable in space.variables)
+
+
+def test_the_published_method_moves_in_that_box() -> None:
+    space = registry.task("schedule/mnist60k-published").space
+    point = torch.tensor([0.1, 0.9, 2.0, 0.01], dtype=torch.float64)
+    assert schedule.covers(space)
+    assert schedule.params(point, space) == {"start": 0.1, "end": 0.9, "tau": 2.0, "eps": 0.01}
+    for far in (point - 5, point + 5):
+        space.validate(schedule.params(schedule.bounded(far, space), space))
