@@ -101,7 +101,8 @@ class Options:
 
 def covers(space: Space) -> bool:
     """Whether the published schedule can stand for every variable of `space`."""
-    return {"width", "tau"} <= set(space.names) <= {"width", "start", "tau", "eps"}
+    names = set(space.names)
+    return names == set(BOX) or {"width", "tau"} <= names <= {"width", "start", "tau", "eps"}
 
 
 def run(problem: Problem, options: Options | None = None) -> None:
@@ -221,7 +222,7 @@ class ScheduleRun:
 
     def table(self, point: Tensor) -> Tensor:
         """The task's schedule `(T,)` at `point`; differentiable."""
-        own = published(point)
+        own = published(point, self.problem.space)
         return self.task.schedule.curve(*(own[name] for name in self.problem.space.names))
 
     def generator(self, purpose: str) -> torch.Generator:
@@ -282,9 +283,11 @@ def one_cycle(fraction: float) -> tuple[float, float]:
     return floor + (1 - floor) * height, 0.95 - 0.1 * height
 
 
-def published(point: Tensor) -> dict[str, Tensor]:
-    """The tasks' variables, 0-d each, of start, end, tau and eps `(4,)`."""
+def published(point: Tensor, space: Space) -> dict[str, Tensor]:
+    """The variables of `space`, 0-d each, of start, end, tau and eps `(4,)`."""
     start, end, tau, eps = point.unbind()
+    if "end" in space.names:
+        return {"start": start, "end": end, "tau": tau, "eps": eps}
     return {"width": end - start, "start": start / STEPS, "tau": tau, "eps": eps}
 
 
@@ -292,13 +295,15 @@ def bounded(point: Tensor, space: Space) -> Tensor:
     """The point of the published box, in width of the task's too, nearest along each axis."""
     low, high = torch.tensor(list(BOX.values()), dtype=point.dtype, device=point.device).T
     start, end, tau, eps = point.clamp(low, high).unbind()
+    if "end" in space.names:
+        return torch.stack([start, end, tau, eps])
     narrowest = dict(zip(space.names, space.variables, strict=True))["width"].low
     return torch.stack([torch.minimum(start, end - narrowest), end, tau, eps])
 
 
 def params(point: Tensor, space: Space) -> Params:
     """`point` in the variables of `space`, cut off at its bounds."""
-    own = published(point)
+    own = published(point, space)
     return {
         variable.name: min(max(float(own[variable.name]), variable.low), variable.high)
         for variable in space.variables

@@ -47,6 +47,13 @@ class InceptionFeatures:
         features: Tensor = self.network.layers((batch - 128) / 128)
         return features.flatten(1)
 
+    @torch.no_grad()
+    def logits(self, features: Tensor) -> Tensor:
+        """Class scores `(n, 1008)` of features `(n, 2048)`, without the bias of the last layer,
+        as the Inception score is defined on the original network."""
+        scores: Tensor = features @ self.network.output.weight.T
+        return scores
+
 
 def provided() -> Path | None:
     """The file that the environment names, whether or not it exists."""

@@ -24,7 +24,16 @@ from tasks.diffusion.ddim import Denoiser
 from tasks.diffusion.precision import BFLOAT16, FULL, lowered
 from tasks.metrics.frechet import FrechetReference, Moments
 from tasks.schedule.schedules import COSINE, STEPS, ScheduleFamily
-from tasks.schedule.training import EMA, Batch, Training, denoising_loss, draw, learning_rate
+from tasks.schedule.training import (
+    BATCH,
+    EMA,
+    Batch,
+    Training,
+    denoising_loss,
+    draw,
+    learning,
+    learning_rate,
+)
 from tasks.space import Params
 
 Features = Callable[[Tensor], Tensor]
@@ -48,6 +57,8 @@ class ScheduleTask(Task):
     """Training steps of the standard trial."""
     rate: ClassVar[float] = 2e-3
     """Peak learning rate of the lower level."""
+    batch_size: ClassVar[int] = BATCH
+    """Images of a training step."""
     selection_samples: ClassVar[int] = 1000
     report_samples: ClassVar[int] = 2000
     largest_batch: ClassVar[int] = 5000
@@ -172,7 +183,7 @@ class ScheduleTask(Task):
         with torch.random.fork_rng(devices=[]):
             net = self.build()
         net.load_state_dict(candidate.state["weights"])
-        return net.to(self.device).requires_grad_(False)
+        return net.to(self.device).eval().requires_grad_(False)
 
     def _samples(self, candidate: Candidate, count: int, seed: int) -> Tensor:
         """For reported metrics: in full precision, whatever the run's."""
@@ -183,7 +194,7 @@ class ScheduleTask(Task):
 
     def batch(self, generator: torch.Generator) -> Batch:
         """A random training batch: share it between two losses to compare them."""
-        return draw(self.train_images, STEPS, generator)
+        return draw(self.train_images, STEPS, generator, self.batch_size)
 
     def noise(self, count: int, generator: torch.Generator) -> Tensor:
         """Initial noise for `count` images."""
@@ -199,7 +210,8 @@ class ScheduleTask(Task):
         """One lower-level step under `table`, `fraction` of the horizon being over."""
         batch = self.batch(training.generator)
         with self.meter.charge("train_step", train_images=len(batch.images)):
-            torch.autograd.backward(denoising_loss(self.denoiser(training.net), table, batch))
+            with learning(training.net):
+                torch.autograd.backward(denoising_loss(self.denoiser(training.net), table, batch))
             training.update(learning_rate(self.rate, training.step, fraction))
 
     def loss(self, net: nn.Module, table: Tensor, batch: Batch) -> Tensor:
@@ -214,7 +226,8 @@ class ScheduleTask(Task):
         of `net` and in what `table` was computed from, wherever either requires one."""
         leaf = table.detach().requires_grad_(table.requires_grad)
         with self.meter.charge("loss_gradient", train_images=len(batch.images)):
-            value = denoising_loss(self.denoiser(net), leaf, batch)
+            with learning(net):
+                value = denoising_loss(self.denoiser(net), leaf, batch)
             torch.autograd.backward(scale * value)
         if table.requires_grad:
             torch.autograd.backward(table, leaf.grad, retain_graph=True)

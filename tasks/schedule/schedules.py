@@ -101,6 +101,19 @@ COSINE = ScheduleFamily(
     ),
     cosine,
 )
+PUBLISHED = ScheduleFamily(
+    Space(
+        (
+            Variable("start", 0.0, 0.4, default=0.0),
+            Variable("end", 0.8, 1.0, default=1.0),
+            Variable("tau", 1.0, 4.0, default=1.0),
+            Variable("eps", 0.005, 0.04, default=0.008),
+        )
+    ),
+    lambda start, end, tau, eps: cosine(end - start, start / STEPS, tau, eps),
+)
+"""The box that the paper's Bayesian baseline searches, with its formula: `start` acts through
+end - start, and shifts the start itself by a thousandth only."""
 SIGMOID = ScheduleFamily(
     Space(
         (

@@ -7,6 +7,8 @@ is a function of that alone, so a run restored from `state_dict` goes on bit for
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -62,9 +64,29 @@ def learning_rate(peak: float, step: int, fraction: float) -> float:
     return peak * warm * min((1 - fraction) / (1 - DECAY_FROM), 1.0)
 
 
+@contextmanager
+def learning(net: nn.Module) -> Iterator[None]:
+    """Let batch normalisation in `net` use, and remember, the batches seen inside."""
+    net.train()
+    try:
+        yield
+    finally:
+        net.eval()
+
+
+def statistics(net: nn.Module) -> list[Tensor]:
+    """What batch normalisation in `net` remembers of its batches; empty without it."""
+    layers = (m for m in net.modules() if isinstance(m, nn.BatchNorm2d))
+    return [kept for m in layers for kept in (m.running_mean, m.running_var) if kept is not None]
+
+
 @dataclass
 class Training:
-    """A network in training, the moving average of its weights, and its randomness."""
+    """A network in training, the moving average of its weights, and its randomness.
+
+    Statistics of batch normalisation are averaged like weights. Both networks are in evaluation
+    mode, except inside `learning`.
+    """
 
     net: nn.Module
     ema: nn.Module
@@ -74,7 +96,11 @@ class Training:
 
     def __post_init__(self) -> None:
         self._weights: list[Tensor] = list(self.net.parameters())
+        self._statistics = statistics(self.net)
         self._average: list[Tensor] = list(self.ema.parameters())
+        self._average_statistics = statistics(self.ema)
+        self.net.eval()
+        self.ema.eval()
 
     @classmethod
     def begin(cls, net: nn.Module, generator: torch.Generator) -> Training:
@@ -93,6 +119,8 @@ class Training:
         for weight in self._weights:
             weight.grad = None
         torch._foreach_lerp_(self._average, self._weights, 1 - decay)
+        if self._statistics:
+            torch._foreach_lerp_(self._average_statistics, self._statistics, 1 - decay)
         self.step += 1
 
     def state_dict(self) -> dict[str, Any]:

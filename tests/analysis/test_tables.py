@@ -76,7 +76,10 @@ def test_pairs_that_are_not_planned_are_left_out(make_results: Make) -> None:
 
 def test_nothing_has_been_run(make_results: Make) -> None:
     results = make_results(tasks=1)
-    results = replace(results, frame=results.frame.iloc[:0], runs=results.runs.iloc[:0])
+    planned = frozenset(itertools.product(results.tasks, results.methods))
+    results = replace(
+        results, frame=results.frame.iloc[:0], runs=results.runs.iloc[:0], planned=planned
+    )
     assert (summary(results)["runs"] == "no run yet").all()
     assert len(tables(results)) == 9
 
@@ -119,8 +122,8 @@ def test_who_is_no_rival_sets_no_target(make_results: Make) -> None:
     found = traces(results)
     goals = measures.targets(results, found).set_index("target")
     best = goals.loc["best baseline", "method"]
-    results.methods[best]["rival"] = False
-    goals = measures.targets(results, found).set_index("target")
+    methods = results.methods | {best: results.methods[best] | {"rival": False}}
+    goals = measures.targets(replace(results, methods=methods), found).set_index("target")
     assert goals.loc["best baseline", "method"] not in (best, "bilevel")
 
 

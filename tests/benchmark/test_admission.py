@@ -130,7 +130,7 @@ class Answering:
 
 def inspect(answers: dict[str, tuple], device: str = "cpu", **resources: float) -> None:
     client = Answering(answers, resources)
-    cluster._inspect(Cluster(client, None, cluster._gpu(device)), device)
+    cluster._inspect(Cluster(client, None, cluster._gpu(device)), device, sharing=1)
 
 
 def test_workers_that_fit_are_taken():

@@ -110,7 +110,7 @@ def test_the_form_is_the_published_one() -> None:
     u = torch.arange(STEPS + 1, dtype=torch.float64) / STEPS
     angle = (u * (end - start) + start / STEPS + eps) / (1 + eps)
     signal = torch.cos(angle * torch.pi / 2) ** (2 * tau)
-    values = published(torch.tensor([start, end, tau, eps], dtype=torch.float64))
+    values = published(torch.tensor([start, end, tau, eps], dtype=torch.float64), COSINE.space)
     table = COSINE.curve(*(values[name] for name in COSINE.space.names))
     assert torch.allclose(table, signal[1:] / signal[0])
 

@@ -16,7 +16,13 @@ from tasks import data, image_files, pretrain, pretrained
 from tasks.metrics import features, inception, training
 from tasks.schedule.digits import ScheduleDigits, ScheduleDigitsUnclipped
 from tasks.schedule.network import UNet
-from tasks.schedule.provided import ProvidedScheduleTask, ScheduleCifar10, ScheduleMnist60k
+from tasks.schedule.provided import (
+    ProvidedScheduleTask,
+    ScheduleCifar10,
+    ScheduleMnist60k,
+    ScheduleMnist60kPublished,
+)
+from tasks.schedule.published_network import LevelUNet
 
 
 @pytest.fixture
@@ -51,6 +57,9 @@ class FewFeatures:
     def __call__(self, images: Tensor) -> Tensor:
         assert images.shape[1] == 3
         return images.flatten(1)[:, ::97]
+
+    def logits(self, features: Tensor) -> Tensor:
+        return features[:, :5]
 
 
 def test_mnist60k_runs_with_the_features_of_mnist28(root: Path, small: None) -> None:
@@ -93,6 +102,30 @@ def test_cifar10_asks_for_feature_networks_made_once(root: Path, small: None) ->
     assert images.shape == (8, 32, 32, 3)
 
 
+def test_the_published_network_trains_and_samples_as_the_others(
+    root: Path, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_mnist(root)
+    cls = ScheduleMnist60kPublished
+    monkeypatch.setattr(cls, "build", lambda self: LevelUNet(base=8))
+    monkeypatch.setattr(cls, "batch_size", 8)
+    task = cls()
+    task.setup()
+    (candidate,) = task.iterate(task.space.default, (1 / task.trial_steps,), seed=0)
+    once, again = task.score(candidate, 0), task.score(candidate, 0)
+    assert np.isfinite(once)
+    assert once == again  # sampling does not move the statistics of batch normalisation
+    assert np.isfinite(list(task.evaluate(candidate, 0).values())).all()
+    position = torch.full((4,), 0.5, dtype=torch.float64).requires_grad_()
+    training = task.begin(0)
+    before = {name: kept.clone() for name, kept in training.net.named_buffers()}
+    noise = task.noise(4, task.generator(0))
+    task.frechet_gradient(training.net, task.alpha_bar(position), noise)
+    assert position.grad is not None
+    assert torch.isfinite(position.grad).all()
+    assert all(torch.equal(kept, before[name]) for name, kept in training.net.named_buffers())
+
+
 @pytest.mark.parametrize("cls", [ScheduleMnist60k, ScheduleCifar10])
 def test_they_keep_the_contract(
     root: Path, small: None, monkeypatch: pytest.MonkeyPatch, cls: type[ProvidedScheduleTask]
@@ -119,7 +152,13 @@ def test_inception_fid_is_reported_where_its_weights_are(
     monkeypatch.setattr(inception, "InceptionFeatures", FewFeatures)
     task = ScheduleMnist60k()
     task.setup()
-    assert [metric.name for metric in task.metrics] == ["fid", "fid2", "loss", "fid_inception"]
+    assert [metric.name for metric in task.metrics] == [
+        "fid",
+        "fid2",
+        "loss",
+        "fid_inception",
+        "inception_score",
+    ]
     assert [metric.name for metric in ScheduleMnist60k.metrics] == ["fid", "fid2", "loss"]
     (candidate,) = task.iterate(task.space.default, (1 / task.trial_steps,), seed=0)
     assert set(task.evaluate(candidate, 0)) == {metric.name for metric in task.metrics}

@@ -481,6 +481,7 @@ class Network(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = Layers()
+        self.output = torch.nn.Linear(2048, 1008)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.layers(images)
@@ -511,6 +512,16 @@ def test_features_are_those_of_clean_fid(
     batch = torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)
     theirs = InceptionV3W(str(inception_file.parent), download=False)(batch)
     torch.testing.assert_close(ours(pixels / 127.5 - 1), theirs)
+
+
+def test_class_scores_leave_out_the_bias(
+    inception_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inception, "SHA256", stable_diffusion_weights.sha256(inception_file))
+    ours = inception.InceptionFeatures(inception_file)
+    features = torch.rand(3, 2048)
+    output = ours.network.output
+    torch.testing.assert_close(ours.logits(features), output(features) - output.bias)
 
 
 def test_fid_is_measured_where_the_weights_are(
