@@ -209,8 +209,8 @@ def test_time_units_follow_the_budget_and_the_device(make_results: Make) -> None
     units = [contents.unit(results, task).name for task in results.tasks]
     assert units == ["s", "s", "min", "h"]
     assert contents.unit(results, TASK).label == "device time (s)"
-    results.runs["device"] = "cuda: NVIDIA H100"
-    assert contents.unit(results, TASK).label == "GPU time (s)"
+    on_a_gpu = replace(results, runs=results.runs.assign(device="cuda: NVIDIA H100"))
+    assert contents.unit(on_a_gpu, TASK).label == "GPU time (s)"
 
 
 def test_methods_are_listed_in_a_fixed_order(make_results: Make) -> None:
