@@ -94,8 +94,8 @@ class Task(ABC):
     precisions: ClassVar[tuple[str, ...]] = ("float32",)
     """What `precision` may be."""
     precision: str = "float32"
-    """Number format of the charged network evaluations; set before `setup`. A task that chooses
-    one by the device says so in its `evaluator`."""
+    """Number format of the charged network evaluations; set before `setup`. "float32" leaves a task
+    its own format; one that chooses by the device says so in its `evaluator`."""
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = device

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from tasks.base import Candidate
 from tasks.diffusion.ddim import ddim_step, noise_level, sample, transitions
+from tasks.diffusion.precision import FULL
 from tasks.metrics.frechet import FrechetReference
 from tasks.schedule.base import ScheduleTask
 from tasks.schedule.schedules import ScheduleFamily, cosine
@@ -99,6 +100,7 @@ class ScheduleGaussian(ScheduleTask):
     trial_steps = 500
     rate = 5e-2
     clip = None
+    precisions = (FULL,)
     budget = 2 / 3600
 
     def build(self) -> LinearDenoiser:
