@@ -22,6 +22,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from benchmark.cluster import Executor
+    from benchmark.prepare import Finding
     from benchmark.results import Results
     from benchmark.suite import Suite
 
@@ -391,6 +392,46 @@ def check(name: str) -> None:
                 console.print(Text(f"       {problem}"), soft_wrap=True)
     if failures:
         raise typer.Exit(1)
+
+
+@app.command()
+def prepare(
+    suite: Annotated[str, typer.Argument(help="Shipped suite, or a TOML file.")],
+    check_only: Annotated[
+        bool, typer.Option("--check", help="Fetch nothing: only say what is missing or damaged.")
+    ] = False,
+) -> None:
+    """Fetch and verify the weights and data that the tasks of a suite need."""
+    problems = []
+    with clear_errors():
+        from benchmark import prepare as preparing
+        from benchmark.suite import load
+
+        chosen = load(suite)
+        for finding in preparing.prepare(chosen, fetch=not check_only):
+            _show_finding(finding)
+            if finding.problem:
+                problems.append(finding.line)
+        problems = problems or preparing.unavailable(chosen)
+    for problem in problems:
+        _complain(problem)
+    if problems:
+        raise typer.Exit(1)
+    console.print(f"suite {chosen.name}: everything is here")
+
+
+def _show_finding(finding: Finding) -> None:
+    asset = finding.asset
+    style = "red" if finding.problem else "green"
+    console.print(Text(f"{finding.state:>9}", style=style), Text(asset.name, style="bold"))
+    for label, value in (
+        ("for", ", ".join(finding.tasks)),
+        ("in", asset.place or f"optional: {asset.remedy}"),
+        ("licence", asset.licence),
+        ("size", asset.size),
+        ("hashes", asset.hashes),
+    ):
+        console.print(Text(f"{label:>17}: {value}"), soft_wrap=True)
 
 
 @app.command(name="new-method")
