@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from benchmark.cluster import Executor
     from benchmark.prepare import Finding
     from benchmark.results import Results
+    from benchmark.session import Plan
     from benchmark.suite import Suite
 
 app = typer.Typer(
@@ -137,6 +138,7 @@ def run(
     with clear_errors():
         from benchmark import session
         from benchmark.drawing import sketch
+        from benchmark.prepare import unavailable
         from benchmark.stopping import Stopped, stop_signals
         from benchmark.store import StorageError
         from benchmark.suite import load, select
@@ -146,7 +148,9 @@ def run(
         where = session.make_executor(
             executor, workers, chosen.executor, device, chosen.runs_per_device
         )
-        _require_available(chosen)
+        lacking = unavailable(chosen)
+        if lacking and not dry_run:
+            raise session.SessionError(lacking[0])
         # Workers on other machines have another working folder.
         specs = chosen.specs(results.absolute() if where.is_remote else results, clock, device)
         if fresh and not dry_run:
@@ -154,6 +158,8 @@ def run(
         plan = session.make_plan(specs, retry_failed or fresh)
         _announce(plan, chosen, where, device)
         if dry_run:
+            _print_lines(lacking)
+            _print_least_time(plan, where.workers)
             return
         try:
             session.record_plan(results / chosen.name, plan.specs)
@@ -478,17 +484,21 @@ def _device(asked: str | None, executor: str) -> str:
     return asked
 
 
-def _require_available(suite: Suite) -> None:
-    from benchmark import registry
-    from benchmark.session import SessionError
+def _print_least_time(plan: Plan, workers: int) -> None:
+    """Wall time of the budgets alone with one worker, twice as many, ..., and with `workers`."""
+    from benchmark.live import clock_time
 
-    for entry in suite.tasks:
-        reason = registry.task(entry.name).unavailable()
-        if reason is not None:
-            raise SessionError(f"{entry.name} cannot run here: {reason}")
+    if not plan.pending:
+        return
+    counts = {2**k for k in range(len(plan.pending).bit_length())} | {max(workers, 1)}
+    times = [f"{clock_time(plan.least_hours(n) * 3600)} with {n}" for n in sorted(counts)]
+    console.print(
+        f"wall time at least (setup and evaluations on top), by workers: {', '.join(times)}",
+        soft_wrap=True, highlight=False,
+    )  # fmt: skip
 
 
-def _announce(plan: Any, suite: Suite, executor: Executor, device: str) -> None:
+def _announce(plan: Plan, suite: Suite, executor: Executor, device: str) -> None:
     budgets = {entry.name: entry.budget * 3600 for entry in suite.tasks}
     for name, seconds in budgets.items():
         labels = [method.label for task, method in suite.pairs() if task.name == name]

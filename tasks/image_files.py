@@ -1,4 +1,4 @@
-"""MNIST and CIFAR-10 from files that the user provides; nothing is downloaded.
+"""MNIST and CIFAR-10 from files that the user provides; `tasks.image_assets` fetches them.
 
 The folder is named by DTB_DATA (default: `data` in the user's cache folder) and laid out as
 torchvision leaves it: `MNIST/raw/*-ubyte[.gz]` (LeCun's idx format) and

@@ -10,6 +10,8 @@ from conftest import ToyTask
 from typer.testing import CliRunner, Result
 
 from benchmark import cli, prepare, suite
+from benchmark.runner import RunSpec
+from benchmark.session import Plan
 from tasks.assets import Asset, beside
 
 WHOLE = b"the whole file"
@@ -171,3 +173,29 @@ def test_the_paper_suite_lists_each_asset_once_with_its_tasks(
     assert names.index("data set CIFAR10") < names.index(
         "features-cifar10-first and features-cifar10-second"
     )
+
+
+def test_a_dry_run_says_what_is_missing_and_the_least_time(shelf: Shelf, tmp_path: Path) -> None:
+    chosen = ["--task", "toy/*", "--method", "random", "--method", "default", "--seeds", "2"]
+    where = ["--budget", "1.5", "--workers", "3", "--results", str(tmp_path / "results")]
+    suite_file = tmp_path / "toys.toml"
+    suite_file.write_text(
+        'description = "toys"\nseeds = 1\n[[tasks]]\nname = "toy/quadratic"\n'
+        '[[methods]]\nname = "random"\n[[methods]]\nname = "default"\n'
+    )
+    arguments = ["run", "--suite", str(suite_file), *chosen, *where]
+    result = CliRunner().invoke(cli.app, [*arguments, "--dry-run"])
+    assert result.exit_code == 0, result.output
+    assert "toy/quadratic cannot run here: data: run `get data` or set TOY" in result.output
+    assert "6:00:00 with 1, 3:00:00 with 2, 2:00:00 with 3, 1:30:00 with 4" in result.output
+    assert not (tmp_path / "results").exists()
+    refused = CliRunner().invoke(cli.app, arguments)
+    assert refused.exit_code == 2
+    assert len(complaints(refused)) == 1
+
+
+def test_a_run_cannot_be_shared_between_workers(toy_spec: Callable[..., RunSpec]) -> None:
+    specs = [toy_spec(budget=budget) for budget in (1.0, 1.0, 4.0)]
+    plan = Plan(specs, specs, [], [])
+    assert [plan.least_hours(workers) for workers in (1, 2, 50)] == [6.0, 4.0, 4.0]
+    assert Plan(specs, [], specs, []).least_hours(3) == 0
