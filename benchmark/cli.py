@@ -22,7 +22,9 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from benchmark.cluster import Executor
+    from benchmark.prepare import Finding
     from benchmark.results import Results
+    from benchmark.session import Plan
     from benchmark.suite import Suite
 
 app = typer.Typer(
@@ -136,6 +138,7 @@ def run(
     with clear_errors():
         from benchmark import session
         from benchmark.drawing import sketch
+        from benchmark.prepare import unavailable
         from benchmark.stopping import Stopped, stop_signals
         from benchmark.store import StorageError
         from benchmark.suite import load, select
@@ -145,7 +148,9 @@ def run(
         where = session.make_executor(
             executor, workers, chosen.executor, device, chosen.runs_per_device
         )
-        _require_available(chosen)
+        lacking = unavailable(chosen)
+        if lacking and not dry_run:
+            raise session.SessionError(lacking[0])
         # Workers on other machines have another working folder.
         specs = chosen.specs(results.absolute() if where.is_remote else results, clock, device)
         if fresh and not dry_run:
@@ -153,6 +158,8 @@ def run(
         plan = session.make_plan(specs, retry_failed or fresh)
         _announce(plan, chosen, where, device)
         if dry_run:
+            _print_lines(lacking)
+            _print_least_time(plan, where.workers)
             return
         try:
             session.record_plan(results / chosen.name, plan.specs)
@@ -393,6 +400,46 @@ def check(name: str) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def prepare(
+    suite: Annotated[str, typer.Argument(help="Shipped suite, or a TOML file.")],
+    check_only: Annotated[
+        bool, typer.Option("--check", help="Fetch nothing: only say what is missing or damaged.")
+    ] = False,
+) -> None:
+    """Fetch and verify the weights and data that the tasks of a suite need."""
+    problems = []
+    with clear_errors():
+        from benchmark import prepare as preparing
+        from benchmark.suite import load
+
+        chosen = load(suite)
+        for finding in preparing.prepare(chosen, fetch=not check_only):
+            _show_finding(finding)
+            if finding.problem:
+                problems.append(finding.line)
+        problems = problems or preparing.unavailable(chosen)
+    for problem in problems:
+        _complain(problem)
+    if problems:
+        raise typer.Exit(1)
+    console.print(f"suite {chosen.name}: everything is here")
+
+
+def _show_finding(finding: Finding) -> None:
+    asset = finding.asset
+    style = "red" if finding.problem else "green"
+    console.print(Text(f"{finding.state:>9}", style=style), Text(asset.name, style="bold"))
+    for label, value in (
+        ("for", ", ".join(finding.tasks)),
+        ("in", asset.place or f"optional: {asset.remedy}"),
+        ("licence", asset.licence),
+        ("size", asset.size),
+        ("hashes", asset.hashes),
+    ):
+        console.print(Text(f"{label:>17}: {value}"), soft_wrap=True)
+
+
 @app.command(name="new-method")
 def new_method(
     name: str, folder: Annotated[Path | None, typer.Option(help="Where to write it.")] = None
@@ -437,17 +484,21 @@ def _device(asked: str | None, executor: str) -> str:
     return asked
 
 
-def _require_available(suite: Suite) -> None:
-    from benchmark import registry
-    from benchmark.session import SessionError
+def _print_least_time(plan: Plan, workers: int) -> None:
+    """Wall time of the budgets alone with one worker, twice as many, ..., and with `workers`."""
+    from benchmark.live import clock_time
 
-    for entry in suite.tasks:
-        reason = registry.task(entry.name).unavailable()
-        if reason is not None:
-            raise SessionError(f"{entry.name} cannot run here: {reason}")
+    if not plan.pending:
+        return
+    counts = {2**k for k in range(len(plan.pending).bit_length())} | {max(workers, 1)}
+    times = [f"{clock_time(plan.least_hours(n) * 3600)} with {n}" for n in sorted(counts)]
+    console.print(
+        f"wall time at least (setup and evaluations on top), by workers: {', '.join(times)}",
+        soft_wrap=True, highlight=False,
+    )  # fmt: skip
 
 
-def _announce(plan: Any, suite: Suite, executor: Executor, device: str) -> None:
+def _announce(plan: Plan, suite: Suite, executor: Executor, device: str) -> None:
     budgets = {entry.name: entry.budget * 3600 for entry in suite.tasks}
     for name, seconds in budgets.items():
         labels = [method.label for task, method in suite.pairs() if task.name == name]

@@ -43,6 +43,11 @@ class Plan:
     def gpu_hours(self) -> float:
         return sum(spec.budget for spec in self.pending)
 
+    def least_hours(self, workers: int) -> float:
+        """Hours that the budgets of the pending runs take `workers` at least, setup apart."""
+        longest = max((spec.budget for spec in self.pending), default=0.0)
+        return max(self.gpu_hours / workers, longest)
+
 
 def default_device() -> str:
     """`cuda` where there is one, else `cpu`."""

@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from tasks.assets import Asset
 from tasks.space import Params, Space
 
 REFERENCES = Path(__file__).parent / "references.json"
@@ -102,9 +103,14 @@ class Task(ABC):
         self.meter: Meter = FreeMeter()
 
     @classmethod
+    def assets(cls) -> tuple[Asset, ...]:
+        """Weights and data to have before `setup`, those that others are made from first."""
+        return ()
+
+    @classmethod
     def unavailable(cls) -> str | None:
-        """Why the task cannot run here (what to fetch and where to put it), or None."""
-        return None
+        """Why the task cannot run here (what to fetch and where to put it), or None. Quick."""
+        return "; ".join(filter(None, (asset.missing() for asset in cls.assets()))) or None
 
     def setup(self) -> None:  # noqa: B027 - optional
         """Load data and pre-trained models. Not charged."""

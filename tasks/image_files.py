@@ -1,4 +1,4 @@
-"""MNIST and CIFAR-10 from files that the user provides; nothing is downloaded.
+"""MNIST and CIFAR-10 from files that the user provides; `tasks.image_assets` fetches them.
 
 The folder is named by DTB_DATA (default: `data` in the user's cache folder) and laid out as
 torchvision leaves it: `MNIST/raw/*-ubyte[.gz]` (LeCun's idx format) and
@@ -37,7 +37,7 @@ def folder() -> Path:
 
 def unavailable(name: str) -> str | None:
     """What to fetch for the data set called `name`, in one line; None if its files are there."""
-    lacking = [file for file in files(name) if _present(file) is None]
+    lacking = [file for file in files(name) if present(file) is None]
     if not lacking:
         return None
     return f"{lacking[0]} is missing: run `{fetch(name)}`, or set {VARIABLE} to the folder it is in"
@@ -68,7 +68,7 @@ def read(name: str) -> tuple[Arrays, Arrays]:
     reason = unavailable(name)
     if reason is not None:
         raise FileNotFoundError(reason)
-    found = [_present(file) or file for file in files(name)]
+    found = [present(file) or file for file in files(name)]
     parts = _mnist(found) if SETS[name] == "MNIST" else _cifar(found)
     for (pixels, labels), file in zip(parts, (found[0], found[-1]), strict=True):
         if len(pixels) != len(labels) or not len(labels):
@@ -76,7 +76,7 @@ def read(name: str) -> tuple[Arrays, Arrays]:
     return parts
 
 
-def _present(file: Path) -> Path | None:
+def present(file: Path) -> Path | None:
     """`file`, or the same compressed."""
     packed = file.with_name(f"{file.name}.gz")
     return next((path for path in (file, packed) if path.is_file()), None)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 _FEATURES = "tasks.metrics.training:train"
 
@@ -32,6 +33,13 @@ RECIPES: dict[str, str] = {
 and returns their path."""
 
 
+def make(name: str) -> Path:
+    """Run the recipe called `name`; the path of the weights."""
+    module, function = RECIPES[name].split(":")
+    file: Path = getattr(import_module(module), function)(name)
+    return file
+
+
 def main(names: Sequence[str]) -> int:
     """Run the recipes called `names`; the exit status."""
     unknown = [name for name in names if name not in RECIPES]
@@ -42,9 +50,7 @@ def main(names: Sequence[str]) -> int:
             sys.stderr.write(f"unknown: {', '.join(unknown)}\n")
         return 2
     for name in names:
-        module, function = RECIPES[name].split(":")
-        file = getattr(import_module(module), function)(name)
-        sys.stdout.write(f"{file}\n")
+        sys.stdout.write(f"{make(name)}\n")
     return 0
 
 

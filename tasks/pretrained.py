@@ -9,14 +9,17 @@ the user provides cannot be shipped: they are made once and kept in the user's c
 from __future__ import annotations
 
 import hashlib
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from platformdirs import user_cache_path
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+
+from tasks.assets import Asset, beside
 
 WEIGHTS = Path(__file__).parent / "weights"
 MADE_HERE = Path(user_cache_path(appname="diffusion-tuning-benchmark")) / "weights"
@@ -26,8 +29,61 @@ Model = TypeVar("Model", bound=torch.nn.Module)
 
 def path(name: str) -> Path:
     """Where the weights called `name` are shipped or, failing that, kept after being made."""
-    shipped, made = (folder / f"{name}.safetensors" for folder in (WEIGHTS, MADE_HERE))
-    return made if made.exists() and not shipped.exists() else shipped
+    packaged, made = (folder / f"{name}.safetensors" for folder in (WEIGHTS, MADE_HERE))
+    return made if made.exists() and not packaged.exists() else packaged
+
+
+def shipped(name: str) -> bool:
+    """Whether the weights called `name` are part of the package."""
+    return (WEIGHTS / f"{name}.safetensors").exists()
+
+
+def asset(names: tuple[str, ...]) -> Asset:
+    """Weights made once on this machine, from data that is here already."""
+    return Asset(
+        name=" and ".join(names),
+        place=str(MADE_HERE),
+        remedy=_recipe(names),
+        missing=partial(_missing, names),
+        damage=partial(_damage, names),
+        fetch=partial(_make, names),
+        licence="that of the data they are trained on",
+        hashes="none: every machine makes its own",
+    )
+
+
+def _recipe(names: Sequence[str]) -> str:
+    return f"python -m tasks.pretrain {' '.join(names)}"
+
+
+def _missing(names: Sequence[str]) -> str | None:
+    lacking = [name for name in names if not path(name).exists()]
+    return f"feature networks are missing: run `{_recipe(lacking)}`" if lacking else None
+
+
+def _damage(names: Sequence[str]) -> str | None:
+    for name in names:
+        reason = damaged_tensors(path(name))
+        if reason:
+            return f"{reason}; make it again: {_recipe([name])}"
+    return None
+
+
+def _make(names: Sequence[str]) -> None:
+    from tasks import pretrain
+
+    for name in names:
+        if not path(name).exists() or damaged_tensors(path(name)):
+            pretrain.make(name)
+
+
+def damaged_tensors(file: Path) -> str | None:
+    """That a safetensors file is cut short or something else; None if it is whole."""
+    try:
+        with safe_open(file, framework="numpy"):
+            return None
+    except (SafetensorError, OSError) as error:
+        return f"{file} is not a whole safetensors file ({error})"
 
 
 @cache
@@ -61,5 +117,7 @@ def save(name: str, model: torch.nn.Module, folder: Path = WEIGHTS, **metadata: 
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.contiguous().cpu() for key, value in model.state_dict().items()}
     file = folder / f"{name}.safetensors"
-    save_file(tensors, file, metadata=metadata)
+    with beside(file) as temporary:
+        save_file(tensors, temporary / file.name, metadata=metadata)
+        (temporary / file.name).replace(file)
     return file

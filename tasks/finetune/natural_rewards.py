@@ -91,7 +91,7 @@ class RandomHead(nn.Module):
         """
         super().__init__()
         torchvision_shim.ensure()
-        from torchvision.models import resnet18  # type: ignore[import-untyped]
+        from torchvision.models import resnet18
 
         self.network = resnet18()
         try:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from tasks.assets import Asset
 from tasks.base import Candidate, Meter, Metric
 from tasks.diffusion import torchvision_shim
 from tasks.finetune import stable_diffusion_weights as weights
@@ -27,6 +28,7 @@ from tasks.finetune.images import ImageTask
 from tasks.finetune.latent import PATH_KL
 from tasks.finetune.natural_rewards import ClipScore, RandomHead
 from tasks.finetune.sampling import TRAIN_STEPS, LogTilt, Sampler, Samples
+from tasks.metrics import inception
 from tasks.metrics.frechet import FrechetReference
 from tasks.metrics.inception import InceptionFeatures
 
@@ -234,6 +236,10 @@ class FinetuneStableDiffusion(ImageTask):
         super().__init__(device)
         if weights.inception() is not None:
             self.metrics = (*self.metrics, FID)  # type: ignore[misc]
+
+    @classmethod
+    def assets(cls) -> tuple[Asset, ...]:
+        return (*(part.asset() for part in weights.PARTS), inception.asset())
 
     @classmethod
     def unavailable(cls) -> str | None:

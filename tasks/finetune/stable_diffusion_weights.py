@@ -1,4 +1,4 @@
-"""Where the weights of the Stable Diffusion task lie on this machine; nothing is downloaded.
+"""Where the weights of the Stable Diffusion task lie on this machine; a task downloads nothing.
 
 Each part is named by an environment variable, or found where its own tools keep it: the local
 Hugging Face cache, torch's folder of checkpoints. See docs/stable-diffusion.md.
@@ -8,17 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 
-import torch
+from tasks.assets import UNKNOWN, Asset, digest
+from tasks.finetune.published_weights import (
+    RESNET_FILE,
+    cached_repository,
+    checkpoints,
+    damage,
+    fetch_repository,
+    fetch_resnet,
+    repositories,
+    torch_checkpoint,
+)
 
 GUIDE = "docs/stable-diffusion.md"
-RESNET_FILE = "resnet18-f37072fd.pth"
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,12 @@ class Part:
     """Command that puts the part where `default` is looked for."""
     locate: Callable[[str], Path | None]
     """The folder or file that a value of the variable stands for; None if there is none."""
+    obtain: Callable[[], None]
+    """Does what `fetch` does."""
+    home: Callable[[], Path]
+    """The folder that `fetch` puts the part into."""
+    licence: str
+    hashes: str
 
     @property
     def value(self) -> str:
@@ -69,9 +84,11 @@ class Part:
         """What goes wrong inside is a ValueError that names the part and `path`, in one line."""
         try:
             yield
-        except (MemoryError, torch.OutOfMemoryError):
-            raise
         except Exception as error:  # damaged files raise anything
+            import torch
+
+            if isinstance(error, MemoryError | torch.OutOfMemoryError):
+                raise
             reason = " ".join(str(error).split())[:200]
             raise ValueError(
                 f"{path} does not hold {self.title} ({reason}); fetch it again: {self.fetch}"
@@ -90,6 +107,39 @@ class Part:
         kind = "folder" if self.files else "file"
         return f"{self.title}: run `{self.fetch}` or set {self.variable} to its {kind}"
 
+    def damage(self) -> str | None:
+        """The first file that is not whole, in one line; None if all are, or none is there."""
+        folder = self.path()
+        if folder is None:
+            return None
+        names = [name for names in self.files for name in names.split("|")]
+        files = [folder / name for name in names if (folder / name).is_file()]
+        problems = (damage(file) for file in files or [folder])
+        problem = next(filter(None, problems), None)
+        return problem and f"{problem}; fetch it again: {self.fetch}"
+
+    def asset(self) -> Asset:
+        """The part, to be looked at and fetched."""
+        return Asset(
+            name=self.title,
+            place=str(self.path() or os.environ.get(self.variable) or self.home()),
+            remedy=f"{self.fetch}, or set {self.variable}",
+            missing=self.missing,
+            damage=self.damage,
+            fetch=self.put,
+            licence=self.licence,
+            hashes=self.hashes,
+        )
+
+    def put(self) -> None:
+        """Fetch the part. Raises ValueError where it would not be looked for afterwards."""
+        if os.environ.get(self.variable):
+            raise ValueError(
+                f"{self.variable}={self.value} is yours to fill; unset it to have {self.default} "
+                f"in {self.home()}"
+            )
+        self.obtain()
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -102,34 +152,25 @@ class Weights:
     """None: FID is not measured."""
 
 
-def cached_repository(value: str) -> Path | None:
-    """A folder, or the snapshot of a repository in the local Hugging Face cache."""
-    folder = Path(value).expanduser()
-    if folder.is_dir():
-        return folder
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(str(snapshot_download(value, local_files_only=True)))
-    except (HFValidationError, LocalEntryNotFoundError):
-        return None
+def _command(name: str, patterns: Sequence[str]) -> str:
+    return f"hf download {name} " + " ".join(f"--include '{pattern}'" for pattern in patterns)
 
 
-def torch_checkpoint(value: str) -> Path | None:
-    """A file, or one of that name in torch's folder of checkpoints."""
-    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    home = Path(os.environ.get("TORCH_HOME") or Path(caches, "torch")).expanduser()
-    for file in (Path(value).expanduser(), home / "hub" / "checkpoints" / value):
-        if file.is_file():
-            return file
-    return None
-
+_SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+_SD15_FILES = (
+    "*.json",
+    "*.txt",
+    "text_encoder/model.safetensors",
+    "*/diffusion_pytorch_model.safetensors",
+)
+_CLIP = "openai/clip-vit-base-patch16"
+_CLIP_FILES = ("*.json", "*.txt", "model.safetensors", "pytorch_model.bin")
+_HUB_HASHES = "SHA-256 by which the local cache names large files; elsewhere the format alone"
 
 PIPELINE = Part(
     title="Stable Diffusion 1.5",
     variable="DTB_SD15",
-    default="stable-diffusion-v1-5/stable-diffusion-v1-5",
+    default=_SD15,
     files=(
         "model_index.json",
         "unet/config.json",
@@ -141,24 +182,29 @@ PIPELINE = Part(
         "tokenizer/tokenizer.json|tokenizer/vocab.json",
         "scheduler/scheduler_config.json",
     ),
-    fetch="hf download stable-diffusion-v1-5/stable-diffusion-v1-5 --include '*.json' "
-    "--include '*.txt' --include 'text_encoder/model.safetensors' "
-    "--include '*/diffusion_pytorch_model.safetensors'",
+    fetch=_command(_SD15, _SD15_FILES),
     locate=cached_repository,
+    obtain=partial(fetch_repository, _SD15, _SD15_FILES),
+    home=repositories,
+    licence="CreativeML OpenRAIL-M",
+    hashes=_HUB_HASHES,
 )
 CLIP = Part(
     title="CLIP",
     variable="DTB_CLIP",
-    default="openai/clip-vit-base-patch16",
+    default=_CLIP,
     files=(
         "config.json",
         "preprocessor_config.json|processor_config.json",
         "tokenizer.json|vocab.json",
         "model.safetensors|pytorch_model.bin",
     ),
-    fetch="hf download openai/clip-vit-base-patch16 --include '*.json' --include '*.txt' "
-    "--include model.safetensors --include pytorch_model.bin",
+    fetch=_command(_CLIP, _CLIP_FILES),
     locate=cached_repository,
+    obtain=partial(fetch_repository, _CLIP, _CLIP_FILES),
+    home=repositories,
+    licence=UNKNOWN,
+    hashes=_HUB_HASHES,
 )
 RESNET = Part(
     title=f"ResNet-18, {RESNET_FILE}",
@@ -167,6 +213,10 @@ RESNET = Part(
     files=(),
     fetch="python -c \"import torchvision; torchvision.models.resnet18(weights='IMAGENET1K_V1')\"",
     locate=torch_checkpoint,
+    obtain=fetch_resnet,
+    home=checkpoints,
+    licence=UNKNOWN,
+    hashes="SHA-256, as far as the file's name holds it",
 )
 PARTS = (PIPELINE, CLIP, RESNET)
 INCEPTION = "DTB_INCEPTION"
@@ -215,11 +265,5 @@ def fingerprints() -> dict[str, str]:
 
 @cache
 def _fingerprint(files: tuple[Path, ...]) -> str:
-    digests = [bytes.fromhex(sha256(file)) for file in files]
+    digests = [bytes.fromhex(digest(file, "sha256")) for file in files]
     return hashlib.sha256(b"".join(digests)).hexdigest()[:12]
-
-
-def sha256(file: Path) -> str:
-    """SHA-256 of a file's content, in hex."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

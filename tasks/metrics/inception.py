@@ -6,7 +6,6 @@ a download cut short leaves a file that loads badly or not at all.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -14,12 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tasks.assets import Asset, beside, digest
 from tasks.diffusion import torchvision_shim
 
 VARIABLE = "DTB_INCEPTION"
 """Environment variable with the path of the weights; without it no FID by that name is reported."""
+NAME = "inception-2015-12-05.pt"
 SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
-"""Of `inception-2015-12-05.pt`."""
+"""Of the file called `NAME`."""
 SIZE = 299
 
 
@@ -61,12 +62,56 @@ def provided() -> Path | None:
     return Path(value).expanduser() if value else None
 
 
+def asset() -> Asset:
+    """The Inception weights; optional."""
+    file = provided()
+    return Asset(
+        name=NAME,
+        place=None if file is None else str(file),
+        remedy=f"set {VARIABLE} to the path where it is or shall be",
+        missing=missing,
+        damage=damage,
+        fetch=fetch,
+        hashes=f"SHA-256 {SHA256}",
+    )
+
+
+def missing() -> str | None:
+    """That the file the environment names is not there; None where none is named."""
+    file = provided()
+    return None if file is None or file.is_file() else f"{VARIABLE}={file}: no such file"
+
+
+def damage() -> str | None:
+    """That the file the environment names is not the original one."""
+    file = provided()
+    try:
+        if file is not None:
+            check(file)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def fetch() -> None:
+    """Have clean-fid fetch its file to where the environment names it."""
+    file = provided()
+    if file is None:
+        return
+    torchvision_shim.ensure()
+    from cleanfid.downloads_helper import check_download_inception
+
+    with beside(file) as temporary:
+        fetched = Path(check_download_inception(str(temporary)))
+        check(fetched)  # a connection that ends early goes unnoticed there
+        fetched.replace(file)
+
+
 def check(file: Path) -> None:
     """Raise ValueError if `file` is not the whole, original Inception file."""
-    with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = digest(file, "sha256")
     if found != SHA256:
         raise ValueError(
-            f"{file} ({file.stat().st_size} bytes) is not inception-2015-12-05.pt: "
+            f"{file} ({file.stat().st_size} bytes) is not {NAME}: "
             f"its SHA-256 is {found}, expected {SHA256}; fetch it again"
         )

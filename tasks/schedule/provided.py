@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tasks import data, image_files, pretrained
+from tasks import data, image_assets, pretrained
+from tasks.assets import Asset
 from tasks.base import Metric
 from tasks.metrics import inception
 from tasks.metrics.features import weights_name
@@ -39,20 +40,10 @@ class ProvidedScheduleTask(ImageScheduleTask):
             self.metrics = (*self.metrics, INCEPTION_FID, INCEPTION_SCORE)  # type: ignore[misc]
 
     @classmethod
-    def unavailable(cls) -> str | None:
-        reason = image_files.unavailable(cls.dataset)
-        if reason is not None:
-            return reason
-        names = [weights_name(cls.feature_set or cls.dataset, which) for which in FEATURES]
-        lacking = [name for name in names if not pretrained.path(name).exists()]
-        if lacking:
-            return (
-                f"feature networks are missing: run `python -m tasks.pretrain {' '.join(lacking)}`"
-            )
-        file = inception.provided()
-        if file is not None and not file.is_file():
-            return f"{inception.VARIABLE}={file}: no such file"
-        return None
+    def assets(cls) -> tuple[Asset, ...]:
+        networks = tuple(weights_name(cls.feature_set or cls.dataset, kind) for kind in FEATURES)
+        made = () if all(map(pretrained.shipped, networks)) else (pretrained.asset(networks),)
+        return (image_assets.asset(cls.dataset), *made, inception.asset())
 
     def setup(self) -> None:
         super().setup()

@@ -1,0 +1,68 @@
+"""What a suite needs beside the project: looks at every asset of its tasks, fetches what lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from benchmark import registry
+from benchmark.suite import Suite
+from tasks.assets import Asset
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How it stands with one asset."""
+
+    asset: Asset
+    tasks: tuple[str, ...]
+    """The tasks of the suite that use it."""
+    problem: str | None
+    """What is missing or wrong and what to do, in one line."""
+
+    @property
+    def state(self) -> str:
+        if self.asset.place is None:
+            return "left out"
+        return "not ready" if self.problem else "whole"
+
+    @property
+    def line(self) -> str:
+        """Asset, place and problem."""
+        name, problem = self.asset.name, self.problem or ""
+        return f"{name}, in {self.asset.place}: {problem.removeprefix(f'{name}: ')}"
+
+
+def prepare(suite: Suite, fetch: bool) -> Iterator[Finding]:
+    """Look at the assets of `suite`, one after another; with `fetch`, first get what lacks."""
+    for asset, tasks in needed(suite):
+        problem = asset.check()
+        if problem and fetch:
+            problem = _fetched(asset)
+        yield Finding(asset, tasks, problem)
+
+
+def needed(suite: Suite) -> list[tuple[Asset, tuple[str, ...]]]:
+    """The assets of `suite` in the order to fetch them, with the tasks that use each."""
+    assets: dict[str, Asset] = {}
+    users: dict[str, list[str]] = {}
+    for entry in suite.tasks:
+        for asset in registry.task(entry.name).assets():
+            assets.setdefault(asset.name, asset)
+            users.setdefault(asset.name, []).append(entry.name)
+    return [(asset, tuple(users[name])) for name, asset in assets.items()]
+
+
+def unavailable(suite: Suite) -> list[str]:
+    """The tasks of `suite` that cannot run here, with the reason, in one line each."""
+    reasons = {entry.name: registry.task(entry.name).unavailable() for entry in suite.tasks}
+    return [f"{name} cannot run here: {reason}" for name, reason in reasons.items() if reason]
+
+
+def _fetched(asset: Asset) -> str | None:
+    try:
+        asset.fetch()
+    except Exception as error:  # libraries raise anything
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        return f"fetching it failed ({reason}); by hand: {asset.remedy}"
+    return asset.check()
