@@ -13,24 +13,32 @@ import json
 import os
 import re
 import shutil
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from benchmark.results import SCHEMA_VERSION, load
-from benchmark.store import PLAN, BadResults, RunFolder, planned, status, write_atomic, write_json
+from benchmark.store import (
+    LARGEST_FILE,
+    PLAN,
+    BadResults,
+    RunFolder,
+    planned,
+    read_bytes,
+    run_folders,
+    status,
+    write_atomic,
+    write_json,
+)
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
-"""A part of a task's or method's name."""
 SEED = re.compile(r"0|[1-9][0-9]{0,9}")
 SAMPLES = re.compile(r"samples-[0-9]{1,9}\.png")
 PNG = b"\x89PNG\r\n\x1a\n"
-MB = 10**6
-LARGEST = {"run.json": MB, "events.jsonl": 256 * MB, "error.txt": MB}
+MIB = 2**20
+LARGEST = {"run.json": MIB, "events.jsonl": LARGEST_FILE, "error.txt": MIB}
 """Files of a run that are copied, and their largest size in bytes; `run.json` must be there."""
-LARGEST_PICTURE, MOST_PICTURES = 16 * MB, 10000
+LARGEST_PICTURE, MOST_PICTURES = 16 * MIB, 10000
 MOST_RUNS = 100000
 
 
@@ -100,11 +108,13 @@ def read_runs(folder: Path) -> list[Run]:
     top = folder / "runs"
     if top.is_symlink() or not top.is_dir():
         raise MergeError(f"{folder} is no suite's results: it has no folder `runs` of its own")
-    runs = []
-    for path in _run_paths(top):
-        runs.append(_read_run(path, PurePosixPath(path.relative_to(top).as_posix())))
-        if len(runs) > MOST_RUNS:
-            raise MergeError(f"{folder} has more than {MOST_RUNS} runs")
+    try:
+        paths = [run.path for run in run_folders(folder)]
+    except BadResults as error:
+        raise MergeError(str(error)) from None
+    if len(paths) > MOST_RUNS:
+        raise MergeError(f"{folder} has more than {MOST_RUNS} runs")
+    runs = [_read_run(path, PurePosixPath(path.relative_to(top).as_posix())) for path in paths]
     if not runs:
         raise MergeError(f"{folder} holds no runs")
     try:
@@ -114,29 +124,15 @@ def read_runs(folder: Path) -> list[Run]:
     return runs
 
 
-def _run_paths(folder: Path, depth: int = 0) -> Iterator[Path]:
-    """Folders with a `run.json`, without following a link."""
-    for path in sorted(folder.iterdir()):
-        _refuse_link(path)
-        if not path.is_dir():
-            continue
-        if (path / "run.json").exists():
-            yield path
-        elif depth < 8:
-            yield from _run_paths(path, depth + 1)
-        else:
-            raise MergeError(f"{path} is deeper than a run can be")
-
-
 def _refuse_link(path: Path) -> None:
     if path.is_symlink():
-        raise MergeError(f"{path} is a symbolic link; copy what it points to, or remove it")
+        raise MergeError(f"{path} is a link; copy what it points to, or remove it")
 
 
 def _read_run(path: Path, place: PurePosixPath) -> Run:
     *names, seed = place.parts
-    if len(names) < 2 or not all(NAME.fullmatch(name) for name in names):
-        raise MergeError(f"{path} is not <task>/<method>/<seed> in letters, digits and ._+-")
+    if len(names) < 2:
+        raise MergeError(f"{path} is not <task>/<method>/<seed>")
     if not SEED.fullmatch(seed):
         raise MergeError(f"{path}: the seed {seed!r} is no whole number")
     files = tuple(_files(path))
@@ -168,15 +164,11 @@ def read(run: Path, file: str) -> bytes:
     path = run / file
     largest = LARGEST.get(file, LARGEST_PICTURE)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        content = read_bytes(path, largest)
+    except BadResults as error:
+        raise MergeError(str(error)) from None
     except OSError as error:
-        raise MergeError(f"{path} cannot be read as a plain file: {error.strerror}") from None
-    with open(descriptor, "rb") as opened:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise MergeError(f"{path} is no plain file")
-        content = opened.read(largest + 1)
-    if len(content) > largest:
-        raise MergeError(f"{path} is larger than {largest / MB:g} MB")
+        raise MergeError(f"{path} cannot be read: {error.strerror}") from None
     if file.endswith(".png") and not content.startswith(PNG):
         raise MergeError(f"{path} is no PNG picture")
     return content

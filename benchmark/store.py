@@ -100,8 +100,8 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=1) + "\n")
 
 
-def read_bytes(path: Path) -> bytes:
-    """A whole plain file. Raises BadResults for a link, a device or a file beyond all sense."""
+def read_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes:
+    """A whole plain file. Raises BadResults for a link, a device or more than `largest` bytes."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -114,12 +114,13 @@ def read_bytes(path: Path) -> bytes:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise BadResults(f"{path} is not a file")
-        if found.st_size > LARGEST_FILE:
+        content = file.read(largest + 1) if found.st_size <= largest else b""
+        if max(found.st_size, len(content)) > largest:  # it may have grown meanwhile
             raise BadResults(
                 f"{path} has {found.st_size / 2**20:.0f} MiB, more than the "
-                f"{LARGEST_FILE / 2**20:.0f} MiB that are read"
+                f"{largest / 2**20:.0f} MiB that are read"
             )
-        return file.read()
+        return content
 
 
 def read_json(path: Path) -> Any:

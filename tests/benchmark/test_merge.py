@@ -171,13 +171,13 @@ def _huge(run: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_link_to_file, "symbolic link"), (_link_to_folder, "symbolic link"),
-        (_link_to_lock, "symbolic link"), (_linked_run, "symbolic link"),
+        (_link_to_file, "is a link"), (_link_to_folder, "is a link"),
+        (_link_to_lock, "is a link"), (_linked_run, "is a link"),
         (_other_seed, "its folder is"), (_bad_seed, "no whole number"),
-        (_bad_name, "letters, digits"), (_climbing, "its folder is"),
+        (_bad_name, "no folder of a task"), (_climbing, "its folder is"),
         (_no_json, "no description of a run"), (_no_log, "no log of a run"),
         (_odd_log, "can be read"), (_old_schema, "schema 99"), (_no_picture, "no PNG"),
-        (_pipe, "error.txt"), (_huge, "larger than 1 MB"),
+        (_pipe, "error.txt"), (_huge, "more than the 1 MiB"),
     ],
 )  # fmt: skip
 def test_what_strangers_may_send(
@@ -201,7 +201,7 @@ def test_nothing_that_could_be_executed_is_copied(first: Path, tmp_path: Path) -
 
 def test_a_file_is_read_once_and_never_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "run.json").symlink_to("/etc/passwd")
-    with pytest.raises(MergeError, match="plain file"):
+    with pytest.raises(MergeError, match="is a link"):
         read(tmp_path, "run.json")
 
 
