@@ -24,6 +24,7 @@ from ledger import Ledger
 
 from benchmark import catalogue, cli, contract, runner
 from benchmarks import tiny_pipeline
+from tasks.assets import digest
 from tasks.base import Candidate, FreeMeter
 from tasks.finetune import stable_diffusion, stable_diffusion_weights
 from tasks.finetune.natural_rewards import ClipScore, RandomHead
@@ -502,7 +503,7 @@ def test_a_truncated_inception_file_is_refused(inception_file: Path) -> None:
 def test_features_are_those_of_clean_fid(
     inception_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inception, "SHA256", stable_diffusion_weights.sha256(inception_file))
+    monkeypatch.setattr(inception, "SHA256", digest(inception_file, "sha256"))
     ours = inception.InceptionFeatures(inception_file)
     from cleanfid.inception_torchscript import InceptionV3W
     from cleanfid.resize import build_resizer
@@ -517,7 +518,7 @@ def test_features_are_those_of_clean_fid(
 def test_class_scores_leave_out_the_bias(
     inception_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inception, "SHA256", stable_diffusion_weights.sha256(inception_file))
+    monkeypatch.setattr(inception, "SHA256", digest(inception_file, "sha256"))
     ours = inception.InceptionFeatures(inception_file)
     features = torch.rand(3, 2048)
     output = ours.network.output
@@ -527,7 +528,7 @@ def test_class_scores_leave_out_the_bias(
 def test_fid_is_measured_where_the_weights_are(
     installed: None, inception_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inception, "SHA256", stable_diffusion_weights.sha256(inception_file))
+    monkeypatch.setattr(inception, "SHA256", digest(inception_file, "sha256"))
     monkeypatch.setenv("DTB_INCEPTION", str(inception_file))
     task = FinetuneStableDiffusion()
     task.setup()
