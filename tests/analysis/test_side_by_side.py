@@ -22,9 +22,11 @@ TASK, METHODS = "schedule/digits", ("default", "random", "bilevel")
 
 
 def copy(folder: Path) -> Path:
+    """Three seeds of a few stored runs."""
     for method in METHODS:
-        run = Path("runs", TASK, method)
-        shutil.copytree(REFERENCE / run, folder / run)
+        for seed in ("0", "1", "2"):
+            run = Path("runs", TASK, method, seed)
+            shutil.copytree(REFERENCE / run, folder / run)
     return folder
 
 
