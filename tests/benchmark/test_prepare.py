@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ToyTask
 from typer.testing import CliRunner, Result
 
 from benchmark import cli, prepare, suite
 from benchmark.runner import RunSpec
 from benchmark.session import Plan
 from tasks.assets import Asset, beside
+from tasks.base import Task
 
 WHOLE = b"the whole file"
 
@@ -50,9 +50,9 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(toy: type[ToyTask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+def shelf(toy: type[Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
     made = Shelf(tmp_path / "shelf")
-    monkeypatch.setattr(ToyTask, "assets", made)
+    monkeypatch.setattr(toy, "assets", made)
     return made
 
 
@@ -109,11 +109,11 @@ def test_a_folder_filled_by_hand_needs_no_fetching(
 
 
 def test_a_damaged_file_is_found_though_the_task_is_available(
-    run: Callable[..., Result], shelf: Shelf
+    run: Callable[..., Result], shelf: Shelf, toy: type[Task]
 ) -> None:
     assert run().exit_code == 0
     (shelf.folder / "weights").write_bytes(WHOLE[:-1])
-    assert ToyTask.unavailable() is None
+    assert toy.unavailable() is None
     result = run("--check")
     assert result.exit_code == 1
     (line,) = complaints(result)
@@ -123,7 +123,7 @@ def test_a_damaged_file_is_found_though_the_task_is_available(
 
 
 def test_a_fetch_that_breaks_off_is_one_line_and_leaves_nothing(
-    run: Callable[..., Result], shelf: Shelf
+    run: Callable[..., Result], shelf: Shelf, toy: type[Task]
 ) -> None:
     shelf.breaks_off = True
     result = run()
@@ -134,16 +134,16 @@ def test_a_fetch_that_breaks_off_is_one_line_and_leaves_nothing(
         for name in ("data", "weights")
     ]
     assert list(shelf.folder.iterdir()) == []
-    assert ToyTask.unavailable() == "data: run `get data` or set TOY; " + (
+    assert toy.unavailable() == "data: run `get data` or set TOY; " + (
         "weights: run `get weights` or set TOY"
     )
 
 
 def test_another_reason_not_to_run_is_said(
-    run: Callable[..., Result], shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Result], shelf: Shelf, monkeypatch: pytest.MonkeyPatch, toy: type[Task]
 ) -> None:
     assert run().exit_code == 0
-    monkeypatch.setattr(ToyTask, "unavailable", lambda: "a library is not installed")
+    monkeypatch.setattr(toy, "unavailable", lambda: "a library is not installed")
     result = run("--check")
     assert result.exit_code == 1
     assert complaints(result) == [
