@@ -33,6 +33,7 @@ from tasks.schedule.training import (
     draw,
     learning,
     learning_rate,
+    normalisations,
 )
 from tasks.space import Params
 
@@ -210,7 +211,7 @@ class ScheduleTask(Task):
         """One lower-level step under `table`, `fraction` of the horizon being over."""
         batch = self.batch(training.generator)
         with self.meter.charge("train_step", train_images=len(batch.images)):
-            with learning(training.net):
+            with learning(training.normalisations):
                 torch.autograd.backward(denoising_loss(self.denoiser(training.net), table, batch))
             training.update(learning_rate(self.rate, training.step, fraction))
 
@@ -226,7 +227,7 @@ class ScheduleTask(Task):
         of `net` and in what `table` was computed from, wherever either requires one."""
         leaf = table.detach().requires_grad_(table.requires_grad)
         with self.meter.charge("loss_gradient", train_images=len(batch.images)):
-            with learning(net):
+            with learning(normalisations(net)):
                 value = denoising_loss(self.denoiser(net), leaf, batch)
             torch.autograd.backward(scale * value)
         if table.requires_grad:

@@ -95,7 +95,7 @@ def test_statistics_are_averaged_and_training_resumes_bit_for_bit(images: torch.
 
     def go(training: Training, steps: int) -> None:
         for _ in range(steps):
-            with learning(training.net):
+            with learning(training.normalisations):
                 batch = draw(images, 1000, training.generator, 8)
                 denoising_loss(training.net, table, batch).backward()
             training.update(1e-3, 0.9)
