@@ -485,12 +485,12 @@ def _device(asked: str | None, executor: str) -> str:
 
 
 def _print_least_time(plan: Plan, workers: int) -> None:
-    """Wall time of the budgets alone with one worker, twice as many, ..., and with `workers`."""
+    """Wall time of the budgets alone, with a few numbers of workers and with `workers`."""
     from benchmark.live import clock_time
 
     if not plan.pending:
         return
-    counts = {2**k for k in range(len(plan.pending).bit_length())} | {max(workers, 1)}
+    counts = {n for n in (1, 2, 4, 8) if n <= len(plan.pending)} | {max(workers, 1)}
     times = [f"{clock_time(plan.least_hours(n) * 3600)} with {n}" for n in sorted(counts)]
     console.print(
         f"wall time at least (setup and evaluations on top), by workers: {', '.join(times)}",

@@ -332,16 +332,17 @@ def run_folder(results: Path, suite: str, task: str, method: str, seed: int) -> 
 
 def planned(suite_folder: Path) -> frozenset[tuple[str, str]]:
     """The pairs of task and label that were asked for. Raises BadResults for a damaged plan."""
-    pairs = read_json(suite_folder / PLAN) or []
-    try:
-        found = frozenset((task, label) for task, label in pairs)
-    except (TypeError, ValueError):
-        found = frozenset({(None, None)})
-    if not all(isinstance(name, str) for pair in found for name in pair):
-        raise BadResults(
-            f"{suite_folder / PLAN} is damaged: not a list of [task, method]; delete it"
-        )
-    return found
+    path = suite_folder / PLAN
+    found = read_json(path) or []
+    if not isinstance(found, list) or not all(map(_is_pair, found)):
+        raise BadResults(f"{path} is damaged: not a list of [task, method]; delete it")
+    return frozenset((task, label) for task, label in found)
+
+
+def _is_pair(value: Any) -> bool:
+    return (
+        isinstance(value, list) and len(value) == 2 and all(isinstance(name, str) for name in value)
+    )
 
 
 def run_folders(suite_folder: Path) -> list[RunFolder]:

@@ -208,12 +208,11 @@ class _Summary:
                 )
 
     def _missing(self) -> Iterator[str]:
-        begun = set(contents.runs_of(self.results, self.task)["method"])
-        planned = contents.methods_on(self.results, self.task)
-        absent = [method for method in planned if method not in begun]
+        runs = contents.runs_of(self.results, self.task)
+        begun = set(runs["method"])
+        absent = [x for x in contents.methods_on(self.results, self.task) if x not in begun]
         if absent:
             yield f"Planned, but with no run yet: {_names(absent)}."
-        runs = contents.runs_of(self.results, self.task)
         states = runs["status"].value_counts()
         unfinished = {state: int(n) for state, n in states.items() if state != "finished"}
         if unfinished:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from suites import GOOD
 
 from benchmark import calibration, registry, results, suite
 from benchmark.registry import BrokenModule, UnknownName
@@ -21,20 +22,6 @@ from methods.base import Method, Problem
 
 # -- suites ---------------------------------------------------------------------------------
 
-GOOD = """\
-seeds = 2
-hard_limit = 3600
-[[tasks]]
-name = "finetune/gaussian"
-budget = 0.001
-[[methods]]
-name = "random"
-[[methods]]
-name = "grid"
-label = "grid-9"
-options = { levels = 9 }
-tasks = ["finetune/*"]
-"""
 SCALARS = (
     "true", "-1", "0", "3", "1e400", "nan", "-inf", "1979-05-27", "07:32:00", '""', '"a"',
     '"../../etc"', '"*"', '"finetune/*"', "[]", "[1, 2]", "[[1]]", "{}", "{ a = 1 }", '"\\u0000"',

@@ -1,5 +1,4 @@
 import dataclasses
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,45 +13,9 @@ from benchmark.runner import RunSpec, execute
 from benchmark.store import effective_steps
 from methods.base import Method, Problem
 from tasks.base import Candidate
+from tests.toy_methods import Descent, Oracle
 
 Spec = Callable[..., RunSpec]
-
-
-class Descent(Method):
-    """A single-run method with checkpoints: halves its step size while reporting."""
-
-    name = "descent"
-    citation = "-"
-
-    def run(self, problem: Problem) -> None:
-        state = problem.restored or {"iteration": 0, "draw": 0.0}
-        while True:
-            position = 1.0 / (1 + state["iteration"])
-            params = problem.space.from_unit([position])
-            for _ in range(7):
-                with problem.task.meter.charge("step", train_images=1):
-                    pass
-            problem.report(Candidate(params, position))
-            state = {"iteration": state["iteration"] + 1, "draw": float(problem.rng.random())}
-            problem.checkpoint(state)
-
-
-class Oracle(Method):
-    """Uses oracle calls between evaluations and keeps no checkpoint."""
-
-    name = "oracle"
-    citation = "-"
-
-    def run(self, problem: Problem) -> None:
-        for iteration in itertools.count():
-            for _ in range(3):
-                with problem.task.meter.charge("step"):
-                    pass
-            problem.evaluate(problem.space.from_unit([problem.rng.random()]), 0.5)
-            if iteration % 3 == 2:
-                for score in problem.stages(problem.space.default, (0.2, 0.4, 0.8)):
-                    if score > 2.5:
-                        break
 
 
 @pytest.fixture

@@ -1,21 +1,9 @@
 import pytest
+from suites import GOOD
 
 from benchmark import registry, suite
 from benchmark.registry import UnknownName
 from benchmark.suite import SuiteError
-
-GOOD = """
-seeds = 2
-[[tasks]]
-name = "finetune/gaussian"
-budget = 0.001
-[[methods]]
-name = "random"
-[[methods]]
-name = "grid"
-label = "grid-9"
-options = { levels = 9 }
-"""
 
 
 def load_text(tmp_path, text):
@@ -54,7 +42,7 @@ def test_a_suite_becomes_runs(tmp_path):
         (("grid-9", "../escape"), "label must be"),
         (("grid-9", ".."), "label must be"),
         (("seeds = 2", "seeds = "), "not a TOML file"),
-        (('label = "grid-9"', 'tasks = ["schedule/*"]'), "fits none"),
+        (('["finetune/*"]', '["schedule/*"]'), "fits none"),
     ],
 )
 def test_bad_suites_are_refused_with_what_would_be_right(tmp_path, change, message):

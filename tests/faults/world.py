@@ -10,7 +10,6 @@ import atexit
 import contextlib
 import gc
 import io
-import itertools
 import os
 import signal
 import sys
@@ -24,9 +23,9 @@ import pandas as pd
 
 from benchmark import calibration, cli, registry, results
 from benchmark.store import RunFolder, run_folders
-from methods.base import Method, Problem
-from tasks.base import Candidate, Task
+from tasks.base import Task
 from tests.conftest import PRICES, ToyTask
+from tests.toy_methods import Descent, Oracle
 
 SUITE = "faults"
 TEXT = """
@@ -54,42 +53,6 @@ LABELS = {
 }
 TIMEOUT = 120.0
 """Seconds after which a process counts as hung: nothing here takes more than a few."""
-
-
-class Descent(Method):
-    """A single-run method with checkpoints."""
-
-    name = "descent"
-    citation = "-"
-
-    def run(self, problem: Problem) -> None:
-        state = problem.restored or {"iteration": 0, "draw": 0.0}
-        while True:
-            position = 1.0 / (1 + state["iteration"])
-            for _ in range(7):
-                with problem.task.meter.charge("step", train_images=1):
-                    pass
-            problem.report(Candidate(problem.space.from_unit([position]), position))
-            state = {"iteration": state["iteration"] + 1, "draw": float(problem.rng.random())}
-            problem.checkpoint(state)
-
-
-class Oracle(Method):
-    """Calls oracles between evaluations, abandons some trials, and keeps no checkpoint."""
-
-    name = "oracle"
-    citation = "-"
-
-    def run(self, problem: Problem) -> None:
-        for iteration in itertools.count():
-            for _ in range(3):
-                with problem.task.meter.charge("step"):
-                    pass
-            problem.evaluate(problem.space.from_unit([problem.rng.random()]), 0.5)
-            if iteration % 3 == 2:
-                for score in problem.stages(problem.space.default, (0.2, 0.4, 0.8)):
-                    if score > 2.5:
-                        break
 
 
 @dataclass(frozen=True)
