@@ -60,6 +60,17 @@ def test_a_lead_over_all_is_claimed_with_its_test(ten: Results) -> None:
     assert "of its 3 certain leads 3 are confirmed." in said
 
 
+def test_what_was_asked_for_and_has_no_run_yet_is_said(ten: Results) -> None:
+    planned = frozenset((TASK, name) for name in ten.methods)
+    assert "no run yet" not in text(replace(ten, planned=planned))
+    kept = {
+        "runs": ten.runs.query("method != 'sobol'"),
+        "frame": ten.frame.query("method != 'sobol'"),
+    }
+    assert "Planned, but with no run yet: sobol." in text(replace(ten, planned=planned, **kept))
+    assert "no run yet" not in text(replace(ten, **kept))
+
+
 def test_the_numbers_are_scipys(ten: Results) -> None:
     row = _row(ten, "bilevel", "random")
     last = _last(ten)
