@@ -23,6 +23,11 @@ from filelock import FileLock, Timeout
 from benchmark.provenance import VERSIONED
 
 SHARED_VERSIONS = (*VERSIONED, "distributed", "dask", "cloudpickle", "msgpack")
+LOOPBACK = "127.0.0.1"
+
+
+class ClusterError(RuntimeError):
+    """A cluster that cannot be used, or is lost; the message says what to do."""
 
 
 @dataclass(frozen=True)

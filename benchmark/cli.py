@@ -75,7 +75,7 @@ def options(
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Show an error that the user can act on as one line, and exit with code 2."""
-    from benchmark.cluster import ClusterError
+    from benchmark.admission import ClusterError
     from benchmark.merge import MergeError
     from benchmark.registry import BrokenModule, UnknownName
     from benchmark.runner import SpecMismatch
@@ -150,7 +150,7 @@ def run(
         )
         lacking = unavailable(chosen)
         if lacking and not dry_run:
-            raise session.SessionError(lacking[0])
+            raise session.SessionError(f"{lacking[0]}; see: python -m benchmark prepare {suite}")
         # Workers on other machines have another working folder.
         specs = chosen.specs(results.absolute() if where.is_remote else results, clock, device)
         if fresh and not dry_run:

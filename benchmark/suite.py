@@ -17,7 +17,7 @@ label = "grid-smoothed"           # how it is called in results; its name if lef
 options = { smoothed = true }     # keyword arguments of the method
 tasks = ["finetune/*"]            # where it takes part; everywhere it can if left out
 
-[executor]                        # only for --executor slurm: benchmark.cluster.SLURM_SETTINGS
+[executor]                        # only for --executor slurm: benchmark.slurm.SETTINGS
 interface = "ib0"                 # network interface of the submitting machine
 workers = 8                       # jobs, one run at a time each
 """
@@ -35,9 +35,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmark import registry
-from benchmark.cluster import SLURM_SETTINGS
 from benchmark.registry import UnknownName
 from benchmark.runner import RunSpec
+from benchmark.slurm import SETTINGS as SLURM_SETTINGS
 
 SHIPPED = Path(__file__).parent / "suites"
 DEFAULT = "quick"

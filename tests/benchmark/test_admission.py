@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from benchmark import admission, cluster
-from benchmark.admission import Terms, complaints, offer
-from benchmark.cluster import Cluster, ClusterError
+from benchmark.admission import ClusterError, Terms, complaints, offer
+from benchmark.cluster import Cluster
 from benchmark.session import SessionError, make_executor
 
 

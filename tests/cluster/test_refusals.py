@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import cluster
+from benchmark import slurm
 from benchmark.cluster import Executor
 from tests.cluster.conftest import RUN, SUITE, wait_for
 
@@ -64,7 +64,7 @@ def test_a_refusal_ends_the_command_with_slurms_words(scripts, commands, tmp_pat
 
 def test_a_job_that_was_refused_once_is_submitted_again(scripts, toy_spec, monkeypatch):
     scripts(REFUSING_ONCE)
-    monkeypatch.setattr(cluster, "RESUBMIT_SPACING", 1.0)
+    monkeypatch.setattr(slurm, "RESUBMIT_SPACING", 1.0)
     specs = [toy_spec(seed=seed) for seed in (0, 1)]
     settings = {"interface": "lo", "memory": "600MB"}
     with Executor("slurm", 2, settings).connect(specs) as connected:
