@@ -138,7 +138,7 @@ class Executor:
     @contextmanager
     def connect(self, specs: list[RunSpec]) -> Iterator[Cluster]:
         """A cluster for these runs. Raises ClusterError where it cannot execute them."""
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        _silence_dask()
         device = specs[0].device
         if self.kind == LOCAL:
             with _local(min(self.workers, len(specs)), device, self.sharing) as cluster:
@@ -161,6 +161,14 @@ class Executor:
                 yield cluster
             finally:
                 _stop(cluster)
+
+
+def _silence_dask() -> None:
+    """What it says of a cluster that is lost, the command says in a line of its own."""
+    import distributed  # noqa: F401 - sets its levels when it is imported
+
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _gpu(device: str) -> dict[str, float]:

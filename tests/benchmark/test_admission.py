@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -198,3 +200,14 @@ def test_a_machine_without_slurm_says_so(toy_spec, monkeypatch):
     executor = cluster.Executor("slurm", 1, {"interface": "lo"})
     with pytest.raises(ClusterError, match="no sbatch"), executor.connect([toy_spec()]):
         pass
+
+
+def test_dask_does_not_speak_for_the_command():
+    """Also where it is imported only then: its import sets levels of its own."""
+    code = (
+        "import logging; from benchmark.cluster import _silence_dask; _silence_dask(); "
+        "names = ('distributed.client', 'distributed.utils', 'distributed.core'); "
+        "print(*(logging.getLogger(name).isEnabledFor(logging.ERROR) for name in names))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"] * 3

@@ -16,6 +16,9 @@ from benchmark.session import SessionError, make_executor
 from benchmark.suite import SuiteError, load
 from tests.cluster.conftest import RUN, SUITE
 
+DIGITS = SUITE.replace("schedule/gaussian", "schedule/digits")
+"""With a task that has a choice of precision."""
+
 
 def devices(workers: int, sharing: int) -> list[str]:
     """What each worker sees."""
@@ -63,8 +66,8 @@ def test_more_workers_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch) 
         make_executor("slurm", 2, {}, "cuda", 2)
 
 
-def suite(folder: Path, first: str) -> str:
-    (folder / "mini.toml").write_text(first + "\n" + SUITE)
+def suite(folder: Path, first: str, text: str = SUITE) -> str:
+    (folder / "mini.toml").write_text(f"{first}\n{text}")
     return str(folder / "mini.toml")
 
 
@@ -91,13 +94,13 @@ def test_measured_time_is_not_shared(tmp_path: Path) -> None:
 )
 def test_bad_settings_are_named(tmp_path: Path, line: str, message: str) -> None:
     with pytest.raises(SuiteError, match=message):
-        load(suite(tmp_path, line))
+        load(suite(tmp_path, line, DIGITS))
 
 
 def test_precision_goes_to_the_tasks_that_have_it(tmp_path: Path) -> None:
-    specs = load(suite(tmp_path, 'precision = "bfloat16"')).specs(tmp_path, "priced", "cpu")
+    specs = load(suite(tmp_path, 'precision = "bfloat16"', DIGITS)).specs(tmp_path, "priced", "cpu")
     found = {spec.task: spec.precision for spec in specs}
-    assert found == {"finetune/gaussian": "float32", "schedule/gaussian": "bfloat16"}
+    assert found == {"finetune/gaussian": "float32", "schedule/digits": "bfloat16"}
 
 
 def test_precision_is_stored_and_may_not_change(toy_spec: Callable[..., RunSpec]) -> None:
