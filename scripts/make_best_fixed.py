@@ -22,7 +22,11 @@ from methods.best_fixed import STORED
 from tasks.base import Task
 from tasks.space import Params
 
-AXES = {"width": (0.7, 0.8, 0.9, 1.0), "start": (0.0, 0.1), "tau": (0.7, 1.0, 1.5)}
+AXES = {
+    "width": (0.7, 0.8, 0.9, 1.0),
+    "start": (0.0, 0.1, 0.2),
+    "tau": (0.3, 0.5, 0.7, 1.0, 1.5),
+}
 """Values to try; other variables stay at their defaults."""
 SEEDS = (7001, 7002, 7003)
 DRAWS = 4
