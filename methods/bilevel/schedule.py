@@ -47,6 +47,9 @@ from tasks.space import Params
 END = 0.985
 """Share of the budget at which the last candidate is handed over."""
 REPORTS = 11
+BETAS = (0.9, 0.95)
+"""Of Adam in the last phase, which starts afresh: the gradient of F has other sizes than that of
+L, and what a thousand steps on L remember of those would set the steps of the few dozen left."""
 AVERAGING = 0.8
 """Share that the moving averages of the last phase keep per step: it has dozens of steps, not
 hundreds."""
@@ -73,7 +76,7 @@ class Options:
     along a random diagonal per step, with common noise (Spall, IEEE TAC 1992)."""
     perturbation: float = 0.02
     """Half the distance of those two in each coordinate of the unit cube."""
-    gamma: float = 30.0
+    gamma: float = 10.0
     """Penalty on the loss, each level being measured in units of its value at the time the
     other term joins in: the objective is F / F0 + gamma L / L0."""
     tail: float = 0.4
@@ -83,9 +86,9 @@ class Options:
     memory: float = 0.5
     """Share of the moving moments that each of these batches leaves of those before it. More
     memory lags behind the weights: the phase then circles around its goal."""
-    rate: float = 0.04
+    rate: float = 0.1
     """Learning rate of the weights at the start of the last phase, in units of the task's; it
-    falls to zero. Larger ones exploit the feature network: a second one sees less of the gain."""
+    falls to zero."""
     schedule_rate: float = 0.06
     """Step of the sampling schedule, in unit-cube coordinates, at the start of the last phase."""
     learn_training: str = "partial"
@@ -205,6 +208,7 @@ class ScheduleRun:
     def begin_tuning(self) -> None:
         """Go on from the average weights, sampling under the training schedule at first."""
         self.training.net.load_state_dict(self.training.ema.state_dict())
+        self.training.restart(BETAS)
         self.sampling.data.copy_(self.position)
         self.average.copy_(self.position)
         self.tuning = True

@@ -131,6 +131,12 @@ class Training:
             torch._foreach_lerp_(self._average_statistics, self._statistics, 1 - decay)
         self.step += 1
 
+    def restart(self, betas: tuple[float, float]) -> None:
+        """Forget what the optimiser remembers of gradients, and average them by `betas` now."""
+        self.optimiser.state.clear()
+        for group in self.optimiser.param_groups:
+            group["betas"] = betas
+
     def state_dict(self) -> dict[str, Any]:
         """A copy of the whole state: nested dicts of tensors and numbers."""
         return copy.deepcopy(
