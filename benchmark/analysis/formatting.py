@@ -7,6 +7,8 @@ import math
 from benchmark.analysis.contents import Unit
 
 MISSING = "-"
+SHORTEST = 0.001
+"""Of a unit of time: what is shorter is only said to be."""
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -42,8 +44,11 @@ def estimate(value: float, low: float, high: float) -> str:
 
 
 def duration(hours: float, unit: Unit) -> str:
-    """Device time in the task's unit, for example `12.3 s`."""
-    return MISSING if math.isnan(hours) else f"{number(hours * unit.per_hour)} {unit.name}"
+    """Device time in the task's unit, for example `12.3 s`; see `SHORTEST`."""
+    if math.isnan(hours):
+        return MISSING
+    time = hours * unit.per_hour
+    return f"< {SHORTEST} {unit.name}" if 0 < time < SHORTEST else f"{number(time)} {unit.name}"
 
 
 def count(value: float) -> str:

@@ -204,6 +204,12 @@ def test_counts() -> None:
     ]  # fmt: skip
 
 
+def test_a_time_too_short_to_matter_has_no_digits() -> None:
+    unit = contents.Unit("s", 3600.0, "device")
+    texts = [formatting.duration(hours, unit) for hours in (1e-8, 0.0, 1e-3, float("nan"))]
+    assert texts == ["< 0.001 s", "0 s", "3.60 s", "-"]
+
+
 def test_time_units_follow_the_budget_and_the_device(make_results: Make) -> None:
     results = make_results(tasks=4)
     units = [contents.unit(results, task).name for task in results.tasks]
