@@ -30,17 +30,22 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def estimate(value: float, low: float, high: float) -> str:
-    """`value [low, high]`, all with the decimals that two digits of the half-width need."""
+    """`value [low, high]`, all with the decimals that two digits of the half-width need.
+
+    More of them where an end of the interval would be written as zero and is not: on which side
+    of zero it lies is what a reader looks for.
+    """
     if math.isnan(value):
         return MISSING
     half = (high - low) / 2
     if math.isnan(half):
         return number(value)
     decimals = _decimals(half, value)
-    vanished = decimals is not None and low > 0 and round(low, decimals) == 0
-    if decimals is None or vanished:
-        return f"{number(value)} [{number(low)}, {number(high)}]"
-    return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
+    if decimals is not None:
+        for more in range(decimals, decimals + 3):
+            if all(end == 0 or float(f"{end:.{more}f}") for end in (low, high)):
+                return f"{value:.{more}f} [{low:.{more}f}, {high:.{more}f}]"
+    return f"{number(value)} [{number(low)}, {number(high)}]"
 
 
 def duration(hours: float, unit: Unit) -> str:

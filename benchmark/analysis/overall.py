@@ -25,8 +25,8 @@ def _of_leader(leader: str | None, own: Sequence[TaskVerdict], tasks: int) -> It
     """What can be said of the tasks where `leader` has the best mean."""
 
     def where(chosen: Sequence[TaskVerdict]) -> str:
-        everywhere = len(chosen) == tasks > 1
-        return f"all {tasks} tasks" if everywhere else names([v.task for v in chosen])
+        everywhere = {2: "both tasks"}.get(tasks, f"all {tasks} tasks")
+        return everywhere if len(chosen) == tasks > 1 else names([v.task for v in chosen])
 
     if leader is None:
         yield f"Nothing has been delivered yet on {where(own)}."
@@ -38,9 +38,11 @@ def _of_leader(leader: str | None, own: Sequence[TaskVerdict], tasks: int) -> It
     if won:
         yield f"{leader} wins on {where(won)}: it is shown to be better than every other method."
     if led:
+        first = f"{led[0].task} (better than {led[0].beaten} of {led[0].others} other methods)"
+        more = [f"{v.task} ({v.beaten} of {v.others})" for v in led[1:]]
         yield (
-            f"{leader} leads on {where(led)}: it has the best mean, and is shown to be better "
-            "than some of the other methods, not than all."
+            f"{leader} leads, with the best mean but not shown to be better than all, on "
+            f"{names([first, *more])}."
         )
     if unclear:
         yield (

@@ -170,7 +170,7 @@ class _Summary:
         yield from self._next(against)
         yield from self._shown(against)
         yield from self._open(leader, against)
-        yield self._earlier(leader)
+        yield self._earlier()
         yield from self._confirmed(leader)
         for row in self._unranked():
             uses = self.results.methods[row["method"]].get("uses", "not stated")
@@ -195,11 +195,12 @@ class _Summary:
         text = (
             f"Better than {names([row['other'] for row in beaten])}: p <= "
             f"{_p(max(row['p_holm'] for row in beaten))} in paired t tests over {_seeds(beaten)}, "
-            f"after Holm's correction for {closest['pairs']} pairs of methods."
+            f"after Holm's correction for {closest['pairs']} pairs of methods"
         )
         if closest["other"] != self.ranked[1]["method"]:
-            text += f" The best of them is {closest['other']}: {self._lead(closest)}."
-        yield text
+            who = f" to {closest['other']}" if len(beaten) > 1 else ""
+            text += f"; {self._lead(closest, who)}"
+        yield f"{text}."
 
     def _open(self, leader: str, against: dict[str, Row]) -> Iterator[str]:
         rows = [against[row["method"]] for row in self.ranked[1:] if row["method"] in against]
@@ -220,27 +221,26 @@ class _Summary:
                 + "."
             )
 
-    def _lead(self, row: Row) -> str:
+    def _lead(self, row: Row, to: str = "") -> str:
         """The difference or ratio of the leader to another with its interval, in words."""
         interval = formatting.estimate(row["effect"], row["low"], row["high"])
         kind = "ratio" if self.metric.log else "difference"
-        return f"{kind} {interval}, ahead on {row['wins']} of {row['n']} seeds"
+        return f"{kind}{to} {interval}, ahead on {row['wins']} of {row['n']} seeds"
 
-    def _earlier(self, leader: str) -> str:
+    def _earlier(self) -> str:
         """Who is ahead at the earlier fractions of the budget."""
         parts = []
         for fraction in pairwise.FRACTIONS[:-1]:
             ranked = self._ranked(self.metric, fraction)
-            at = f"at {formatting.percent(fraction)} of the budget"
+            at = f"at {formatting.percent(fraction)}" + ("" if parts else " of the budget")
             if not ranked:
                 parts.append(f"{at} nobody has a result")
                 continue
             first = ranked[0]
             beaten = _beaten(self._against(first["method"], fraction, self.metric))
             parts.append(
-                f"{at} {first['method']} is "
-                f"{'already ' if first['method'] == leader else ''}first with "
-                f"{self._estimate(first)}, {_how_many(beaten, len(ranked) - 1)}"
+                f"{at} {first['method']} is first with {self._estimate(first)}, "
+                f"{_how_many(beaten, len(ranked) - 1)}"
             )
         return _sentence("; ".join(parts))
 
@@ -266,8 +266,12 @@ class _Summary:
         if won:
             again = _beaten(self._against(leader, 1.0, second))
             lost = [name for name in won if name not in again]
-            text += f"; of its {_leads(len(won))} {len(won) - len(lost)} are shown there as well"
-            text += f", not over {names(lost)}" if lost else ""
+            if lost:
+                leads = "leads" if len(lost) > 1 else "lead"
+                text += f"; its {leads} over {names(lost)} {_are(lost)} not shown there"
+            else:
+                leads = f"all its {len(won)} leads" if len(won) > 1 else "its lead"
+                text += f"; {leads} {_are(won)} shown there as well"
         yield f"{text}."
 
     def _unfinished(self) -> Iterator[str]:
@@ -308,8 +312,8 @@ def _estimate(row: Row) -> str:
     return formatting.estimate(row["mean"], row["low"], row["high"])
 
 
-def _leads(count: int) -> str:
-    return f"{count} lead{'s' if count != 1 else ''}"
+def _are(listed: Sequence[str]) -> str:
+    return "are" if len(listed) > 1 else "is"
 
 
 def _seeds(rows: Sequence[Row]) -> str:

@@ -192,6 +192,8 @@ def test_numbers(value: float, text: str) -> None:
         ((2.0, float("nan"), float("nan")), "2.00"),
         ((float("nan"),) * 3, "-"),
         ((0.25, 0.25, 0.25), "0.250 [0.250, 0.250]"),
+        ((0.0018, -0.00003, 0.00363), "0.00180 [-0.00003, 0.00363]"),
+        ((0.51, 1e-9, 12.3), "0.510 [1.00e-09, 12.3]"),
     ],
 )  # fmt: skip
 def test_estimates(numbers: tuple[float, float, float], text: str) -> None:
