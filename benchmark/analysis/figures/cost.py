@@ -17,7 +17,7 @@ from benchmark.results import Results
 
 LOOKS: dict[str, dict[str, Any]] = {
     "default": {"marker": "s", "color": "#000000", "offset": -0.27},
-    "random": {"marker": "X", "color": "#777777", "offset": 0.0},
+    "random": {"marker": "X", "color": layout.PALE, "offset": 0.0},
     "best baseline": {"marker": "*", "color": "#0072B2", "offset": 0.27},
 }
 
