@@ -281,12 +281,12 @@ def test_delivered_schedules_are_drawn_where_they_are_of_the_cosine_family(
         ("of optuna-tpe: FID, second network ↓", ["optuna-tpe", "network ↓"]),
         ("p <= 0.011 after 5.40 s on finetune/digits-perclass",
          ["p <= 0.011", "5.40 s", "finetune/digits-perclass"]),
-        ("a-" * 40 + "z", []),
+        ("a" * 40 + "-z", []),
     ],
 )  # fmt: skip
 def test_lines_do_not_break_inside_numbers_and_names(text: str, whole: list[str]) -> None:
     written = prose(text)
-    assert re.findall(r'<span class="whole">([^<]*)</span>', html.unescape(written)) == whole
+    assert re.findall(r'<span class="whole">(.*?)</span>', html.unescape(written)) == whole
     assert html.unescape(re.sub(r"<[^>]+>", "", written)) == text
 
 

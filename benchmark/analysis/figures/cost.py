@@ -37,7 +37,7 @@ def draw(results: Results, found: Traces) -> Figure:
         + ") reach at the end. On the right: runs that got there, where not all did; open, "
         "at the end of the runs: none did. Dashed: the budget."
     ) + layout.not_ranked_note(results, methods)
-    figure, grid = layout.row_panels(len(tasks), len(methods), 0.28, note)
+    figure, grid = layout.row_panels(len(tasks), len(methods), 0.32, note)
     for axes, task in zip(grid, tasks, strict=True):
         budget = contents.budget(results, task)
         layout.method_rows(axes, results, methods, task)

@@ -81,8 +81,9 @@ def _strengths(results: Results, task: str, seeds: dict[str, int]) -> Figure:
     grid[0].set_xlim(variable["low"] / 1.3, variable["high"] * 1.3)
     layout.plain_ticks(grid[0], "x", log=True)
     layout.metric_axis(grid[0], metric)
+    grid[0].set_ylabel("")
+    figure.supylabel(metric.title, fontsize=style.RC["axes.labelsize"])
     for index, axes in enumerate(grid):
-        axes.set_ylabel(metric.title if index % columns == 0 else "")
         if index + columns >= len(grid):
             axes.tick_params(labelbottom=True)
             axes.set_xlabel("geometric mean of λ" if several else "λ")
@@ -112,7 +113,7 @@ def _walk(axes: Axes, run: pd.DataFrame, metric: contents.Metric, look: style.Id
     taken = run[run["incumbent"] & run[metric.name].notna()]
     x, y = taken[STRENGTH].to_numpy(), taken[metric.name].to_numpy()
     axes.plot(x, y, color=look.colour, lw=0.7, alpha=0.7, zorder=3)
-    sizes = np.linspace(1.5, 4.5, len(x)) ** 2
+    sizes = np.linspace(4.5, 1.5, len(x))[::-1] ** 2
     edges = ["none"] * (len(x) - 1) + [style.BLACK]
     axes.scatter(
         x, y, s=sizes, c=look.colour, marker=look.marker, zorder=4, linewidths=0.6,

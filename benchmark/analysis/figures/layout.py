@@ -97,7 +97,7 @@ def not_ranked_note(results: Results, methods: Iterable[str]) -> str:
     """What the mark means, where one of the methods has it."""
     if all(contents.is_rival(results, method) for method in methods):
         return ""
-    return f" {NOT_RANKED} {contents.NOT_RANKED}: {contents.WHY_NOT_RANKED}."
+    return f" {NOT_RANKED}\N{NO-BREAK SPACE}{contents.NOT_RANKED}: {contents.WHY_NOT_RANKED}."
 
 
 def method_handles(results: Results, methods: Iterable[str]) -> list[Line2D]:
@@ -118,7 +118,7 @@ def identity(results: Results, method: str) -> style.Identity:
 
 
 def wrap(text: str, width: float) -> str:
-    return textwrap.fill(text, int(width * CHARACTERS_PER_INCH))
+    return textwrap.fill(text, int(width * CHARACTERS_PER_INCH), break_on_hyphens=False)
 
 
 def note_height(text: str, width: float) -> float:
