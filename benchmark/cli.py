@@ -313,6 +313,7 @@ def compare(
 ) -> None:
     """Set two result sets side by side: values, differences, and where they come from."""
     with clear_errors():
+        from benchmark.analysis.side_by_side import EXPLANATION
         from benchmark.analysis.side_by_side import compare as set_side_by_side
         from benchmark.drawing import read
 
@@ -323,9 +324,13 @@ def compare(
             json.dumps({"rows": rows, "refused": found.refused, "differences": found.differences})
         )
     else:
-        _show(found.text.to_dict("records"), as_json=False)
+        _print_lines([f"A: {a}", f"B: {b}", found.conclusion])
+        for title, rows in found.tables.items():
+            console.print(Text(f"\n{title}", style="bold"))
+            _show(rows.to_dict("records"), as_json=False)
         for title, lines in (
-            ("A against B, where they differ:", found.differences),
+            ("How to read it:", [EXPLANATION] if found.tables else []),
+            ("Where A and B come from, as far as it differs:", found.differences),
             ("Refused:", found.refused),
         ):
             if lines:
@@ -529,11 +534,15 @@ def _print_summary(stored: Results) -> None:
 
 
 def _print_verdicts(stored: Results) -> None:
-    from benchmark.analysis.verdict import verdicts
+    from benchmark.analysis.overall import sentences
+    from benchmark.analysis.verdict import EXPLANATION, verdicts
 
-    for verdict in verdicts(stored):
+    found = verdicts(stored)
+    console.print()
+    _print_lines([*sentences(found), EXPLANATION])
+    for verdict in found:
         console.print(Text(f"\n{verdict.title}", style="bold"))
-        for sentence in verdict.sentences:
+        for sentence in [verdict.headline, *verdict.sentences]:
             console.print(Text(sentence), soft_wrap=not console.is_terminal)
     console.print()
 

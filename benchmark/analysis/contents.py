@@ -85,6 +85,11 @@ def is_rival(results: Results, label: str) -> bool:
     return bool(results.methods.get(label, {}).get("rival", True))
 
 
+NOT_RANKED = "not ranked"
+"""Said of a method that is no rival, wherever one is shown."""
+WHY_NOT_RANKED = "an oracle that uses hindsight, or a method that solves another lower level"
+
+
 def rivals(results: Results) -> list[str]:
     """The methods that compete, in the order of `method_names`."""
     return [label for label in method_names(results) if is_rival(results, label)]

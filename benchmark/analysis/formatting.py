@@ -7,6 +7,8 @@ import math
 from benchmark.analysis.contents import Unit
 
 MISSING = "-"
+SHORTEST = 0.001
+"""Of a unit of time: what is shorter is only said to be."""
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -28,22 +30,30 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def estimate(value: float, low: float, high: float) -> str:
-    """`value [low, high]`, all with the decimals that two digits of the half-width need."""
+    """`value [low, high]`, all with the decimals that two digits of the half-width need.
+
+    More of them where an end of the interval would be written as zero and is not: on which side
+    of zero it lies is what a reader looks for.
+    """
     if math.isnan(value):
         return MISSING
     half = (high - low) / 2
     if math.isnan(half):
         return number(value)
     decimals = _decimals(half, value)
-    vanished = decimals is not None and low > 0 and round(low, decimals) == 0
-    if decimals is None or vanished:
-        return f"{number(value)} [{number(low)}, {number(high)}]"
-    return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
+    if decimals is not None:
+        for more in range(decimals, decimals + 3):
+            if all(end == 0 or float(f"{end:.{more}f}") for end in (low, high)):
+                return f"{value:.{more}f} [{low:.{more}f}, {high:.{more}f}]"
+    return f"{number(value)} [{number(low)}, {number(high)}]"
 
 
 def duration(hours: float, unit: Unit) -> str:
-    """Device time in the task's unit, for example `12.3 s`."""
-    return MISSING if math.isnan(hours) else f"{number(hours * unit.per_hour)} {unit.name}"
+    """Device time in the task's unit, for example `12.3 s`; see `SHORTEST`."""
+    if math.isnan(hours):
+        return MISSING
+    time = hours * unit.per_hour
+    return f"< {SHORTEST} {unit.name}" if 0 < time < SHORTEST else f"{number(time)} {unit.name}"
 
 
 def count(value: float) -> str:

@@ -16,8 +16,15 @@ from benchmark.results import Results, descriptions
 
 COLUMNS = [
     "task", "method", "metric", "mean_a", "low_a", "high_a", "n_a", "mean_b", "low_b", "high_b",
-    "n_b", "effect", "low", "high", "p", "p_holm", "test", "differs",
+    "n_b", "effect", "low", "high", "p", "p_holm", "test", "n", "differs",
 ]  # fmt: skip
+EXPLANATION = (
+    "Means at the end of the budget with 95 % Student-t intervals, in brackets the number of "
+    "seeds; geometric for metrics on a log scale. Paired t test over the seeds that both ran, "
+    "Welch's where they share none; p after Holm's correction over all rows. Differs: p below "
+    f"{pairwise.LEVEL:g} and at least {pairwise.ENOUGH} seeds. What is not shown is not refuted."
+)
+"""How to read the tables."""
 MUST_AGREE = ("space", "evaluator", "metrics")
 """Facts of a task without which its values do not compare."""
 Facts = dict[str, set[str]]
@@ -29,9 +36,12 @@ class SideBySide:
 
     data: pd.DataFrame
     """One row per task and method, full precision; columns `COLUMNS`. Effect is B minus A, or
-    B / A for metrics on a log scale, with its 95 % interval."""
-    text: pd.DataFrame
-    """The same as strings."""
+    B / A for metrics on a log scale, with its 95 % interval; n counts the pairs of seeds, or the
+    seeds of the smaller set where they are not paired."""
+    tables: dict[str, pd.DataFrame]
+    """The same as strings, by task and metric."""
+    conclusion: str
+    """What the tests show, in a sentence."""
     refused: list[str]
     """Why tasks that both have are not compared."""
     differences: list[str]
@@ -41,8 +51,8 @@ class SideBySide:
 def compare(a: Results, b: Results) -> SideBySide:
     """Compare the primary metric of every task and method of both, at the end of the budget.
 
-    Paired over seeds where both sets ran the same seeds from the same suite seed (so that trials
-    share theirs), else unpaired (Welch); Holm's correction over all rows. Tasks whose evaluator,
+    Paired over the seeds that both ran from the same suite seed (so that trials share theirs), if
+    there are two, else unpaired (Welch); Holm's correction over all rows. Tasks whose evaluator,
     sample sizes, metrics or search space differ are refused: their values do not compare.
     """
     facts_a, facts_b = facts(a), facts(b)
@@ -62,9 +72,9 @@ def compare(a: Results, b: Results) -> SideBySide:
         rows += list(_rows(task, a, found_a, b, found_b, same_seeds))
     data = pd.DataFrame(rows, columns=COLUMNS)
     data["p_holm"] = comparison.holm(data["p"].to_numpy(dtype=float))
-    enough = data[["n_a", "n_b"]].min(axis=1) >= pairwise.ENOUGH
-    data["differs"] = enough & (data["p_holm"] < pairwise.LEVEL)
-    return SideBySide(data, _text(a, data), refused, list(_differences(facts_a, facts_b)))
+    data["differs"] = (data["n"] >= pairwise.ENOUGH) & (data["p_holm"] < pairwise.LEVEL)
+    differences = list(_differences(facts_a, facts_b))
+    return SideBySide(data, _tables(a, data), _conclusion(a, data), refused, differences)
 
 
 def facts(results: Results) -> dict[str, Facts]:
@@ -102,9 +112,11 @@ def _rows(
         ]
         if any(values.empty for values in ends):
             continue
-        paired = same_seeds and set(ends[0].index) == set(ends[1].index)
+        common = ends[0].index.intersection(ends[1].index)
+        paired = same_seeds and len(common) > 1
         test = comparison.paired if paired else comparison.unpaired
-        effect = test(ends[1].to_numpy(), ends[0].to_numpy(), metric.log)
+        compared = [values[common] if paired else values for values in ends]
+        effect = test(compared[1].to_numpy(), compared[0].to_numpy(), metric.log)
         row: dict[str, Any] = {"task": task, "method": method, "metric": metric.name}
         for side, values in zip("ab", ends, strict=True):
             own = statistics.mean_interval(values, metric.log)
@@ -115,6 +127,7 @@ def _rows(
         yield row | {
             "effect": float(effect.value), "low": float(effect.low), "high": float(effect.high),
             "p": float(effect.p), "test": "paired t" if paired else "Welch",
+            "n": min(map(len, compared)),
         }  # fmt: skip
 
 
@@ -126,23 +139,51 @@ def _ends(results: Results, found: Traces, task: str, method: str, metric: str) 
     return series[np.isfinite(series)]
 
 
-def _text(results: Results, data: pd.DataFrame) -> pd.DataFrame:
-    rows = []
-    for row in data.to_dict("records"):
-        metric = contents.primary(results, row["task"])
-        kind = "ratio " if metric.log else ""
-        shown = {"task": row["task"], "method": row["method"], "metric": metric.title}
-        for side in "ab":
-            numbers = (row[f"{part}_{side}"] for part in ("mean", "low", "high"))
-            shown[f"{side.upper()} [95 % t]"] = formatting.estimate(*numbers)
-            shown[f"n {side.upper()}"] = str(row[f"n_{side}"])
-        interval = formatting.estimate(row["effect"], row["low"], row["high"])
-        shown["B to A [95 % t]"] = f"{kind}{interval}"
-        shown["p (Holm)"] = formatting.number(row["p_holm"], 2)
-        shown["test"] = row["test"]
-        shown["differs"] = "yes" if row["differs"] else "not shown"
-        rows.append(shown)
-    return pd.DataFrame(rows)
+def _tables(results: Results, data: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    tables = {}
+    for task, rows in data.groupby("task", sort=False):
+        metric = contents.primary(results, str(task))
+        effect = "ratio B / A" if metric.log else "difference B - A"
+        shown = [
+            {
+                "method": row["method"],
+                "A (n)": _mean(row, "a"),
+                "B (n)": _mean(row, "b"),
+                effect: formatting.estimate(row["effect"], row["low"], row["high"]),
+                "p (Holm)": formatting.number(row["p_holm"], 2),
+                "test": row["test"] + (f", {row['n']} pairs" if row["test"] != "Welch" else ""),
+                "differs": "yes" if row["differs"] else "not shown",
+            }
+            for row in rows.to_dict("records")
+        ]
+        tables[f"{task}, {metric.title}"] = pd.DataFrame(shown)
+    return tables
+
+
+def _mean(row: dict[Any, Any], side: str) -> str:
+    numbers = (row[f"{part}_{side}"] for part in ("mean", "low", "high"))
+    return f"{formatting.estimate(*numbers)} ({row[f'n_{side}']})"
+
+
+def _conclusion(results: Results, data: pd.DataFrame) -> str:
+    if data.empty:
+        return "Nothing is compared."
+    shown = [
+        f"{row['method']} on {row['task']} (B is {_side(results, row)})"
+        for row in data[data["differs"]].to_dict("records")
+    ]
+    text = f"Of {len(data)} comparisons {len(shown)} show a difference"
+    text += f": {', '.join(shown)}" if shown else ""
+    few = int((data["n"] < pairwise.ENOUGH).sum())
+    if few:
+        text += f"; {few} have fewer than {pairwise.ENOUGH} seeds, too few to show one"
+    return f"{text}."
+
+
+def _side(results: Results, row: dict[Any, Any]) -> str:
+    metric = contents.primary(results, row["task"])
+    higher = row["effect"] > (1.0 if metric.log else 0.0)
+    return "better" if higher == metric.higher_is_better else "worse"
 
 
 def _differences(a: dict[str, Facts], b: dict[str, Facts]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import io
 import json
 import re
@@ -17,13 +18,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import escape
 from pages import HOSTILE, hostile, with_samples
 from PIL import Image
 
-from benchmark.analysis import contents, measures, statistics, style
+from benchmark.analysis import contents, measures, overall, statistics, style
 from benchmark.analysis.curves import at_fractions, traces
 from benchmark.analysis.figures import schedules
 from benchmark.analysis.report import charts, gallery, learned, looks, provenance, render, sections
+from benchmark.analysis.report.prose import prose
+from benchmark.analysis.verdict import EXPLANATION, verdicts
 from benchmark.results import SCHEMA_VERSION, Results
 
 Make = Callable[..., Results]
@@ -205,7 +209,7 @@ def test_nothing_has_been_delivered(make_results: Make) -> None:
 def test_quality_table_is_sortable_by_its_numbers(make_results: Make) -> None:
     results = make_results(tasks=1, methods=("default", "random", "bilevel"))
     found = traces(results)
-    section = sections.sections(results, found)[0]
+    section = sections.sections(results, found, verdicts(results))[0]
     finals = {
         method: statistics.mean_interval(
             at_fractions(found.of(TASK, method, "fid"), 60 / 3600, (1.0,)), log=True
@@ -267,6 +271,55 @@ def test_delivered_schedules_are_drawn_where_they_are_of_the_cosine_family(
     heights = [float(pair.split()[1]) for pair in paths[0][1:].split("L")]
     assert heights == sorted(heights)  # signal-to-noise falls, so the path goes down
     assert "Delivered schedules" in render(results)
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("FID 4.1 [3.8, 4.4] (n = 10), 95 % t", ["[3.8, 4.4]", "n = 10", "95 % t"]),
+        ("ahead on 9 of 10 seeds at 25 % of the budget", ["9 of 10", "25 %"]),
+        ("of optuna-tpe: FID, second network ↓", ["optuna-tpe", "network ↓"]),
+        ("p <= 0.011 after 5.40 s on finetune/digits-perclass",
+         ["p <= 0.011", "5.40 s", "finetune/digits-perclass"]),
+        ("a" * 40 + "-z", []),
+    ],
+)  # fmt: skip
+def test_lines_do_not_break_inside_numbers_and_names(text: str, whole: list[str]) -> None:
+    written = prose(text)
+    assert re.findall(r'<span class="whole">(.*?)</span>', html.unescape(written)) == whole
+    assert html.unescape(re.sub(r"<[^>]+>", "", written)) == text
+
+
+@given(st.text())
+def test_prose_is_the_escaped_text(text: str) -> None:
+    plain = re.sub(r'<span class="whole">|</span>', "", prose(text))
+    assert html.unescape(plain) == html.unescape(str(escape(text)))
+    assert "<" not in plain
+
+
+def test_the_summary_says_who_wins_and_how_to_read_it(make_results: Make) -> None:
+    results = make_results(tasks=2, methods=("default", "random", "bilevel"), seeds=5)
+    text = re.sub(r"<[^>]+>", "", render(results).partition("<main>")[2])
+    plain = " ".join(html.unescape(text).split())
+    said = verdicts(results)
+    for expected in (EXPLANATION, *overall.sentences(said), *(v.headline for v in said)):
+        assert expected in plain
+
+
+THEMES = {"light": r"^:root \{(.*?)\}", "dark": r"dark\) \{\s*:root \{(.*?)\}"}
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_text_and_controls_stand_out_from_the_page(theme: str) -> None:
+    css = (Path(looks.__file__).parent / "report.css").read_text(encoding="utf-8")
+    found = re.search(THEMES[theme], css, flags=re.DOTALL | re.MULTILINE)
+    assert found
+    colour = dict(re.findall(r"--(\w+): (#\w+);", found[1]))
+    for ground in ("page", "tint"):
+        for text in ("ink", "quiet", "link", "bad"):
+            assert looks.contrast(colour[text], colour[ground]) >= 4.5, (text, ground)
+    for part in ("edge", "focus"):
+        assert looks.contrast(colour[part], colour["page"]) >= looks.LEAST_CONTRAST, part
 
 
 def test_large_pictures_are_shrunk(make_results: Make) -> None:

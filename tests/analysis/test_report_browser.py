@@ -252,7 +252,7 @@ def test_the_slider_steps_through_the_samples(small: Results, visit: Callable[..
     assert all(sizes)
 
 
-@pytest.mark.parametrize("width", [320, 360, 768])
+@pytest.mark.parametrize("width", [320, 390, 768])
 def test_narrow_windows_scroll_in_one_direction(
     make_results: Make, visit: Callable[..., Opened], width: int
 ) -> None:
@@ -266,6 +266,22 @@ def test_narrow_windows_scroll_in_one_direction(
         "texts => texts.every(t => t.getBoundingClientRect().right <= innerWidth)"
     )  # fmt: skip
     assert inside
+
+
+def test_what_has_the_focus_is_outlined(small: Results, visit: Callable[..., Opened]) -> None:
+    page = visit(small).page
+    script = """() => {
+        const element = document.activeElement;
+        const shown = element.matches(".choice input") ? element.nextElementSibling : element;
+        const { outlineStyle, outlineWidth } = getComputedStyle(shown);
+        return [element.tagName, outlineStyle !== "none" && parseFloat(outlineWidth) >= 1];
+    }"""
+    seen = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        seen.add(tuple(page.evaluate(script)))
+    assert {"A", "SELECT", "INPUT", "DIV", "BUTTON", "SUMMARY"} <= {tag for tag, _ in seen}
+    assert all(outlined for _, outlined in seen), seen
 
 
 def test_hostile_names_are_only_names(make_results: Make, visit: Callable[..., Opened]) -> None:

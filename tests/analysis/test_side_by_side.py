@@ -89,7 +89,33 @@ def test_other_seeds_are_not_paired(a: Path, b: Path) -> None:
     assert row["test"] == "Welch"
     assert row["p"] == pytest.approx(expected.pvalue)
     assert row["high"] == pytest.approx(np.exp(expected.confidence_interval().high))
+    assert row["n"] == 2
     assert found.differences == ["suite seed: 0 against 5"]
+
+
+def test_sets_with_other_numbers_of_seeds_are_paired_where_they_can_be(a: Path, b: Path) -> None:
+    """A copy with fewer seeds holds the same runs, which are not independent of the others."""
+    scale_fid(b, "random", 1.5)
+    shutil.rmtree(b / "runs" / TASK / "random" / "2")
+    row = compare(load(a), load(b)).data.set_index("method").loc["random"]
+    assert (row["test"], row["n"], row["n_a"], row["n_b"]) == ("paired t", 2, 3, 2)
+    assert row["effect"] == pytest.approx(1.5)
+
+
+def test_what_differs_is_said_with_the_side_that_is_better(a: Path, b: Path) -> None:
+    for folder in (a, b):
+        for seed in ("3", "4"):
+            run = Path("runs", TASK, "random", seed)
+            shutil.copytree(REFERENCE / run, folder / run)
+    same = compare(load(a), load(b))
+    assert same.conclusion == (
+        "Of 3 comparisons 0 show a difference; 2 have fewer than 5 seeds, too few to show one."
+    )
+    scale_fid(b, "random", 1.5)
+    said = compare(load(a), load(b)).conclusion
+    assert said.startswith(
+        f"Of 3 comparisons 1 show a difference: random on {TASK} (B is worse); 2 have"
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,7 +157,9 @@ def test_versions_and_devices_are_named(a: Path, b: Path) -> None:
 def test_the_command_prints_both_and_json(a: Path, b: Path) -> None:
     result = CliRunner().invoke(app, ["compare", str(a), str(b)])
     assert result.exit_code == 0, result.output
-    assert "ratio 1" in result.output
+    assert f"A: {a}" in result.output.replace("\n", "")
+    assert "ratio B / A" in " ".join(result.output.split())
+    assert "Of 3 comparisons 0 show a difference" in result.output
     result = CliRunner().invoke(app, ["compare", str(a), str(b), "--json"])
     assert [row["method"] for row in json.loads(result.output)["rows"]] == list(METHODS)
     result = CliRunner().invoke(app, ["compare", str(a), str(b / "none")])

@@ -192,6 +192,8 @@ def test_numbers(value: float, text: str) -> None:
         ((2.0, float("nan"), float("nan")), "2.00"),
         ((float("nan"),) * 3, "-"),
         ((0.25, 0.25, 0.25), "0.250 [0.250, 0.250]"),
+        ((0.0018, -0.00003, 0.00363), "0.00180 [-0.00003, 0.00363]"),
+        ((0.51, 1e-9, 12.3), "0.510 [1.00e-09, 12.3]"),
     ],
 )  # fmt: skip
 def test_estimates(numbers: tuple[float, float, float], text: str) -> None:
@@ -202,6 +204,12 @@ def test_counts() -> None:
     assert [formatting.count(x) for x in (12, 3.5, 1204, 12500, 7.6e6)] == [
         "12", "3.5", "1204", "12.5k", "7.60M"
     ]  # fmt: skip
+
+
+def test_a_time_too_short_to_matter_has_no_digits() -> None:
+    unit = contents.Unit("s", 3600.0, "device")
+    texts = [formatting.duration(hours, unit) for hours in (1e-8, 0.0, 1e-3, float("nan"))]
+    assert texts == ["< 0.001 s", "0 s", "3.60 s", "-"]
 
 
 def test_time_units_follow_the_budget_and_the_device(make_results: Make) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pandas as pd
@@ -17,7 +18,9 @@ from benchmark.cli import app
 from benchmark.export import START
 from benchmark.results import SCHEMA_VERSION, load, save_frame
 
-REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "quick"
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "results" / "reference" / "quick"
+DOCS = ROOT / "docs" / "results.md"
 RUNS = ("finetune/gaussian/random", "schedule/digits/random", "schedule/digits/bilevel")
 
 
@@ -83,20 +86,40 @@ def test_an_existing_file_is_not_touched(suite: Path, tmp_path: Path) -> None:
     assert path.read_text() == "mine"
 
 
-def test_the_frame_is_one_line_in_pandas_and_duckdb(suite: Path) -> None:
-    path = save_frame(load(suite))
-    frame = pd.read_parquet(path)
+def documented(language: str) -> str:
+    """The first block of code in that language in docs/results.md."""
+    found = re.search(rf"```{language}\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    assert found
+    return found[1]
+
+
+def test_the_line_for_pandas_in_the_docs_reads_the_frame(
+    suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_frame(load(suite))
+    monkeypatch.chdir(suite.parents[1])
+    names: dict[str, Any] = {}
+    exec(documented("python"), names)
+    pd.testing.assert_frame_equal(names["frame"], load(suite).frame)
+
+
+def test_the_query_for_duckdb_in_the_docs_is_what_runs_deliver(
+    suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     duckdb = pytest.importorskip("duckdb", reason="duckdb is not installed")
-    query = f"SELECT count(*), max(value) FROM '{path}' WHERE metric = 'fid'"
-    ((count, largest),) = duckdb.sql(query).fetchall()
-    fid = frame.loc[frame["metric"] == "fid", "value"]
-    assert (count, largest) == (len(fid), fid.max())
+    save_frame(load(suite))
+    monkeypatch.chdir(suite.parents[1])
+    found = {(method, seed): fid for method, seed, fid in duckdb.sql(documented("sql")).fetchall()}
+    frame = load(suite).frame.query("task == 'schedule/digits' and metric == 'fid' and incumbent")
+    last = frame.sort_values("event").groupby(["method", "seed"])["value"].last()
+    assert found == last.to_dict()
+    assert len(found) == 4
 
 
 def test_the_documented_columns_are_those_of_the_frame(suite: Path) -> None:
-    documented = (REFERENCE.parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
-    assert f"schema version {SCHEMA_VERSION})" in documented
-    table = documented.split("| column | type | meaning |")[1].split("\n\n")[0]
+    text = DOCS.read_text(encoding="utf-8")
+    assert f"schema version {SCHEMA_VERSION})" in text
+    table = text.split("| column | type | meaning |")[1].split("\n\n")[0]
     kinds = {"str": "str", "int": "int64", "float": "float64", "bool": "bool"}
     found = {}
     for line in table.strip().splitlines()[1:]:

@@ -51,10 +51,10 @@ def _draw(results: Results, found: Traces, shown: list[Panel], by_metric: bool =
     ]
     width = style.SINGLE if len(shown) == 1 else style.DOUBLE
     note = f"{shown[0][0]}. " if by_metric else ""
-    note += _note(results, found, shown, methods)
+    note += _note(results, found, shown, methods) + layout.not_ranked_note(results, methods)
     direct = len(methods) <= CROWD  # names beside the lines, if they fit
     extra = layout.note_height(note, width)
-    extra += 0 if direct else layout.legend_height(methods, width)
+    extra += 0 if direct else layout.legend_height(layout.shown_names(results, methods), width)
     figure, grid = layout.panels(len(shown), 2.1, extra=extra)
     for axes, (task, metric) in zip(grid, shown, strict=True):
         _panel(axes, results, found, task, metric, methods)
@@ -122,7 +122,7 @@ def _panel(
     if off:
         axes.text(
             0.98, 0.03 if metric.higher_is_better else 0.97, "off the axis: " + ", ".join(off),
-            transform=axes.transAxes, ha="right", fontsize=6,
+            transform=axes.transAxes, ha="right", fontsize=layout.SMALL,
             zorder=20, bbox={"fc": "white", "ec": "none", "pad": 1},
             va="bottom" if metric.higher_is_better else "top",
         )  # fmt: skip
@@ -157,8 +157,8 @@ def _label_ends(
             color=look.colour, clip_on=False,
         )  # fmt: skip
         axes.annotate(
-            method, (1.08, height), xycoords="axes fraction", va="center_baseline",
-            fontsize=6.5, annotation_clip=False,
+            layout.shown_name(results, method), (1.08, height), xycoords="axes fraction",
+            va="center_baseline", fontsize=6.5, annotation_clip=False,
         )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from benchmark.results import Results
 
 LOOKS: dict[str, dict[str, Any]] = {
     "default": {"marker": "s", "color": "#000000", "offset": -0.27},
-    "random": {"marker": "X", "color": "#777777", "offset": 0.0},
+    "random": {"marker": "X", "color": layout.PALE, "offset": 0.0},
     "best baseline": {"marker": "*", "color": "#0072B2", "offset": 0.27},
 }
 
@@ -36,10 +36,11 @@ def draw(results: Results, found: Traces) -> Figure:
         )
         + ") reach at the end. On the right: runs that got there, where not all did; open, "
         "at the end of the runs: none did. Dashed: the budget."
-    )
-    figure, grid = layout.row_panels(len(tasks), len(methods), 0.28, note)
+    ) + layout.not_ranked_note(results, methods)
+    figure, grid = layout.row_panels(len(tasks), len(methods), 0.32, note)
     for axes, task in zip(grid, tasks, strict=True):
         budget = contents.budget(results, task)
+        layout.method_rows(axes, results, methods, task)
         _panel(axes, costs[costs["task"] == task], budget, contents.unit(results, task), methods)
         axes.set_title(task)
     present = set(costs["target"])
@@ -51,7 +52,6 @@ def draw(results: Results, found: Traces) -> Figure:
 def _panel(
     axes: Axes, costs: pd.DataFrame, budget: float, unit: contents.Unit, methods: list[str]
 ) -> None:
-    layout.method_rows(axes, methods)
     costs = costs[costs["runs"] > 0]
     if costs.empty:
         layout.nothing(axes)
@@ -74,7 +74,7 @@ def _panel(
             axes.annotate(
                 f"{costs['successes'].iloc[index]}/{costs['runs'].iloc[index]}",
                 (1.01, y[index]), xycoords=axes.get_yaxis_transform(), va="center_baseline",
-                fontsize=5, color=look["color"], annotation_clip=False,
+                fontsize=layout.SMALL, color=look["color"], annotation_clip=False,
             )  # fmt: skip
     times = costs["gpu_hours"].to_numpy() * unit.per_hour
     times = times[np.isfinite(times) & (times > 0)]

@@ -26,12 +26,13 @@ def draw(results: Results, found: Traces) -> Figure:
     note = (
         "Mean over seeds with 95 % Student-t interval (log scale for metrics on a log axis), "
         f"{layout.seeds_note(quality['n'])}; intervals may leave the axis, "
-        f"one seed has none.{unfinished_note(results)}"
+        f"one seed has none.{unfinished_note(results)}{layout.not_ranked_note(results, methods)}"
     )
     figure, grid = layout.row_panels(len(tasks), len(methods), 0.27, note)
     for axes, task in zip(grid, tasks, strict=True):
         metric = contents.primary(results, task)
         chosen = (quality["task"] == task) & (quality["metric"] == metric.name)
+        layout.method_rows(axes, results, methods, task)
         _panel(axes, results, quality[chosen], metric, methods)
         axes.set_title(task)
     layout.add_legend(figure, _handles())
@@ -42,7 +43,6 @@ def draw(results: Results, found: Traces) -> Figure:
 def _panel(
     axes: Axes, results: Results, rows: pd.DataFrame, metric: contents.Metric, methods: list[str]
 ) -> None:
-    layout.method_rows(axes, methods)
     known = rows[np.isfinite(rows["mean"])]
     if known.empty:
         layout.nothing(axes)
@@ -73,7 +73,7 @@ def _off_axis(axes: Axes, finals: pd.DataFrame, methods: list[str]) -> None:
         axes.text(
             x, methods.index(row["method"]) + OFFSETS[-1],
             f"{arrow} {value}" if side == "left" else f"{value} {arrow}",
-            transform=axes.get_yaxis_transform(), ha=side, va="center", fontsize=6,
+            transform=axes.get_yaxis_transform(), ha=side, va="center", fontsize=layout.SMALL,
         )  # fmt: skip
 
 

@@ -27,11 +27,13 @@ def draw(results: Results, found: Traces) -> Figure | None:
     note = (
         "Probability that a run of the method on the axis ends better than a run of the "
         f"method of the row, in the primary metric, {layout.seeds_note(table['n'])}; bars: "
-        "Newcombe's 95 % interval. Dotted: an even chance. Methods that are no rivals are left out."
+        "Newcombe's 95 % interval. Dotted: an even chance."
     )
+    if len(contents.rivals(results)) < len(results.methods):
+        note += f" Methods that are {contents.NOT_RANKED} are left out."
     figure, grid = layout.row_panels(len(tasks), len(methods), 0.17, note)
     for axes, task in zip(grid, tasks, strict=True):
-        layout.method_rows(axes, methods)
+        layout.method_rows(axes, results, methods, task)
         if task in subjects:
             rows = table[(table["task"] == task) & (table["method"] == subjects[task])]
             _panel(axes, results, rows.set_index("other"), methods)

@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchmark.analysis import contents, style
 from benchmark.analysis.curves import Traces
@@ -57,8 +56,11 @@ def _strengths(results: Results, task: str, seeds: dict[str, int]) -> Figure:
     )
     if stored is not None:
         note += " Grey: the stored landscape" + (
-            ", all strengths alike, which strengths apart can leave." if several else "."
+            " with all strengths equal; methods that set them one by one can end off it."
+            if several
+            else "."
         )
+    note += layout.not_ranked_note(results, seeds)
     columns = min(min((4, 5, 3), key=lambda count: -len(runs) % count), len(runs))
     extra = layout.note_height(note, style.DOUBLE)
     figure, grid = layout.panels(
@@ -72,15 +74,16 @@ def _strengths(results: Results, task: str, seeds: dict[str, int]) -> Figure:
                 color="#bbbbbb", lw=2, zorder=1,
             )  # fmt: skip
         _walk(axes, run, metric, layout.identity(results, method))
-        axes.set_title(method, fontsize=7, pad=3)
+        axes.set_title(layout.shown_name(results, method), fontsize=7, pad=3)
     values = [run[metric.name].dropna().to_numpy() for run in runs.values()]
     grid[0].set_ylim(*focus([value for value in values if len(value)], metric))
     variable = results.tasks[task]["variables"][0]
     grid[0].set_xlim(variable["low"] / 1.3, variable["high"] * 1.3)
     layout.plain_ticks(grid[0], "x", log=True)
     layout.metric_axis(grid[0], metric)
+    grid[0].set_ylabel("")
+    figure.supylabel(metric.title, fontsize=style.RC["axes.labelsize"])
     for index, axes in enumerate(grid):
-        axes.set_ylabel(metric.title if index % columns == 0 else "")
         if index + columns >= len(grid):
             axes.tick_params(labelbottom=True)
             axes.set_xlabel("geometric mean of λ" if several else "λ")
@@ -110,7 +113,7 @@ def _walk(axes: Axes, run: pd.DataFrame, metric: contents.Metric, look: style.Id
     taken = run[run["incumbent"] & run[metric.name].notna()]
     x, y = taken[STRENGTH].to_numpy(), taken[metric.name].to_numpy()
     axes.plot(x, y, color=look.colour, lw=0.7, alpha=0.7, zorder=3)
-    sizes = np.linspace(1.5, 4.5, len(x)) ** 2
+    sizes = np.linspace(4.5, 1.5, len(x))[::-1] ** 2
     edges = ["none"] * (len(x) - 1) + [style.BLACK]
     axes.scatter(
         x, y, s=sizes, c=look.colour, marker=look.marker, zorder=4, linewidths=0.6,
@@ -140,10 +143,11 @@ def _plane(results: Results, task: str, seeds: dict[str, int]) -> Figure | None:
         "the run with the median final metric (dashed: the schedule that it samples under, which "
         "the dots do not measure), ending at the large mark; large marks without a line: what "
         "searches deliver. Cross: the default setting."
-    )
+    ) + layout.not_ranked_note(results, runs)
     methods = list(runs)
     width = style.SINGLE if len(pairs) == 1 else style.DOUBLE
-    extra = layout.legend_height(methods, width) + layout.note_height(note, width)
+    names = layout.shown_names(results, methods)
+    extra = layout.legend_height(names, width) + layout.note_height(note, width)
     figure, grid = layout.panels(len(pairs), 2.6, columns=min(2, len(pairs)), extra=extra)
     scale = _scale(trials["score"]) if len(trials) else None
     for axes, pair in zip(grid, pairs, strict=True):
@@ -161,8 +165,7 @@ def _plane(results: Results, task: str, seeds: dict[str, int]) -> Figure | None:
             _axis(axes, which, variable)
     if scale is not None:
         bar = figure.colorbar(dots, ax=grid, label="selection score", shrink=0.8, pad=0.02)
-        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-        bar.ax.yaxis.set_minor_formatter(NullFormatter())
+        layout.plain_ticks(bar.ax, "y", log=isinstance(scale, LogNorm))
     layout.add_legend(figure, [_handle(results, method) for method in methods])
     layout.add_note(figure, note)
     return figure
@@ -211,4 +214,5 @@ def _axis(axes: Axes, which: str, variable: dict[str, Any]) -> None:
 
 def _handle(results: Results, method: str) -> Line2D:
     look = layout.identity(results, method)
-    return Line2D([], [], ls="", marker=look.marker, color=look.colour, ms=5, label=method)
+    name = layout.shown_name(results, method)
+    return Line2D([], [], ls="", marker=look.marker, color=look.colour, ms=5, label=name)

@@ -20,6 +20,12 @@ from benchmark.analysis import contents, style
 from benchmark.results import Results
 
 NOTE_SIZE = 6.5
+SMALL = 6.0
+"""Points of the smallest text."""
+PALE = "#6e6e6e"
+"""Of text that stands back; 5 : 1 on white."""
+NOT_RANKED = "†"
+"""Mark of methods that are no rivals."""
 LINE_HEIGHT = 0.14
 CHARACTERS_PER_INCH = 21
 WIDE_TICK = 5
@@ -78,6 +84,22 @@ def add_legend(figure: Figure, handles: Sequence[Any]) -> None:
         )
 
 
+def shown_name(results: Results, method: str) -> str:
+    """The method as figures name it: with a mark where it is not ranked."""
+    return method if contents.is_rival(results, method) else f"{method} {NOT_RANKED}"
+
+
+def shown_names(results: Results, methods: Iterable[str]) -> list[str]:
+    return [shown_name(results, method) for method in methods]
+
+
+def not_ranked_note(results: Results, methods: Iterable[str]) -> str:
+    """What the mark means, where one of the methods has it."""
+    if all(contents.is_rival(results, method) for method in methods):
+        return ""
+    return f" {NOT_RANKED}\N{NO-BREAK SPACE}{contents.NOT_RANKED}: {contents.WHY_NOT_RANKED}."
+
+
 def method_handles(results: Results, methods: Iterable[str]) -> list[Line2D]:
     handles = []
     for method in methods:
@@ -85,7 +107,7 @@ def method_handles(results: Results, methods: Iterable[str]) -> list[Line2D]:
         handles.append(
             Line2D(
                 [], [], color=look.colour, ls=look.line, lw=look.width, marker=look.marker,
-                label=method,
+                label=shown_name(results, method),
             )
         )  # fmt: skip
     return handles
@@ -96,7 +118,7 @@ def identity(results: Results, method: str) -> style.Identity:
 
 
 def wrap(text: str, width: float) -> str:
-    return textwrap.fill(text, int(width * CHARACTERS_PER_INCH))
+    return textwrap.fill(text, int(width * CHARACTERS_PER_INCH), break_on_hyphens=False)
 
 
 def note_height(text: str, width: float) -> float:
@@ -134,20 +156,29 @@ def seeds_note(counts: Iterable[int]) -> str:
 
 def nothing(axes: Axes, text: str = "no result yet") -> None:
     """Say why the panel shows nothing, and leave its rows."""
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#888888")
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=PALE)
     axes.set_xticks([])
 
 
 def empty(axes: Axes, text: str = "no result yet") -> None:
     """A panel that says why it shows nothing."""
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#888888")
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=PALE)
     axes.set_xticks([])
     axes.set_yticks([])
 
 
-def method_rows(axes: Axes, methods: Sequence[str]) -> None:
-    """Methods from top to bottom on the y axis."""
-    axes.set_yticks(range(len(methods)), methods)
+def method_rows(
+    axes: Axes, results: Results, methods: Sequence[str], task: str | None = None
+) -> None:
+    """Methods from top to bottom on the y axis; rows say so that have no run on the task."""
+    axes.set_yticks(range(len(methods)), shown_names(results, methods))
+    begun = set(methods) if task is None else set(contents.runs_of(results, task)["method"])
+    for place, method in enumerate(methods):
+        if method not in begun and begun:
+            axes.text(
+                0.5, place, "not run here", transform=axes.get_yaxis_transform(), ha="center",
+                va="center_baseline", fontsize=SMALL, color=PALE,
+            )  # fmt: skip
     axes.set_ylim(len(methods) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")

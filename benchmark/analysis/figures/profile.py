@@ -26,8 +26,9 @@ def draw(results: Results, found: Traces) -> Figure | None:
     if means.empty:
         return None
     methods = [name for name in contents.method_names(results) if name in set(means["method"])]
-    note = _note(results, scores, methods)
-    extra = layout.legend_height(methods, style.DOUBLE) + layout.note_height(note, style.DOUBLE)
+    note = _note(results, scores, methods) + layout.not_ranked_note(results, methods)
+    names = layout.shown_names(results, methods)
+    extra = layout.legend_height(names, style.DOUBLE) + layout.note_height(note, style.DOUBLE)
     height = max(2.1, 0.19 * len(methods) + 0.6)
     figure, (left, right) = layout.panels(2, height, extra=extra)
     _profiles(left, results, scores, methods)
@@ -62,7 +63,7 @@ def _profiles(axes: Axes, results: Results, scores: pd.DataFrame, methods: list[
 
 
 def _means(axes: Axes, results: Results, means: pd.DataFrame, methods: list[str]) -> None:
-    layout.method_rows(axes, methods)
+    layout.method_rows(axes, results, methods)
     for row, method in enumerate(methods):
         look = layout.identity(results, method)
         found = means.loc[method]

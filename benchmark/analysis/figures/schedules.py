@@ -63,8 +63,9 @@ def draw(results: Results, found: Traces, task: str) -> Figure | None:
         f"median final {contents.primary(results, task).label} of each method, over the 1000 steps "
         "of the forward process (t / T). Grey: the fixed schedules of Ho et al. (linear) and "
         "Nichol & Dhariwal (cosine), the latter being the default."
-    )
-    extra = layout.legend_height([*curves, "linear, fixed", "cosine, fixed"], style.DOUBLE)
+    ) + layout.not_ranked_note(results, curves)
+    names = layout.shown_names(results, curves)
+    extra = layout.legend_height([*names, "linear, fixed", "cosine, fixed"], style.DOUBLE)
     extra += layout.note_height(note, style.DOUBLE)
     figure, panels = layout.panels(2, 2.4, extra=extra)
     time = np.arange(1, STEPS + 1) / STEPS

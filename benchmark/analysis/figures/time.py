@@ -28,13 +28,13 @@ def draw(results: Results) -> Figure:
         "operations that a task offers. On top, white: evaluations of the reported metrics, "
         "which nobody is charged for. Dashed: the budget. Operations behind each kind: "
         "tables/operations."
-    )
+    ) + layout.not_ranked_note(results, methods)
     figure, grid = layout.row_panels(len(tasks), len(methods), 0.17, note, legend=list(fills))
     free = measures.ledgers(results).set_index(["task", "method"])["evaluation_s"]
     seconds = table.groupby(["task", "kind", "method"])["seconds"].sum()
     for axes, task in zip(grid, tasks, strict=True):
         axes.set_title(task)
-        layout.method_rows(axes, methods)
+        layout.method_rows(axes, results, methods, task)
         unit = contents.unit(results, task)
         left = np.zeros(len(methods))
         for name, fill in fills.items():

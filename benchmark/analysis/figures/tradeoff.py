@@ -30,7 +30,7 @@ STRENGTH = "λ"
 """Label of the entropy strength."""
 HEIGHT = 2.1
 """Inches of a panel between its axes."""
-LEFT, RIGHT, BOTTOM, TOP = 0.53, 0.08, 0.36, 0.08
+LEFT, RIGHT, BOTTOM, TOP = 0.66, 0.08, 0.36, 0.08
 LABEL_SIZE = 6.5
 CHARACTER = 0.048
 """Inches per character of a text in the panel."""
@@ -98,7 +98,8 @@ def draw(results: Results, found: Traces, task: str) -> Figure | None:
     choices = [_choices(results, finals, quantity, metric) for quantity in axis]
     span = limits(metric, [up.centre for _, up in choices[0].values()], curves[0])
     note = _note(results, finals, task, shared, _of_line(landscape, curves[0], span))
-    figure, panels = _panels(len(axis), finals, note)
+    note += layout.not_ranked_note(results, choices[0])
+    figure, panels = _panels(results, len(axis), finals, note)
     for axes, quantity, chosen, curve in zip(panels, axis, choices, curves, strict=True):
         axes.set_ylim(*span)
         _frame(axes, chosen, quantity, metric, curve)
@@ -197,10 +198,12 @@ def _curve(
     return Curve(np.exp(fine), line[0], line[1], stored)
 
 
-def _panels(count: int, finals: pd.DataFrame, note: str) -> tuple[Figure, list[Axes]]:
+def _panels(
+    results: Results, count: int, finals: pd.DataFrame, note: str
+) -> tuple[Figure, list[Axes]]:
     """Panels of fixed inches, the first with room for labels on its right."""
-    longest = max(len(method) for method in finals.index.get_level_values("method"))
-    rail = 0.25 + 0.05 * longest
+    methods = finals.index.get_level_values("method").unique()
+    rail = 0.25 + 0.05 * max(map(len, layout.shown_names(results, methods)))
     width = style.SINGLE if count == 1 else style.DOUBLE
     below = layout.note_height(note, width) + BOTTOM
     total = HEIGHT + below + TOP
@@ -303,7 +306,7 @@ def _label(axes: Axes, results: Results, choices: dict[str, tuple[Choice, Choice
     leaders = []
     for method, place in zip(order, places, strict=True):
         look = layout.identity(results, method)
-        value, text = choices[method][1].centre, method
+        value, text = choices[method][1].centre, layout.shown_name(results, method)
         if low <= value <= high:
             axes.annotate(
                 "", ends[method], (1.035, place), xycoords="data", textcoords="axes fraction",

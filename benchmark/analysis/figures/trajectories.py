@@ -30,10 +30,10 @@ def draw(results: Results, found: Traces, task: str) -> Figure | None:
     if not seeds or not variables:
         return None
     frame = results.frame[results.frame["task"] == task]
+    chosen = ", ".join(f"{seed} of {name}" for name, seed in seeds.items())
     note = (
         f"{task}, one run per method: the one whose final {contents.primary(results, task).label} "
-        f"is the median over seeds ({', '.join(f'{name} {seed}' for name, seed in seeds.items())})"
-        ". "
+        f"is the median over seeds (seed {chosen}). "
     )
     drawn = {f"param:{variable['name']}": variable for variable in variables}
     drawn |= shown(frame, variables)
@@ -50,8 +50,10 @@ def draw(results: Results, found: Traces, task: str) -> Figure | None:
             " Panels with a role in their title, in the row below: what a candidate has beside its "
             "parameters, drawn only for methods that set it apart from them."
         )
+    note += layout.not_ranked_note(results, seeds)
     width = style.SINGLE if count == 1 else style.DOUBLE
-    extra = layout.legend_height(list(seeds), width) + layout.note_height(note, width)
+    names = layout.shown_names(results, seeds)
+    extra = layout.legend_height(names, width) + layout.note_height(note, width)
     beside = len(variables) if len(variables) < count <= 2 * MANY_COLUMNS else None
     columns = MANY_COLUMNS if many and beside is None else beside
     figure, grid = layout.panels(count, 1.5 if many else 1.75, columns, extra)

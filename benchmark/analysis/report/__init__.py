@@ -13,8 +13,10 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from benchmark.analysis import overall, verdict
 from benchmark.analysis.curves import traces
 from benchmark.analysis.report import charts, looks, provenance, sections
+from benchmark.analysis.report.prose import prose
 from benchmark.results import Results
 
 HERE = Path(__file__).parent
@@ -44,12 +46,16 @@ def render(results: Results) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
+    environment.filters["prose"] = prose
+    said = verdict.verdicts(results)
     return environment.get_template("page.html.jinja").render(
         suite=results.suite,
         overview=sections.overview(results),
+        conclusions=overall.sentences(said),
+        explanation=verdict.EXPLANATION,
         looks=drawn,
         methods=sections.methods(results),
-        tasks=sections.sections(results, found),
+        tasks=sections.sections(results, found, said),
         settings=provenance.settings(results),
         cells=provenance.cells(results),
         static=charts.static(results, found),

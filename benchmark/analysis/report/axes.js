@@ -21,11 +21,16 @@ function estimate(value, low, high) {
   if (value === null || low === null || high === null) return number(value);
   const half = (high - low) / 2;
   const size = exponentOf(value || half || 1);
-  if (half <= 0 || size < -5 || size >= 6) {
-    return `${number(value)} [${number(low)}, ${number(high)}]`;
+  if (half > 0 && size >= -5 && size < 6) {
+    const decimals = Math.min(Math.max(1 - exponentOf(half), 1 - size, 0), Math.max(3 - size, 0));
+    for (let more = decimals; more < decimals + 3; more++) {
+      const [middle, ...ends] = [value, low, high].map((part) => part.toFixed(more));
+      if ([low, high].every((end, k) => end === 0 || Number(ends[k]))) {
+        return `${middle} [${ends[0]}, ${ends[1]}]`;
+      }
+    }
   }
-  const decimals = Math.min(Math.max(1 - exponentOf(half), 1 - size, 0), Math.max(3 - size, 0));
-  return `${value.toFixed(decimals)} [${low.toFixed(decimals)}, ${high.toFixed(decimals)}]`;
+  return `${number(value)} [${number(low)}, ${number(high)}]`;
 }
 
 /** Puts an estimate into `cell`, where a line may only break before the interval. */

@@ -278,12 +278,17 @@ class Chart {
 
   describe() {
     const log = this.series.log ? " on the log scale (geometric mean)" : "";
-    const many = this.visible().length > this.data.crowd;
-    const whose = many ? " of the methods compared with, and of the one pointed at" : "";
+    const shown = this.visible();
+    const many = shown.length > this.data.crowd;
+    const banded = shown.filter(({ method }) => !many || this.data.banded.includes(method));
+    const whose = many ? ` (of ${banded.map(({ method }) => page.methods[method].name).join(", ")})` : "";
+    const bands = banded.length ? `; bands: 95 % Student-t intervals${whose}` : "";
     const hint = document.createElement("span");
     hint.className = "hint";
-    hint.textContent = " Point at the plot, or focus it and press the arrow keys, to read values.";
-    const text = `Mean over n seeds${log}; bands: 95 % Student-t intervals${whose}.`;
+    hint.textContent =
+      " Point at the plot, or focus it and press the arrow keys, to read values" +
+      (many ? "; point at a method to see its band." : ".");
+    const text = `Mean over n seeds${log}${bands}.`;
     this.figure.querySelector("figcaption").replaceChildren(text, hint);
   }
 }

@@ -101,7 +101,7 @@ def _pictures(
             continue
         shown, hours = before[["trial", "hours"]].iloc[-1]
         value = float(trace.at(min(hours, trace.end))) if trace else float("nan")
-        caption = f"{metric.label} {formatting.number(value)}, delivered since "
+        caption = f"{metric.label} {formatting.number(value)}, delivered after "
         pictures.append(
             _picture(grids[int(shown)], index, caption + formatting.duration(hours, unit))
         )

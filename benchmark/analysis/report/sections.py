@@ -14,7 +14,7 @@ from benchmark.analysis import contents, formatting, measures, pairwise
 from benchmark.analysis.curves import Traces
 from benchmark.analysis.figures import anytime
 from benchmark.analysis.report import gallery, learned
-from benchmark.analysis.verdict import verdicts
+from benchmark.analysis.verdict import TaskVerdict
 from benchmark.results import Results
 
 Row = dict[Any, Any]
@@ -69,8 +69,10 @@ class Section:
 
     task: str
     title: str
+    headline: str
+    """Who wins, or that nobody is shown to."""
     sentences: Sequence[str]
-    """Who is ahead, by how much, and how sure that is."""
+    """The evidence, and what else must be known."""
     description: str
     facts: Sequence[tuple[str, str]]
     quality: Table
@@ -110,11 +112,13 @@ def methods(results: Results) -> Table:
         )
         rows.append([_name(results, method), *(Cell(text or formatting.MISSING) for text in texts)])
     caption = "Uses: what the method sees beyond the space of variables."
+    if len(contents.rivals(results)) < len(results.methods):
+        caption += f" {contents.NOT_RANKED.capitalize()}: {contents.WHY_NOT_RANKED}."
     columns = ["method", "what it does", "uses", "options", "source"]
     return Table("Methods", caption, columns, rows)
 
 
-def sections(results: Results, found: Traces) -> list[Section]:
+def sections(results: Results, found: Traces, verdicts: Sequence[TaskVerdict]) -> list[Section]:
     """One per task."""
     quality = measures.quality(results, found)
     costs = measures.costs(results, found)
@@ -123,6 +127,7 @@ def sections(results: Results, found: Traces) -> list[Section]:
         Section(
             task=task,
             title=verdict.title.removeprefix(f"{task}: "),
+            headline=verdict.headline,
             sentences=verdict.sentences,
             description=results.tasks[task].get("description", ""),
             facts=_facts(results, task),
@@ -134,7 +139,7 @@ def sections(results: Results, found: Traces) -> list[Section]:
             learned=learned.learned(results, found, task),
             gallery=gallery.gallery(results, found, task),
         )
-        for verdict in verdicts(results)
+        for verdict in verdicts
         for task in [verdict.task]
     ]
 
@@ -164,7 +169,7 @@ def _rows(
 
 def _name(results: Results, method: str) -> Cell:
     index = contents.method_names(results).index(method)
-    note = "" if contents.is_rival(results, method) else "no rival"
+    note = "" if contents.is_rival(results, method) else contents.NOT_RANKED
     return Cell(method, index, method=index, note=note)
 
 
