@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -75,6 +75,17 @@ def options(
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Show an error that the user can act on as one line, and exit with code 2."""
+    try:
+        yield
+    except Exception as error:
+        if _debugging() or not isinstance(error, _actionable()):
+            raise
+        _complain(str(error) or type(error).__name__)  # a TimeoutError of Dask says nothing
+        raise typer.Exit(2) from None
+
+
+def _actionable() -> tuple[type[Exception], ...]:
+    """Errors that the user can act on; imports most of the harness, so only where one happened."""
     from benchmark.admission import ClusterError
     from benchmark.merge import MergeError
     from benchmark.registry import BrokenModule, UnknownName
@@ -83,17 +94,10 @@ def clear_errors() -> Iterator[None]:
     from benchmark.store import BadResults, Busy
     from benchmark.suite import SuiteError
 
-    known = (
+    return (
         BrokenModule, UnknownName, SpecMismatch, SessionError, SuiteError, ClusterError,
         MergeError, Busy, BadResults, OSError,
     )  # fmt: skip
-    try:
-        yield
-    except known as error:
-        if _debugging():
-            raise
-        _complain(str(error) or type(error).__name__)  # a TimeoutError of Dask says nothing
-        raise typer.Exit(2) from None
 
 
 def _complain(message: str) -> None:
@@ -235,26 +239,17 @@ def status(suite: SuiteOption = "quick", results: ResultsOption = Path("results"
         from benchmark.survey import survey
 
         states = survey(results / Path(suite).stem)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in (
-        "task",
-        "method",
-        "seed",
-        "status",
-        "budget used",
-        "last sign of life",
-        "reason",
-    ):
-        table.add_column(column)
+    rows = []
     for state in states:
         used = "-" if state.used is None else f"{state.used:.0%}"
         silent = "-" if state.silent is None else f"{clock_time(state.silent)} ago"
         where = f" (traceback in {state.error})" if state.error else ""
-        table.add_row(
-            Text(state.task), Text(state.method), state.seed, state.status, used,
-            "" if state.status == "finished" else silent, Text(f"{state.reason}{where}"),
-        )  # fmt: skip
-    console.print(table)
+        rows.append((
+            state.task, state.method, state.seed, state.status, used,
+            "" if state.status == "finished" else silent, f"{state.reason}{where}",
+        ))  # fmt: skip
+    head = ("task", "method", "seed", "status", "budget used", "last sign of life", "reason")
+    _print_columns(head, rows)
     counts = Counter(state.status for state in states)
     console.print(", ".join(f"{count} {name}" for name, count in sorted(counts.items())))
 
@@ -536,6 +531,17 @@ def _print_verdicts(stored: Results) -> None:
         for sentence in verdict.sentences:
             console.print(Text(sentence), soft_wrap=not console.is_terminal)
     console.print()
+
+
+def _print_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table of thousands of rows: rich would take seconds to lay out their cells."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    first, *rest = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (head, *rows)
+    )
+    console.print(Text(first, style="bold"), soft_wrap=True)
+    console.file.writelines(f"{' '.join(line.splitlines())}\n" for line in rest)
 
 
 def _print_paths(paths: list[Path]) -> None:

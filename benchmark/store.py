@@ -25,7 +25,7 @@ import re
 import shutil
 import stat
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,13 +114,12 @@ def read_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise BadResults(f"{path} is not a file")
-        content = file.read(largest + 1) if found.st_size <= largest else b""
-        if max(found.st_size, len(content)) > largest:  # it may have grown meanwhile
+        if found.st_size > largest:
             raise BadResults(
                 f"{path} has {found.st_size / 2**20:.0f} MiB, more than the "
                 f"{largest / 2**20:.0f} MiB that are read"
             )
-        return content
+        return file.read(found.st_size)  # a log that grows meanwhile is read as it was
 
 
 def read_json(path: Path) -> Any:
@@ -193,6 +192,11 @@ def effective_steps(records: Iterable[Record]) -> list[Record]:
         elif record["kind"] == "rewind":
             del steps[record["to"] :]
     return steps
+
+
+def last_clock(records: Sequence[Record]) -> Record | None:
+    """The newest snapshot of the clock: what has been charged so far, and what else was spent."""
+    return next((record["clock"] for record in reversed(records) if "clock" in record), None)
 
 
 @dataclass(frozen=True)
@@ -350,7 +354,10 @@ def run_folders(suite_folder: Path) -> list[RunFolder]:
 
     Raises BadResults for links and foreign names: nothing outside the folder is ever read.
     """
-    return [RunFolder(path) for path in sorted(_begun(suite_folder / "runs", DEEPEST))]
+    runs = suite_folder / "runs"
+    if runs.is_symlink():
+        raise BadResults(f"{str(runs)!r} is a link: results are plain files and folders")
+    return [RunFolder(Path(path)) for path in _begun(str(runs), DEEPEST)]
 
 
 def refuse_links(suite_folder: Path) -> None:
@@ -363,12 +370,10 @@ def refuse_links(suite_folder: Path) -> None:
             folders.remove("runs")
 
 
-def _begun(folder: Path, depth: int) -> Iterator[Path]:
-    if folder.is_symlink():
-        raise BadResults(f"{str(folder)!r} is a link: results are plain files and folders")
+def _begun(folder: str, depth: int) -> Iterator[str]:
     try:
         with os.scandir(folder) as entries:
-            found = list(entries)
+            found = sorted(entries, key=lambda entry: entry.name)
     except FileNotFoundError:
         return
     if any(entry.name in ("run.json", "events.jsonl") for entry in found):
@@ -380,7 +385,9 @@ def _begun(folder: Path, depth: int) -> Iterator[Path]:
                 continue  # being deleted
             if not NAME.fullmatch(entry.name) or depth == 0:
                 raise BadResults(f"{entry.path!r} is no folder of a task, a method or a seed")
-            yield from _begun(folder / entry.name, depth - 1)
+            if entry.is_symlink():
+                raise BadResults(f"{entry.path!r} is a link: results are plain files and folders")
+            yield from _begun(entry.path, depth - 1)
 
 
 def status(folder: RunFolder) -> str:

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.store import BadResults, Record, RunFolder, ending, read_json, run_folders
+from benchmark.store import (
+    BadResults,
+    Record,
+    RunFolder,
+    ending,
+    last_clock,
+    read_json,
+    run_folders,
+)
 
 
 @dataclass(frozen=True)
@@ -51,13 +60,16 @@ def _state(root: Path, folder: RunFolder) -> State:
 
 def _used(folder: RunFolder, events: list[Record]) -> float | None:
     description = read_json(folder.description)
-    charged = [event["clock"] for event in events if "clock" in event]
-    if description is None or not charged:
+    clock = last_clock(events)
+    if description is None or clock is None:
         return None
-    seconds: float = charged[-1]["ledgers"]["method"]
+    seconds: float = clock["ledgers"]["method"]
     return seconds / (3600 * float(description["spec"]["budget"]))
 
 
 def _silence(folder: RunFolder) -> float | None:
-    signs = [path.stat().st_mtime for path in (folder.log, folder.heartbeat) if path.exists()]
+    signs = []
+    for path in (folder.log, folder.heartbeat):
+        with suppress(FileNotFoundError):
+            signs.append(path.stat().st_mtime)
     return max(time.time() - max(signs), 0.0) if signs else None
