@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmark import cli, registry
+from benchmark import registry
+from benchmark.cli import output
 from benchmark.runner import RunSpec
 from tasks.base import Candidate, Metric, Task
 from tasks.space import Params, Space, Variable
@@ -68,8 +69,8 @@ class ToyTask(Task):
 @pytest.fixture(autouse=True)
 def free_consoles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `CliRunner`, which replaces the standard streams, see what commands show."""
-    monkeypatch.setattr(cli, "console", Console(width=cli.WIDE))
-    monkeypatch.setattr(cli, "errors", Console(stderr=True))
+    monkeypatch.setattr(output, "console", Console(width=output.WIDE))
+    monkeypatch.setattr(output, "errors", Console(stderr=True))
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ MUTANTS = (
            'self.work = Counter(snapshot["work"])', "pass"),
     Mutant("what a session cut off is charged as well", "runner",
            'ledgers["method"] = charged', "pass"),
-    Mutant("finished runs are done again", "session", "if is_finished(spec):", "if False:"),
+    Mutant("finished runs are done again", "session", 'if status == "finished":', "if False:"),
     Mutant("failed runs are tried again unasked", "session",
            "if broken and not retry_failed:", "if False:"),
     Mutant("a failure counts as finished", "runner",
