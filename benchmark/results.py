@@ -21,20 +21,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from benchmark.files import REMEDY, BadResults, plain, read_json, write_atomic
 from benchmark.store import (
-    REMEDY,
-    BadResults,
     Record,
     RunFolder,
     effective_steps,
     ending,
     last_clock,
-    plain,
     planned,
-    read_json,
     refuse_links,
     run_folders,
-    write_atomic,
 )
 
 SCHEMA_VERSION = 1

@@ -17,22 +17,12 @@ from typing import Any
 
 from benchmark import registry
 from benchmark.clock import BudgetExhausted, Clock, DeviceClock, PricedClock, Stopwatch
+from benchmark.files import BadResults, StorageError, storing, write_atomic, write_json
 from benchmark.isolation import isolated, output_to
 from benchmark.problem import RecordedProblem, RunEnded
 from benchmark.provenance import describe_method, describe_task, device_name, provenance
 from benchmark.results import SCHEMA_VERSION, read_description
-from benchmark.store import (
-    BadResults,
-    Busy,
-    RunFolder,
-    StorageError,
-    effective_steps,
-    ending,
-    run_folder,
-    storing,
-    write_atomic,
-    write_json,
-)
+from benchmark.store import Busy, RunFolder, effective_steps, ending, run_folder
 from benchmark.watchdog import watched
 from methods.base import Method
 from tasks.base import Task

@@ -16,9 +16,10 @@ from rich.console import Console
 from benchmark import calibration
 from benchmark.cluster import ADDRESSES, LOCAL, SLURM, Cluster, Executor
 from benchmark.executor import run_here, run_on
+from benchmark.files import storing, write_json
 from benchmark.live import Progress, follow
 from benchmark.runner import RunSpec, standing
-from benchmark.store import PLAN, planned, storing, write_json
+from benchmark.store import PLAN, planned
 
 DRAWING_SPACING = 120.0
 """Least seconds between two interim drawings."""

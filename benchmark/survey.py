@@ -7,15 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.store import (
-    BadResults,
-    Record,
-    RunFolder,
-    ending,
-    last_clock,
-    read_json,
-    run_folders,
-)
+from benchmark.files import BadResults, read_json
+from benchmark.store import Record, RunFolder, ending, last_clock, run_folders
 
 
 @dataclass(frozen=True)

@@ -34,11 +34,12 @@ def clear_errors() -> Iterator[None]:
 def _actionable() -> tuple[type[Exception], ...]:
     """Errors that the user can act on; imports most of the harness, so only where one happened."""
     from benchmark.admission import ClusterError
+    from benchmark.files import BadResults
     from benchmark.merge import MergeError
     from benchmark.registry import BrokenModule, UnknownName
     from benchmark.runner import SpecMismatch
     from benchmark.session import SessionError
-    from benchmark.store import BadResults, Busy
+    from benchmark.store import Busy
     from benchmark.suite import SuiteError
 
     return (

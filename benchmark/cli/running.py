@@ -58,9 +58,9 @@ def run(
     with output.clear_errors():
         from benchmark import session
         from benchmark.drawing import sketch
+        from benchmark.files import StorageError
         from benchmark.prepare import unavailable
         from benchmark.stopping import Stopped, stop_signals
-        from benchmark.store import StorageError
         from benchmark.suite import load, select
 
         chosen = select(load(suite), task or (), method or (), seeds, budget)

@@ -3,8 +3,9 @@ import dataclasses
 import pytest
 
 from benchmark import results, runner, session
+from benchmark.files import BadResults, read_json
 from benchmark.runner import SpecMismatch, execute, standing
-from benchmark.store import BadResults, planned, read_json, status
+from benchmark.store import planned, status
 
 
 def test_ledgers_add_up_to_the_wall_time_of_the_run(toy_spec):
