@@ -221,8 +221,8 @@ class _Rows:
 
     def __init__(self) -> None:
         self.names: dict[str, list[str]] = {"suite": [], "task": [], "method": []}
-        self.of_runs = {"seed": array("q"), "budget": array("d")}
-        self.of_events = {
+        self.of_runs: dict[str, array[Any]] = {"seed": array("q"), "budget": array("d")}
+        self.of_events: dict[str, array[Any]] = {
             name: array({"int64": "q", "float64": "d", "bool": "b"}[kind])
             for name, kind in COLUMNS.items()
             if kind != "str" and name not in self.of_runs and name != "value"
