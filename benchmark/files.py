@@ -59,14 +59,15 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=1) + "\n")
 
 
-def read_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes:
-    """A whole plain file. Raises BadResults for a link, a device or more than `largest` bytes."""
+def read_bytes(path: Path | str, largest: int = LARGEST_FILE, first: int | None = None) -> bytes:
+    """A whole plain file, or its `first` bytes. Raises BadResults for a link, a device or more than
+    `largest` bytes."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     except FileNotFoundError:
         raise
     except OSError:
-        if path.is_symlink():
+        if os.path.islink(path):
             raise BadResults(f"{path} is a link: results are plain files") from None
         raise
     with open(descriptor, "rb") as file:
@@ -78,7 +79,8 @@ def read_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes:
                 f"{path} has {found.st_size / 2**20:.0f} MiB, more than the "
                 f"{largest / 2**20:.0f} MiB that are read"
             )
-        return file.read(found.st_size)  # a log that grows meanwhile is read as it was
+        # A log that grows meanwhile is read as it was.
+        return file.read(found.st_size if first is None else first)
 
 
 def read_json(path: Path) -> Any:

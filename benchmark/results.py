@@ -12,7 +12,7 @@ import math
 import os
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmark.files import REMEDY, BadResults, plain, read_json, write_atomic
+from benchmark.files import REMEDY, BadResults, plain, read_bytes, read_json, write_atomic
 from benchmark.store import (
     Record,
     RunFolder,
@@ -145,10 +145,11 @@ def load(folder: Path) -> Results:
     tasks: dict[str, dict[str, Any]] = {}
     methods: dict[str, dict[str, Any]] = {}
     refuse_links(folder)
+    root = len((folder / "runs").parts)
     for run, description in descriptions(folder):
         try:
             events = run.events()
-            spec = _spec(run, folder, description)
+            spec = _spec(run.path.parts[root:], description)
             if spec["task"] not in tasks:
                 tasks[spec["task"]] = _described_task(description["task"])
             if spec["label"] not in methods:
@@ -180,10 +181,10 @@ def load(folder: Path) -> Results:
     )
 
 
-def _spec(run: RunFolder, folder: Path, description: dict[str, Any]) -> dict[str, Any]:
+def _spec(place: Sequence[str], description: dict[str, Any]) -> dict[str, Any]:
     """The stored spec. Raises ValueError unless it is of the run whose folder it lies in."""
     spec: dict[str, Any] = description["spec"]
-    *task, label, seed = run.path.relative_to(folder / "runs").parts
+    *task, label, seed = place
     if (spec["task"], spec["label"], str(spec["seed"])) != ("/".join(task), label, seed):
         raise ValueError(
             f"run.json is of {spec['task']!r}, {spec['label']!r}, seed {spec['seed']!r}"
@@ -261,19 +262,22 @@ class _Rows:
         ):
             self.of_events[name].fromlist(numbers)
         finals = {record["trial"]: record for record in records if record["kind"] == "final"}
+        metrics: list[int] = []
+        values: list[float] = []
         for step in steps:
-            before = len(self.values)
-            self._add(self.params, step["params"])
-            self._add(self.shown, step.get("shown", {}))
-            if step["score"] is not None:
-                self._add(self.plain, {"score": step["score"]})
-            metrics = step["metrics"] or finals.get(step["trial"], {}).get("metrics") or {}
-            self._add(self.plain, metrics)
-            self.counts.append(len(self.values) - before)
-
-    def _add(self, codes: _Codes, values: dict[str, float]) -> None:
-        self.metrics.fromlist([codes[name] for name in values])
-        self.values.fromlist(list(values.values()))
+            before = len(values)
+            reported = step["metrics"] or finals.get(step["trial"], {}).get("metrics") or {}
+            for codes, named in (
+                (self.params, step["params"]),
+                (self.shown, step.get("shown", {})),
+                (self.plain, {} if step["score"] is None else {"score": step["score"]}),
+                (self.plain, reported),
+            ):
+                metrics += [codes[name] for name in named]
+                values += named.values()
+            self.counts.append(len(values) - before)
+        self.metrics.fromlist(metrics)
+        self.values.fromlist(values)
 
     def frame(self) -> pd.DataFrame:
         event = np.repeat(np.arange(len(self.counts)), self.counts)
@@ -349,18 +353,18 @@ def _last_samples(run: RunFolder) -> tuple[str | None, int | None]:
     Raises BadResults for a link, and for a picture of more pixels than a grid has: whoever draws
     it would unpack them all.
     """
+    folder = str(run.artifacts)
     try:
-        names = [name for name in os.listdir(run.artifacts) if SAMPLES.fullmatch(name)]
+        names = [name for name in os.listdir(folder) if SAMPLES.fullmatch(name)]
     except OSError:
         return None, None
     if not names:
         return None, None
-    path = run.artifacts / max(names)
-    if run.artifacts.is_symlink() or path.is_symlink():
+    path = os.path.join(folder, max(names))
+    if os.path.islink(folder):
         raise BadResults(f"{path} is a link: results are plain files and folders")
-    with open(path, "rb", buffering=0) as file:
-        head = file.read(24)
+    head = read_bytes(path, first=24)
     width, height = (int.from_bytes(head[at : at + 4]) for at in (16, 20))
     if not head.startswith(PNG) or not 0 < width * height <= LARGEST_GRID:
         raise BadResults(f"{path} is not a grid of samples")
-    return str(path), width // 8
+    return path, width // 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,14 +31,15 @@ class State:
 
 def survey(suite_folder: Path) -> list[State]:
     """All runs that were ever begun. Raises FileNotFoundError when there is none."""
-    found = [_state(suite_folder / "runs", folder) for folder in run_folders(suite_folder)]
+    root = len((suite_folder / "runs").parts)
+    found = [_state(folder.path.parts[root:], folder) for folder in run_folders(suite_folder)]
     if not found:
         raise FileNotFoundError(f"{suite_folder} holds no runs; start some with: benchmark run")
     return found
 
 
-def _state(root: Path, folder: RunFolder) -> State:
-    *task, method, seed = folder.path.relative_to(root).parts
+def _state(place: Sequence[str], folder: RunFolder) -> State:
+    *task, method, seed = place
     try:
         events = folder.events()
         status, reason = ending(folder, events)
