@@ -158,15 +158,17 @@ def _at(runs: Sequence[Trace], moments: Array) -> Array:
         return np.empty((0, len(moments)))
     lengths = [len(trace.hours) for trace in runs]
     hours = np.concatenate([trace.hours for trace in runs])
-    values = np.concatenate([trace.values for trace in runs])
+    values = np.concatenate([trace.values for trace in runs], dtype=float)
     ends = np.array([trace.end for trace in runs])
     columns = len(moments) + 1  # the last is for what comes after all moments
     place = np.repeat(np.arange(len(runs)) * columns, lengths) + moments.searchsorted(hours)
     changes = np.bincount(place, minlength=len(runs) * columns).reshape(len(runs), columns)
     reached = changes[:, :-1].cumsum(axis=1)
-    first = np.cumsum([0, *lengths[:-1]])
     known = (reached > 0) & (moments <= ends[:, None])
-    return np.where(known, values[first[:, None] + reached - 1], np.nan)
+    reached += np.cumsum([0, *lengths[:-1]])[:, None] - 1  # in place: thousands of runs are large
+    found = values[reached]
+    found[~known] = np.nan
+    return found
 
 
 @dataclass(frozen=True)
