@@ -12,8 +12,8 @@ import platformdirs
 import tasks
 from benchmark import registry
 from benchmark.clock import Calibration
+from benchmark.files import read_json, write_json
 from benchmark.provenance import device_name
-from benchmark.store import read_json, write_json
 
 TRIAL_PRICE = 1e-3
 """Seconds that starting a trial costs under the priced clock, where optimisers are free."""

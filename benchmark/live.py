@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,7 +15,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.runner import Outcome, RunSpec
+if TYPE_CHECKING:
+    from benchmark.runner import Outcome, RunSpec
 
 STALE_SECONDS = 15.0
 OVERHEAD_GUESS = 1.6

@@ -18,19 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from benchmark.files import LARGEST_FILE, BadResults, read_bytes, write_atomic, write_json
 from benchmark.results import SCHEMA_VERSION, load
-from benchmark.store import (
-    LARGEST_FILE,
-    PLAN,
-    BadResults,
-    RunFolder,
-    planned,
-    read_bytes,
-    run_folders,
-    status,
-    write_atomic,
-    write_json,
-)
+from benchmark.store import PLAN, RunFolder, planned, run_folders, status
 
 SEED = re.compile(r"0|[1-9][0-9]{0,9}")
 SAMPLES = re.compile(r"samples-[0-9]{1,9}\.png")

@@ -19,8 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmark import checkpoint
 from benchmark.clock import WORK, BudgetExhausted, Clock
-from benchmark.store import Record, RunFolder, effective_steps, storing, write_atomic
+from benchmark.files import storing, write_atomic
+from benchmark.store import Record, RunFolder, effective_steps
 from tasks.base import Candidate, Task
 from tasks.space import Params, Space
 
@@ -33,8 +35,6 @@ EVALUATION_SPACING = (0.02, 0.2)
 used at the first: dense early, where curves move. Evaluation is free for the method but not
 for whoever waits for the figures."""
 SAMPLES_SHOWN = 32
-CHECKPOINT = {"owner", "state", "steps", "trials", "evaluated_at", "clock", "rng"}
-"""What a checkpoint holds."""
 NOTHING_CHARGED = {"ledgers": {"method": 0.0}, "breakdown": {}, "work": dict.fromkeys(WORK, 0)}
 
 
@@ -96,7 +96,7 @@ class RecordedProblem:
         self._incumbent: Params | None = None
         self._pending: tuple[Candidate, Record] | None = None
         self._evaluated_at = -math.inf
-        self._checkpoint = _load_checkpoint(folder)
+        self._checkpoint = checkpoint.load(folder)
         self._checkpoint_due = 0.0
         self.metrics: dict[str, float] | None = None
         """Reported metrics of the last evaluated incumbent."""
@@ -323,7 +323,7 @@ class RecordedProblem:
             return
         started = time.monotonic()
         with self._clock.enter("checkpoint"), _ending(), storing():
-            _save_checkpoint(
+            checkpoint.save(
                 self._folder,
                 {
                     "owner": owner,
@@ -390,28 +390,3 @@ def _png_grid(images: np.ndarray, columns: int = 8) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.concatenate(rows, axis=0)).save(buffer, format="PNG")
     return buffer.getvalue()
-
-
-def _save_checkpoint(folder: RunFolder, state: dict[str, Any]) -> None:
-    import torch
-
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_atomic(folder.checkpoint, buffer.getvalue())
-
-
-def _load_checkpoint(folder: RunFolder) -> dict[str, Any] | None:
-    """The last checkpoint; None if there is none, or only a damaged one: the run then starts over
-    from what its log allows. Tensors and plain values only, no code is executed."""
-    if not folder.checkpoint.exists():
-        return None
-    import torch
-
-    content = folder.checkpoint.read_bytes()
-    try:
-        saved: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)
-    except MemoryError:
-        raise
-    except Exception:  # a damaged file raises anything
-        return None
-    return saved if isinstance(saved, dict) and saved.keys() >= CHECKPOINT else None

@@ -12,27 +12,25 @@ import math
 import os
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from benchmark.files import REMEDY, BadResults, plain, read_bytes, read_json, write_atomic
 from benchmark.store import (
-    REMEDY,
-    BadResults,
     Record,
     RunFolder,
     effective_steps,
     ending,
-    plain,
+    last_clock,
     planned,
-    read_json,
     refuse_links,
     run_folders,
-    write_atomic,
 )
 
 SCHEMA_VERSION = 1
@@ -147,10 +145,11 @@ def load(folder: Path) -> Results:
     tasks: dict[str, dict[str, Any]] = {}
     methods: dict[str, dict[str, Any]] = {}
     refuse_links(folder)
+    root = len((folder / "runs").parts)
     for run, description in descriptions(folder):
         try:
             events = run.events()
-            spec = _spec(run, folder, description)
+            spec = _spec(run.path.parts[root:], description)
             if spec["task"] not in tasks:
                 tasks[spec["task"]] = _described_task(description["task"])
             if spec["label"] not in methods:
@@ -182,10 +181,10 @@ def load(folder: Path) -> Results:
     )
 
 
-def _spec(run: RunFolder, folder: Path, description: dict[str, Any]) -> dict[str, Any]:
+def _spec(place: Sequence[str], description: dict[str, Any]) -> dict[str, Any]:
     """The stored spec. Raises ValueError unless it is of the run whose folder it lies in."""
     spec: dict[str, Any] = description["spec"]
-    *task, label, seed = run.path.relative_to(folder / "runs").parts
+    *task, label, seed = place
     if (spec["task"], spec["label"], str(spec["seed"])) != ("/".join(task), label, seed):
         raise ValueError(
             f"run.json is of {spec['task']!r}, {spec['label']!r}, seed {spec['seed']!r}"
@@ -215,73 +214,113 @@ def save_frame(results: Results) -> Path:
 
 
 class _Rows:
-    """The frame while it grows: numbers in typed arrays, strings as codes, one entry per event
-    (`events`) and per metric (`of`, `metrics`, `values`). Anything else is a TypeError."""
+    """The frame while it grows, column by column: what a run has once (`names`, `of_runs`), what
+    an event has once (`kinds`, `of_events`), and one entry per metric (`metrics`, `values`).
+
+    Numbers are kept in typed arrays; anything else is a TypeError.
+    """
 
     def __init__(self) -> None:
-        self.names: dict[str, list[str]] = {
-            name: [] for name in ("suite", "task", "method", "kind")
-        }
-        self.numbers = {
+        self.names: dict[str, list[str]] = {"suite": [], "task": [], "method": []}
+        self.of_runs: dict[str, array[Any]] = {"seed": array("q"), "budget": array("d")}
+        self.of_events: dict[str, array[Any]] = {
             name: array({"int64": "q", "float64": "d", "bool": "b"}[kind])
             for name, kind in COLUMNS.items()
-            if kind != "str" and name != "value"
+            if kind != "str" and name not in self.of_runs and name != "value"
         }
-        self.of, self.metrics, self.values = array("q"), array("q"), array("d")
+        self.kinds: list[str] = []
+        self.events = array("q")
+        """How many events each run has."""
+        self.counts = array("q")
+        """How many metrics each event has."""
+        self.metrics, self.values = array("q"), array("d")
         self.codes: dict[str, int] = {}
+        self.params, self.shown, self.plain = (
+            _Codes(prefix, self.codes) for prefix in ("param:", "shown:", "")
+        )
 
     def add(self, key: dict[str, Any], records: list[Record]) -> None:
         """All steps of one run."""
+        steps = effective_steps(records)
+        for name in self.names:
+            self.names[name].append(key[name])
+        for name in self.of_runs:
+            self.of_runs[name].append(key[name])
+        self.events.append(len(steps))
+        clocks = [step["clock"] for step in steps]
+        work = [clock["work"] for clock in clocks]
+        self.kinds += [step["kind"] for step in steps]
+        for name, numbers in (
+            ("event", list(range(len(steps)))),
+            ("trial", [step["trial"] for step in steps]),
+            ("fidelity", [_number_or_nan(step.get("fidelity")) for step in steps]),
+            ("gpu_hours", [clock["ledgers"]["method"] / 3600 for clock in clocks]),
+            ("nfe", [counts["nfe"] for counts in work]),
+            ("train_images", [counts["train_images"] for counts in work]),
+            ("scored_images", [counts["scored_images"] for counts in work]),
+            ("incumbent", [step["incumbent"] for step in steps]),
+        ):
+            self.of_events[name].fromlist(numbers)
         finals = {record["trial"]: record for record in records if record["kind"] == "final"}
-        for event, step in enumerate(effective_steps(records)):
-            clock = step["clock"]
-            numbers = {
-                **clock["work"],
-                "seed": key["seed"],
-                "event": event,
-                "trial": step["trial"],
-                "fidelity": math.nan if step.get("fidelity") is None else step["fidelity"],
-                "gpu_hours": clock["ledgers"]["method"] / 3600,
-                "budget": key["budget"],
-                "incumbent": step["incumbent"],
-            }
-            position = len(self.names["kind"])
-            for name, column in self.numbers.items():
-                column.append(numbers[name])
-            for name in ("suite", "task", "method"):
-                self.names[name].append(key[name])
-            self.names["kind"].append(step["kind"])
-            metrics = step["metrics"] or finals.get(step["trial"], {}).get("metrics") or {}
-            for prefix, values in (
-                ("param:", step["params"]),
-                ("shown:", step.get("shown", {})),
-                ("", {} if step["score"] is None else {"score": step["score"]}),
-                ("", metrics),
+        metrics: list[int] = []
+        values: list[float] = []
+        for step in steps:
+            before = len(values)
+            reported = step["metrics"] or finals.get(step["trial"], {}).get("metrics") or {}
+            for codes, named in (
+                (self.params, step["params"]),
+                (self.shown, step.get("shown", {})),
+                (self.plain, {} if step["score"] is None else {"score": step["score"]}),
+                (self.plain, reported),
             ):
-                for name, value in values.items():
-                    self.of.append(position)
-                    self.metrics.append(self.codes.setdefault(prefix + name, len(self.codes)))
-                    self.values.append(value)
+                metrics += [codes[name] for name in named]
+                values += named.values()
+            self.counts.append(len(values) - before)
+        self.metrics.fromlist(metrics)
+        self.values.fromlist(values)
 
     def frame(self) -> pd.DataFrame:
-        of = np.asarray(self.of)
-        columns: dict[str, Any] = {}
-        for name, kind in COLUMNS.items():
-            if name in self.numbers:
-                columns[name] = np.asarray(self.numbers[name])[of].astype(kind)
-            elif name in self.names:
-                codes, known = pd.factorize(np.asarray(self.names[name], dtype=object))
-                columns[name] = pd.Index(known, dtype="str").take(codes[of])
+        event = np.repeat(np.arange(len(self.counts)), self.counts)
+        run = np.repeat(np.arange(len(self.events)), self.events)[event]
+        columns: dict[str, Any] = {
+            name: np.asarray(numbers)[event].astype(COLUMNS[name])
+            for name, numbers in self.of_events.items()
+        }
+        columns |= {name: np.asarray(numbers)[run] for name, numbers in self.of_runs.items()}
+        columns |= {name: _strings(values, run) for name, values in self.names.items()}
+        columns["kind"] = _strings(self.kinds, event)
         known = pd.Index([plain(name) for name in self.codes], dtype="str")
         columns["metric"] = known.take(np.asarray(self.metrics))
         columns["value"] = np.asarray(self.values)
         return pd.DataFrame(columns, columns=list(COLUMNS))
 
 
+class _Codes(dict[str, int]):
+    """Numbers of the metrics with a prefix, by name without it; all prefixes count together."""
+
+    def __init__(self, prefix: str, all_codes: dict[str, int]) -> None:
+        self.prefix, self.all_codes = prefix, all_codes
+
+    def __missing__(self, name: str) -> int:
+        self[name] = self.all_codes.setdefault(self.prefix + name, len(self.all_codes))
+        return self[name]
+
+
+def _number_or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _strings(values: list[str], places: npt.NDArray[np.int64]) -> pd.Index:
+    """`values` at `places`; there are few different ones."""
+    codes, known = pd.factorize(np.asarray(values, dtype=object))
+    return pd.Index(known, dtype="str").take(codes[places])
+
+
 def _run_row(run: RunFolder, description: dict[str, Any], events: list[Record]) -> dict[str, Any]:
     spec = description["spec"]
-    clocked = [record for record in events if "clock" in record]
-    clock = clocked[-1]["clock"] if clocked else {"ledgers": {}, "breakdown": {}}
+    clock = last_clock(events)
+    if clock is None:
+        clock = {"ledgers": {}, "breakdown": {}}
     ledgers = {
         f"{name}_s": float(clock["ledgers"].get(name, 0.0))
         for name in ("setup", "method", "evaluation", "checkpoint")
@@ -314,18 +353,18 @@ def _last_samples(run: RunFolder) -> tuple[str | None, int | None]:
     Raises BadResults for a link, and for a picture of more pixels than a grid has: whoever draws
     it would unpack them all.
     """
+    folder = str(run.artifacts)
     try:
-        names = [name for name in os.listdir(run.artifacts) if SAMPLES.fullmatch(name)]
+        names = [name for name in os.listdir(folder) if SAMPLES.fullmatch(name)]
     except OSError:
         return None, None
     if not names:
         return None, None
-    path = run.artifacts / max(names)
-    if run.artifacts.is_symlink() or path.is_symlink():
+    path = os.path.join(folder, max(names))
+    if os.path.islink(folder):
         raise BadResults(f"{path} is a link: results are plain files and folders")
-    with open(path, "rb") as file:
-        head = file.read(24)
+    head = read_bytes(path, first=24)
     width, height = (int.from_bytes(head[at : at + 4]) for at in (16, 20))
     if not head.startswith(PNG) or not 0 < width * height <= LARGEST_GRID:
         raise BadResults(f"{path} is not a grid of samples")
-    return str(path), width // 8
+    return path, width // 8

@@ -17,22 +17,12 @@ from typing import Any
 
 from benchmark import registry
 from benchmark.clock import BudgetExhausted, Clock, DeviceClock, PricedClock, Stopwatch
+from benchmark.files import BadResults, StorageError, storing, write_atomic, write_json
 from benchmark.isolation import isolated, output_to
 from benchmark.problem import RecordedProblem, RunEnded
 from benchmark.provenance import describe_method, describe_task, device_name, provenance
 from benchmark.results import SCHEMA_VERSION, read_description
-from benchmark.store import (
-    BadResults,
-    Busy,
-    RunFolder,
-    StorageError,
-    effective_steps,
-    ending,
-    run_folder,
-    storing,
-    write_atomic,
-    write_json,
-)
+from benchmark.store import Busy, RunFolder, effective_steps, ending, run_folder
 from benchmark.watchdog import watched
 from methods.base import Method
 from tasks.base import Task
@@ -89,7 +79,7 @@ class RunSpec:
     def identity(self) -> dict[str, Any]:
         """What must not change between the sessions of one run."""
         free = ("budget", "results", "prices", "method", "hard_limit", "runs_per_device")
-        return {key: value for key, value in asdict(self).items() if key not in free}
+        return {key: value for key, value in vars(self).items() if key not in free}
 
 
 @dataclass(frozen=True)
@@ -102,16 +92,21 @@ class Outcome:
     reason: str = ""
 
 
-def is_finished(spec: RunSpec) -> bool:
-    """Whether the run has ended for good under (at least) this budget."""
-    stored = read_description(spec.folder)
-    if stored is None:
-        return False
-    check_identity(spec, stored["spec"])
-    status, reason = ending(spec.folder)
-    return status == "finished" and (
-        reason == "returned" or stored["spec"]["budget"] >= spec.budget
-    )
+def standing(spec: RunSpec) -> str:
+    """`store.status` of the run; `finished` only for good, under (at least) this budget.
+
+    Raises SpecMismatch where settings have changed, and BadResults.
+    """
+    folder = spec.folder
+    stored = read_description(folder)
+    if stored is not None:
+        check_identity(spec, stored["spec"])
+    status, reason = ending(folder)
+    if status == "finished" and (
+        stored is None or (reason != "returned" and stored["spec"]["budget"] < spec.budget)
+    ):
+        return "interrupted"
+    return status
 
 
 def check_identity(spec: RunSpec, stored: dict[str, Any]) -> None:
@@ -135,11 +130,9 @@ def execute(spec: RunSpec) -> Outcome:
     try:
         with folder.owned():
             folder.mend()
-            if is_finished(spec):
-                return Outcome(spec, "finished", ending(folder)[1])
-            status, reason = ending(folder)
-            if status == "failed":
-                return Outcome(spec, status, reason)
+            status = standing(spec)
+            if status in ("finished", "failed"):
+                return Outcome(spec, status, ending(folder)[1])
             return Outcome(spec, *_session(spec))
     except Busy as error:
         return Outcome(spec, "busy", str(error))

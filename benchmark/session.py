@@ -16,9 +16,10 @@ from rich.console import Console
 from benchmark import calibration
 from benchmark.cluster import ADDRESSES, LOCAL, SLURM, Cluster, Executor
 from benchmark.executor import run_here, run_on
+from benchmark.files import storing, write_json
 from benchmark.live import Progress, follow
-from benchmark.runner import RunSpec, is_finished
-from benchmark.store import PLAN, planned, status, storing, write_json
+from benchmark.runner import RunSpec, standing
+from benchmark.store import PLAN, planned
 
 DRAWING_SPACING = 120.0
 """Least seconds between two interim drawings."""
@@ -106,9 +107,10 @@ def make_plan(specs: Iterable[RunSpec], retry_failed: bool = False) -> Plan:
     specs = list(specs)
     pending, failed, retried = [], [], []
     for spec in specs:
-        if is_finished(spec):
+        status = standing(spec)
+        if status == "finished":
             continue
-        broken = status(spec.folder) == "failed"
+        broken = status == "failed"
         if broken and not retry_failed:
             failed.append(spec)
             continue

@@ -23,9 +23,8 @@ import json
 import os
 import re
 import shutil
-import stat
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,124 +32,33 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from benchmark.files import (
+    REMEDY,
+    TEMPORARY,
+    BadResults,
+    plain,
+    read_bytes,
+    read_json,
+    write_atomic,
+)
+
 Record = dict[str, Any]
 PLAN = "plan.json"
 """In a suite's folder: the pairs [task, label] that were asked for."""
 STEPS = ("trial", "report")
 """Records that a method's calls produced, in order: what a resumed run replays."""
 SESSION = ("start", "end", "retry")
-TEMPORARY = ".tmp"
-"""How files end that are being written, or deleted; their names begin with a dot."""
 
 LOCK_TIMEOUT = 1.0
 """Seconds to wait for a lock: a reader who asks for the status holds it for a moment."""
-LARGEST_FILE = 2**28
-"""Bytes of the largest file that is read: a run of 10,000 trials writes 2 % of that."""
 DEEPEST = 8
 """Levels below `runs/` at which a run may lie."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Names of folders that hold results: nothing that means something to a shell or terminal."""
 
 
-REMEDY = "bring back a copy of it, or run this run again with --fresh"
-
-
-class BadResults(ValueError):
-    """Stored results that hold what no run writes; the message says what and where.
-
-    They may be damaged, or come from somebody else: a file that cannot be read, links, foreign
-    names and sizes are refused, not repaired.
-    """
-
-
 class Busy(RuntimeError):
     """Another process owns the run folder."""
-
-
-class StorageError(OSError):
-    """The run folder cannot be written; the run is interrupted, and goes on when it can be."""
-
-
-@contextmanager
-def storing() -> Iterator[None]:
-    """What cannot be written inside is a StorageError."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(error.errno, error.strerror, error.filename) from None
-
-
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a whole file so that a reader or a crash never sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_atomic(path, json.dumps(value, indent=1) + "\n")
-
-
-def read_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes:
-    """A whole plain file. Raises BadResults for a link, a device or more than `largest` bytes."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        if path.is_symlink():
-            raise BadResults(f"{path} is a link: results are plain files") from None
-        raise
-    with open(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise BadResults(f"{path} is not a file")
-        content = file.read(largest + 1) if found.st_size <= largest else b""
-        if max(found.st_size, len(content)) > largest:  # it may have grown meanwhile
-            raise BadResults(
-                f"{path} has {found.st_size / 2**20:.0f} MiB, more than the "
-                f"{largest / 2**20:.0f} MiB that are read"
-            )
-        return content
-
-
-def read_json(path: Path) -> Any:
-    """The parsed file, or None if there is none. Raises BadResults if it is not JSON."""
-    try:
-        content = read_bytes(path)
-    except FileNotFoundError:
-        return None
-    try:
-        value = json.loads(content)
-        if value is None:
-            raise ValueError("null")
-        return value
-    except (ValueError, RecursionError) as error:
-        raise BadResults(f"{path} is damaged ({error}); {REMEDY}") from None
-
-
-CONTROL = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
-)
-"""Characters that move a cursor, colour a terminal, turn text round, or are none."""
-
-
-def plain(value: Any) -> Any:
-    """A stored value whose strings, at any depth, can be shown on a terminal or a page."""
-    if isinstance(value, str):
-        return CONTROL.sub("\ufffd", value)
-    if isinstance(value, dict):
-        return {plain(key): plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list) else value
 
 
 def parse_events(content: bytes) -> tuple[list[Record], int]:
@@ -193,6 +101,11 @@ def effective_steps(records: Iterable[Record]) -> list[Record]:
         elif record["kind"] == "rewind":
             del steps[record["to"] :]
     return steps
+
+
+def last_clock(records: Sequence[Record]) -> Record | None:
+    """The newest snapshot of the clock: what has been charged so far, and what else was spent."""
+    return next((record["clock"] for record in reversed(records) if "clock" in record), None)
 
 
 @dataclass(frozen=True)
@@ -350,7 +263,10 @@ def run_folders(suite_folder: Path) -> list[RunFolder]:
 
     Raises BadResults for links and foreign names: nothing outside the folder is ever read.
     """
-    return [RunFolder(path) for path in sorted(_begun(suite_folder / "runs", DEEPEST))]
+    runs = suite_folder / "runs"
+    if runs.is_symlink():
+        raise BadResults(f"{str(runs)!r} is a link: results are plain files and folders")
+    return [RunFolder(Path(path)) for path in _begun(str(runs), DEEPEST)]
 
 
 def refuse_links(suite_folder: Path) -> None:
@@ -363,12 +279,10 @@ def refuse_links(suite_folder: Path) -> None:
             folders.remove("runs")
 
 
-def _begun(folder: Path, depth: int) -> Iterator[Path]:
-    if folder.is_symlink():
-        raise BadResults(f"{str(folder)!r} is a link: results are plain files and folders")
+def _begun(folder: str, depth: int) -> Iterator[str]:
     try:
         with os.scandir(folder) as entries:
-            found = list(entries)
+            found = sorted(entries, key=lambda entry: entry.name)
     except FileNotFoundError:
         return
     if any(entry.name in ("run.json", "events.jsonl") for entry in found):
@@ -380,7 +294,9 @@ def _begun(folder: Path, depth: int) -> Iterator[Path]:
                 continue  # being deleted
             if not NAME.fullmatch(entry.name) or depth == 0:
                 raise BadResults(f"{entry.path!r} is no folder of a task, a method or a seed")
-            yield from _begun(folder / entry.name, depth - 1)
+            if entry.is_symlink():
+                raise BadResults(f"{entry.path!r} is a link: results are plain files and folders")
+            yield from _begun(entry.path, depth - 1)
 
 
 def status(folder: RunFolder) -> str:

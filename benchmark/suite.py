@@ -112,6 +112,9 @@ class Suite:
                 "other, and measured time would charge them for it; add --clock priced, or leave "
                 "runs_per_device out"
             )
+        pairs = self.pairs()
+        folder = str(results.absolute())  # a method may change the directory
+        precision = {task.name: self._precision(task.name) for task in self.tasks}
         return [
             RunSpec(
                 suite=self.name,
@@ -120,18 +123,18 @@ class Suite:
                 method=method.name,
                 seed=seed,
                 budget=task.budget,
-                results=str(results.absolute()),  # a method may change the directory
+                results=folder,
                 options=method.options,
                 suite_seed=self.suite_seed,
                 clock=clock,
                 device=device,
                 hard_limit=self.hard_limit,
-                precision=self._precision(task.name),
+                precision=precision[task.name],
                 runs_per_device=self.runs_per_device,
             )
             for task in self.tasks
             for seed in range(self.seeds)
-            for other, method in self.pairs()
+            for other, method in pairs
             if other is task
         ]
 

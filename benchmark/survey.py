@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.store import BadResults, Record, RunFolder, ending, read_json, run_folders
+from benchmark.files import BadResults, read_json
+from benchmark.store import Record, RunFolder, ending, last_clock, run_folders
 
 
 @dataclass(frozen=True)
@@ -28,14 +31,15 @@ class State:
 
 def survey(suite_folder: Path) -> list[State]:
     """All runs that were ever begun. Raises FileNotFoundError when there is none."""
-    found = [_state(suite_folder / "runs", folder) for folder in run_folders(suite_folder)]
+    root = len((suite_folder / "runs").parts)
+    found = [_state(folder.path.parts[root:], folder) for folder in run_folders(suite_folder)]
     if not found:
         raise FileNotFoundError(f"{suite_folder} holds no runs; start some with: benchmark run")
     return found
 
 
-def _state(root: Path, folder: RunFolder) -> State:
-    *task, method, seed = folder.path.relative_to(root).parts
+def _state(place: Sequence[str], folder: RunFolder) -> State:
+    *task, method, seed = place
     try:
         events = folder.events()
         status, reason = ending(folder, events)
@@ -51,13 +55,16 @@ def _state(root: Path, folder: RunFolder) -> State:
 
 def _used(folder: RunFolder, events: list[Record]) -> float | None:
     description = read_json(folder.description)
-    charged = [event["clock"] for event in events if "clock" in event]
-    if description is None or not charged:
+    clock = last_clock(events)
+    if description is None or clock is None:
         return None
-    seconds: float = charged[-1]["ledgers"]["method"]
+    seconds: float = clock["ledgers"]["method"]
     return seconds / (3600 * float(description["spec"]["budget"]))
 
 
 def _silence(folder: RunFolder) -> float | None:
-    signs = [path.stat().st_mtime for path in (folder.log, folder.heartbeat) if path.exists()]
+    signs = []
+    for path in (folder.log, folder.heartbeat):
+        with suppress(FileNotFoundError):
+            signs.append(path.stat().st_mtime)
     return max(time.time() - max(signs), 0.0) if signs else None

@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from benchmark.clock import Clock
-from benchmark.store import RunFolder, storing
+from benchmark.files import storing
+from benchmark.store import RunFolder
 
 TICK = 1.0
 """Seconds between two looks, or a tenth of the limit if that is less."""

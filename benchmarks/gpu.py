@@ -25,17 +25,14 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.diffusers_example import ExampleTraining, Told, pipeline, unet
 from benchmarks.measure import Row, Work, compare, machine, one_thread, show, timed
 from benchmarks.published_unet import PublishedDiffusion, PublishedTraining
 from benchmarks.schedule_training import (
     DATASETS,
-    ExampleTraining,
-    Told,
-    diffusers_network,
     our_sampling,
     our_task,
     our_training,
-    pipeline,
     row,
 )
 from tasks import data
@@ -68,9 +65,9 @@ class Stepped(nn.Module):
 
 def rows(dataset: str, device: str, precision: str, sampled: int) -> dict[str, Row]:
     """Training in steps and sampling in images, at one network."""
-    task = our_task(dataset, lambda: Told(diffusers_network(dataset)), device, precision)
+    task = our_task(dataset, lambda: Told(unet(dataset)), device, precision)
     train, shape = data.load(dataset).train, task.train_images.shape[1:]
-    network = lambda: Stepped(diffusers_network(dataset))  # noqa: E731
+    network = lambda: Stepped(unet(dataset))  # noqa: E731
     published = PublishedTraining(
         train.images, train.labels, 1_000_000, 0, BATCH, network(), device
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +21,34 @@ def write(suite: Path, runs: int, events: int) -> None:
     One run has one task and one method. The records are those of a stored run, with other
     numbers; about one trial in `log(events)` improves.
     """
-    description = json.loads((TEMPLATE / "run.json").read_text())
-    lines = [json.loads(line) for line in (TEMPLATE / "events.jsonl").open()]
-    samples = (TEMPLATE / "artifacts/samples-000001.png").read_bytes()
-    start, trial, end = lines[0], lines[1], lines[-1]
     for number in range(runs):
         task = TASKS[number % len(TASKS)]
         method = METHODS[number // len(TASKS) % len(METHODS)]
         seed = number // (len(TASKS) * len(METHODS))
-        folder = suite / "runs" / task / method / str(seed)
-        (folder / "artifacts").mkdir(parents=True)
         spec = {"suite": suite.name, "task": task, "label": method, "seed": seed}
         spec["results"] = str(suite.parent)
-        described = description | {"spec": description["spec"] | spec}
-        described["method"] = description["method"] | {"name": method}
-        (folder / "run.json").write_text(json.dumps(described, indent=1) + "\n")
-        (folder / ".lock").touch()
-        (folder / "artifacts" / "samples-000001.png").write_bytes(samples)
-        log = [start, *_trials(trial, events, seed=number), end]
-        (folder / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+        write_run(suite / "runs" / task / method / str(seed), spec, events, number)
+
+
+def write_run(folder: Path, spec: dict[str, Any], events: int, number: int) -> None:
+    """A finished run of `spec`, the `number`-th one."""
+    description, (start, trial, end), samples = _template()
+    (folder / "artifacts").mkdir(parents=True)
+    described = description | {"spec": description["spec"] | spec}
+    described["method"] = description["method"] | {"name": spec["label"]}
+    (folder / "run.json").write_text(json.dumps(described, indent=1) + "\n")
+    (folder / ".lock").touch()
+    (folder / "artifacts" / "samples-000001.png").write_bytes(samples)
+    log = [start, *_trials(trial, events, seed=number), end]
+    (folder / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+
+
+@cache
+def _template() -> tuple[dict[str, Any], tuple[Any, Any, Any], bytes]:
+    """Description, first, second and last record, and samples of a stored run."""
+    lines = [json.loads(line) for line in (TEMPLATE / "events.jsonl").open()]
+    samples = (TEMPLATE / "artifacts/samples-000001.png").read_bytes()
+    return json.loads((TEMPLATE / "run.json").read_text()), (lines[0], lines[1], lines[-1]), samples
 
 
 def _trials(template: dict[str, Any], count: int, seed: int) -> list[dict[str, Any]]:

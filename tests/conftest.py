@@ -12,12 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from rich.console import Console
 
-from benchmark import cli, registry
+from benchmark import registry
+from benchmark.cli import output
 from benchmark.runner import RunSpec
 from tasks.base import Candidate, Metric, Task
 from tasks.space import Params, Space, Variable
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")  # tests assert no timing: a loaded machine fails none
 
 PRICES = {"trial": 0.001, "step": 0.01, "score": 0.02}
 
@@ -68,8 +73,8 @@ class ToyTask(Task):
 @pytest.fixture(autouse=True)
 def free_consoles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `CliRunner`, which replaces the standard streams, see what commands show."""
-    monkeypatch.setattr(cli, "console", Console(width=cli.WIDE))
-    monkeypatch.setattr(cli, "errors", Console(stderr=True))
+    monkeypatch.setattr(output, "console", Console(width=output.WIDE))
+    monkeypatch.setattr(output, "errors", Console(stderr=True))
 
 
 @pytest.fixture
@@ -85,11 +90,11 @@ def toy_spec(toy: type[ToyTask], tmp_path: Path) -> Callable[..., RunSpec]:
     """A factory of specs on the toy task under the priced clock."""
 
     def make(method: str = "random", **changes: Any) -> RunSpec:
-        settings: dict[str, Any] = {
+        values: dict[str, Any] = {
             "suite": "toy", "task": toy.name, "label": method, "method": method, "seed": 0,
             "budget": toy.budget, "results": str(tmp_path / "results"), "clock": "priced",
             "prices": PRICES,
         }  # fmt: skip
-        return RunSpec(**(settings | changes))
+        return RunSpec(**(values | changes))
 
     return make

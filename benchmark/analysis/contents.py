@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from benchmark.results import Results
@@ -170,6 +171,17 @@ def _parts(results: Results) -> dict[tuple[str, str | None], pd.DataFrame]:
         for method, own in rows.groupby("method", sort=False):
             found[str(task), str(method)] = own
     return found
+
+
+def events_of(results: Results, task: str, method: str, seed: int) -> pd.DataFrame:
+    """Rows of `frame` of one run."""
+    return results.frame.iloc[_places(results).get((task, method, seed), [])]
+
+
+@lru_cache(maxsize=2)
+def _places(results: Results) -> dict[Any, npt.NDArray[np.int64]]:
+    """Positions of each run's rows: asking every row whose it is takes long where runs are many."""
+    return results.frame.groupby(["task", "method", "seed"], sort=False).indices
 
 
 def budget(results: Results, task: str) -> float:

@@ -91,23 +91,21 @@ def _traces(results: Results, chosen: pd.Series) -> Traces:
     order = np.lexsort((delivered["event"], delivered["gpu_hours"], *codes[::-1]))
     delivered, codes = delivered.iloc[order], codes[:, order]
     first = (np.diff(codes, axis=1, prepend=-1) != 0).any(axis=0).nonzero()[0]
-    all_hours, all_values = (delivered[name].to_numpy(float) for name in ("gpu_hours", "value"))
-    labels = delivered[keys].iloc[first].itertuples(index=False, name=None)
+    labels = list(delivered[keys].iloc[first].itertuples(index=False, name=None))
+    until = [ends.get((task, method, seed)) for task, method, _, seed in labels]
     last = np.append(first, len(delivered))[1:]
+    # A run may pass its budget by one primitive step: that still counts as its end.
+    latest = np.repeat(np.array(until, dtype=float), last - first)
+    hours = np.minimum(delivered["gpu_hours"].to_numpy(float), latest)
+    values = delivered["value"].to_numpy(float)
+    values = np.where(np.isfinite(values), values, np.nan)
     found = Traces()
-    for (task, method, metric, seed), start, stop in zip(labels, first, last, strict=True):
-        end = ends.get((task, method, seed))
-        if end is None:
-            continue
-        values = all_values[start:stop]
-        trace = Trace(
-            seed=seed,
-            # A run may pass its budget by one primitive step: that still counts as its end.
-            hours=np.minimum(all_hours[start:stop], end),
-            values=np.where(np.isfinite(values), values, np.nan),
-            end=end,
-        )
-        found.setdefault((task, method, metric), []).append(trace)
+    for (task, method, metric, seed), end, start, stop in zip(
+        labels, until, first, last, strict=True
+    ):
+        if end is not None:
+            trace = Trace(seed, hours[start:stop], values[start:stop], end)
+            found.setdefault((task, method, metric), []).append(trace)
     return found
 
 
@@ -144,18 +142,33 @@ def align(runs: Sequence[Trace]) -> Curve | None:
     start = max(trace.first for trace in runs)
     moments = np.concatenate([trace.hours for trace in runs])
     ends = [trace.end for trace in runs]
-    hours = np.unique([start, *moments, *ends])
+    hours = np.unique(np.concatenate([[start], moments, ends]))
     hours = hours[hours >= start]
-    values = np.stack([trace.at(hours) for trace in runs])
-    return Curve(hours, values, tuple(trace.seed for trace in runs))
+    return Curve(hours, _at(runs, hours), tuple(trace.seed for trace in runs))
 
 
 def at_fractions(runs: Sequence[Trace], budget: float, fractions: Sequence[float]) -> Array:
-    """`(n, len(fractions))` values at fractions of `budget`; NaN where not known."""
+    """`(n, len(fractions))` values at increasing fractions of `budget`; NaN where not known."""
+    return _at(runs, budget * np.asarray(fractions, dtype=float))
+
+
+def _at(runs: Sequence[Trace], moments: Array) -> Array:
+    """`Trace.at` of all runs at once, `(n, len(moments))`, for increasing `moments`."""
     if not runs:
-        return np.empty((0, len(fractions)))
-    moments = budget * np.asarray(fractions)
-    return np.stack([trace.at(moments) for trace in runs])
+        return np.empty((0, len(moments)))
+    lengths = [len(trace.hours) for trace in runs]
+    hours = np.concatenate([trace.hours for trace in runs])
+    values = np.concatenate([trace.values for trace in runs], dtype=float)
+    ends = np.array([trace.end for trace in runs])
+    columns = len(moments) + 1  # the last is for what comes after all moments
+    place = np.repeat(np.arange(len(runs)) * columns, lengths) + moments.searchsorted(hours)
+    changes = np.bincount(place, minlength=len(runs) * columns).reshape(len(runs), columns)
+    reached = changes[:, :-1].cumsum(axis=1)
+    known = (reached > 0) & (moments <= ends[:, None])
+    reached += np.cumsum([0, *lengths[:-1]])[:, None] - 1  # in place: thousands of runs are large
+    found = values[reached]
+    found[~known] = np.nan
+    return found
 
 
 @dataclass(frozen=True)

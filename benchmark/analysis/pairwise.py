@@ -75,13 +75,13 @@ def improvements(results: Results, found: Traces) -> pd.DataFrame:
 def seed_values(results: Results, found: Traces, task: str, metric: str) -> dict[str, Array]:
     """`(seeds, FRACTIONS)` values of every rival that has any, one row per seed of the task."""
     seeds = sorted(contents.runs_of(results, task)["seed"].unique())
+    rows = {seed: row for row, seed in enumerate(seeds)}
     budget = contents.budget(results, task)
     values = {}
     for method in contents.rivals(results):
         traces = found.of(task, method, metric)
         table = np.full((len(seeds), len(FRACTIONS)), np.nan)
-        places = [seeds.index(trace.seed) for trace in traces]
-        table[places] = at_fractions(traces, budget, FRACTIONS)
+        table[[rows[trace.seed] for trace in traces]] = at_fractions(traces, budget, FRACTIONS)
         if np.isfinite(table).any():
             values[method] = table
     return values

@@ -14,8 +14,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 from numpy.typing import ArrayLike
-from scipy.special import ndtri, stdtrit
-from scipy.stats import binom, chi2
+from scipy.special import bdtr, gammaincinv, ndtri, stdtrit  # scipy.stats takes long to import
 
 Array = npt.NDArray[np.float64]
 CONFIDENCE = 0.95
@@ -75,8 +74,8 @@ def median_interval(sample: ArrayLike, confidence: float = CONFIDENCE) -> Estima
 @cache
 def _outermost(n: int, confidence: float) -> int:
     """The k of `median_interval`; 0 if there is none."""
-    k = int(binom.ppf((1 - confidence) / 2, n, 0.5)) if n else 0
-    return k - int(2 * binom.cdf(k - 1, n, 0.5) > 1 - confidence)  # ppf rounds up
+    below = bdtr(np.arange(n), n, 0.5)  # P(B <= k - 1) for k = 1 ... n
+    return int((2 * below <= 1 - confidence).sum())
 
 
 def iqm_interval(sample: ArrayLike, log: bool = False, confidence: float = CONFIDENCE) -> Estimate:
@@ -138,8 +137,8 @@ def running_time_interval(
     lower end says how long it takes at least.
     """
     tail = (1 - confidence) / 2
-    low = 2 * total / chi2.ppf(1 - tail, 2 * successes + 2)
-    high = 2 * total / chi2.ppf(tail, 2 * successes) if successes else np.inf
+    low = total / gammaincinv(successes + 1, 1 - tail)  # half a quantile of χ²(2 k + 2)
+    high = total / gammaincinv(successes, tail) if successes else np.inf
     return _estimate(total / successes if successes else np.inf, low, high, runs)
 
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from suites import GOOD
 
 from benchmark import calibration, registry, results, suite
+from benchmark.files import BadResults
 from benchmark.registry import BrokenModule, UnknownName
 from benchmark.runner import execute
-from benchmark.store import BadResults, effective_steps
+from benchmark.store import effective_steps
 from benchmark.suite import SuiteError
 from methods.base import Method, Problem
 

@@ -3,8 +3,9 @@ import dataclasses
 import pytest
 
 from benchmark import results, runner, session
-from benchmark.runner import SpecMismatch, execute, is_finished
-from benchmark.store import BadResults, planned, read_json, status
+from benchmark.files import BadResults, read_json
+from benchmark.runner import SpecMismatch, execute, standing
+from benchmark.store import planned, status
 
 
 def test_ledgers_add_up_to_the_wall_time_of_the_run(toy_spec):
@@ -40,13 +41,13 @@ def test_a_run_says_where_it_comes_from(toy_spec):
 
 def test_finished_means_for_this_budget_and_these_settings(toy_spec):
     spec = toy_spec()
-    assert not is_finished(spec)
+    assert standing(spec) == "missing"
     execute(spec)
-    assert is_finished(spec)
-    assert is_finished(dataclasses.replace(spec, budget=spec.budget / 2))
-    assert not is_finished(dataclasses.replace(spec, budget=spec.budget * 2))
+    assert standing(spec) == "finished"
+    assert standing(dataclasses.replace(spec, budget=spec.budget / 2)) == "finished"
+    assert standing(dataclasses.replace(spec, budget=spec.budget * 2)) == "interrupted"
     with pytest.raises(SpecMismatch, match="fidelity"):
-        is_finished(dataclasses.replace(spec, options={"fidelity": 0.5}))
+        standing(dataclasses.replace(spec, options={"fidelity": 0.5}))
 
 
 def test_a_run_in_use_is_left_alone(toy_spec):

@@ -19,13 +19,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from benchmark import store
+from benchmark import files
 from benchmark.analysis import latex
 from benchmark.analysis.tables import write_tables
 from benchmark.cli import app
+from benchmark.files import BadResults, plain
 from benchmark.results import load
 from benchmark.runner import execute
-from benchmark.store import BadResults, plain
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp"
 """Sets a terminal's title, clears it, colours it, turns text round."""
@@ -77,7 +77,7 @@ def test_control_characters_reach_neither_terminal_nor_tables(suite, run_json):
     shown += command("table", "--suite", "toy", "--results", results)
     assert "[bold]" in shown  # shown as it is, and not taken for markup
     shown += "".join(path.read_text() for path in (suite / "tables").iterdir())
-    assert not store.CONTROL.search(shown)
+    assert not files.CONTROL.search(shown)
 
 
 def test_labels_that_are_broken_mathematics_are_drawn_as_they_are(suite):
@@ -167,7 +167,7 @@ def test_foreign_folder_names_are_refused_and_not_shown_raw(suite, name):
     shutil.move(suite / "runs/toy", suite / "runs" / name)
     with pytest.raises(BadResults, match="no folder of a task") as refused:
         load(suite)
-    assert not store.CONTROL.search(str(refused.value))
+    assert not files.CONTROL.search(str(refused.value))
     assert "\n" not in str(refused.value)
 
 
@@ -204,7 +204,7 @@ def test_broken_logs_are_named(suite, run_json, line):
 
 
 def test_sizes_are_bounded(suite, run_json):
-    os.truncate(run_json.with_name("events.jsonl"), store.LARGEST_FILE + 1)  # a sparse file
+    os.truncate(run_json.with_name("events.jsonl"), files.LARGEST_FILE + 1)  # a sparse file
     with pytest.raises(BadResults, match="MiB"):
         load(suite)
 

@@ -6,12 +6,23 @@ import os
 import signal
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 from distributed import Client
 
+from benchmark.store import effective_steps, run_folders, status
 from benchmark.survey import survey
-from tests.cluster.conftest import PATIENCE, RUN, Command, scheduler, tree, wait_for, worker
+from tests.cluster.conftest import (
+    PATIENCE,
+    RUN,
+    SUITE,
+    Command,
+    scheduler,
+    tree,
+    wait_for,
+    worker,
+)
 
 pytestmark = pytest.mark.slow
 ENDLESS = """
@@ -61,6 +72,29 @@ def test_ctrl_c_ends_local_workers_too(commands, tmp_path):
     _, alive = psutil.wait_procs(processes, timeout=PATIENCE)
     assert not alive
     assert states(tmp_path) == ["interrupted"] * 2
+
+
+def test_runs_that_signals_cut_short_on_local_workers_end_as_undisturbed(
+    commands, tmp_path, local_frame
+):
+    """Twice, while two worker processes hold runs: Ctrl-C to all, then SIGTERM to the command."""
+    (tmp_path / "mini.toml").write_text(SUITE)
+
+    def at_work() -> bool:
+        """Whether a worker is in the middle of a run."""
+        runs = run_folders(tmp_path / "results/mini")
+        return any(status(run) == "running" and effective_steps(run.events()) for run in runs)
+
+    for number, stop in ((signal.SIGINT, os.killpg), (signal.SIGTERM, os.kill)):
+        run = commands(*RUN, "--workers", "2", log="run.log")
+        wait_for(lambda run=run: at_work() or run.process.poll() is not None, "a run to begin")
+        stop(run.process.pid, number)
+        require_stopped(run, number)
+        assert "interrupted" in states(tmp_path)
+    last = commands(*RUN, "--workers", "2", log="run.log")
+    assert last.end() == 0, last.output
+    frame = pd.read_parquet(tmp_path / "results/mini/frame.parquet")
+    pd.testing.assert_frame_equal(frame, local_frame)
 
 
 def test_sigterm_leaves_nothing_on_a_running_cluster(commands, tmp_path):

@@ -39,15 +39,16 @@ class Mutant:
 MUTANTS = (
     Mutant("a torn last line stays", "store", "os.truncate(self.log, length)", "pass"),
     Mutant("a write that failed leaves its part", "store", "file.truncate(length)", "pass"),
-    Mutant("whole files are written in place", "store",
+    Mutant("whole files are written in place", "files",
            'with open(temporary, "wb") as file:\n            file.write(data)\n'
            "            file.flush()\n            os.fsync(file.fileno())\n"
            "        os.replace(temporary, path)\n",
            'with open(path, "wb") as file:\n            file.write(data)\n'),
     Mutant("the lock is ignored", "store", "lock.acquire(timeout=LOCK_TIMEOUT)", "pass"),
     Mutant("a rewind is ignored", "store", 'record["kind"] == "rewind"', "False"),
-    Mutant("nothing is forced to disk", "store", "os.fsync(file.fileno())", "pass"),
-    Mutant("a damaged checkpoint is an error", "problem",
+    Mutant("no record is forced to disk", "store", "os.fsync(file.fileno())", "pass"),
+    Mutant("no whole file is forced to disk", "files", "os.fsync(file.fileno())", "pass"),
+    Mutant("a damaged checkpoint is an error", "checkpoint",
            "except Exception:  # a damaged file raises anything\n        return None",
            "except ZeroDivisionError:\n        return None"),
     Mutant("a checkpoint of more steps than the log is taken", "problem",
@@ -72,7 +73,7 @@ MUTANTS = (
            'self.work = Counter(snapshot["work"])', "pass"),
     Mutant("what a session cut off is charged as well", "runner",
            'ledgers["method"] = charged', "pass"),
-    Mutant("finished runs are done again", "session", "if is_finished(spec):", "if False:"),
+    Mutant("finished runs are done again", "session", 'if status == "finished":', "if False:"),
     Mutant("failed runs are tried again unasked", "session",
            "if broken and not retry_failed:", "if False:"),
     Mutant("a failure counts as finished", "runner",

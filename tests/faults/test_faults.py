@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.mutants import MUTANTS, ROOT, Mutant
+
 COUNT = 300
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.title)
+def test_every_mutant_breaks_something_that_is_there(mutant: Mutant) -> None:
+    assert mutant.old in (ROOT / "benchmark" / f"{mutant.module}.py").read_text()
 
 
 @pytest.mark.slow

@@ -69,7 +69,7 @@ class World:
         registry.all_tasks = lambda: tasks  # type: ignore[assignment]
         registry.all_methods = lambda: methods  # type: ignore[assignment]
         calibration.prices = lambda task, device, precision: dict(PRICED[task])  # type: ignore[assignment]
-        cli._conclude = lambda folder: results.save_frame(results.load(folder))  # type: ignore
+        cli.running.conclude = lambda folder: results.save_frame(results.load(folder))  # type: ignore
         world = World(folder)
         world.write_suite(limit=60)
         world.warm_up()
@@ -77,7 +77,7 @@ class World:
 
     def warm_up(self) -> None:
         """Run everything once in this process, for what is imported on the way."""
-        cli.console.file = cli.errors.file = io.StringIO()
+        cli.output.console.file = cli.output.errors.file = io.StringIO()
         for task, labels in LABELS.items():
             sys.argv = ["benchmark", *self.command(self.folder / "warm", task, labels)]
             with contextlib.suppress(SystemExit):
@@ -148,8 +148,8 @@ def _as_a_new_process(log: Path) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
-    cli.console.file, cli.errors.file = sys.stdout, sys.stderr
-    cli.console.width = cli.errors.width = 200
+    cli.output.console.file, cli.output.errors.file = sys.stdout, sys.stderr
+    cli.output.console.width = cli.output.errors.width = 200
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)

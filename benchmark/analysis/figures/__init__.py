@@ -6,6 +6,7 @@ beside a user's own pyplot session. The same results give the same bytes.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -54,12 +55,13 @@ def write_figures(
     folder.mkdir(parents=True, exist_ok=True)
     drawings = list(_drawings(results))
     write = partial(_write, folder, formats)
-    if processes > 1 and sys.platform == "linux":
-        fork = multiprocessing.get_context("fork")  # results are inherited, not pickled
-        with ProcessPoolExecutor(processes, fork, _inherit, (drawings, write)) as pool:
-            parts = list(pool.map(_write_inherited, range(len(drawings))))
-    else:
-        parts = [write(drawing) for drawing in drawings]
+    with style.applied():
+        if processes > 1 and sys.platform == "linux":
+            fork = multiprocessing.get_context("fork")  # results are inherited, not pickled
+            with ProcessPoolExecutor(processes, fork, _inherit, (drawings, write)) as pool:
+                parts = list(pool.map(_write_inherited, range(len(drawings))))
+        else:
+            parts = [write(drawing) for drawing in drawings]
     written = [path for part in parts for path in part]
     if not any(path.stem == "profile" for path in written):
         for extension in FORMATS:  # drawn while fewer tasks had runs, and true no longer
@@ -69,9 +71,8 @@ def write_figures(
 
 def _write(folder: Path, formats: Sequence[str], drawing: Drawing) -> list[Path]:
     name, draw = drawing
-    with style.applied():
-        figure = draw()
-        return [] if figure is None else save(figure, folder, name, formats)
+    figure = draw()
+    return [] if figure is None else save(figure, folder, name, formats)
 
 
 _inherited: list[Callable[[], list[Path]]] = []
@@ -79,6 +80,7 @@ _inherited: list[Callable[[], list[Path]]] = []
 
 
 def _inherit(drawings: list[Drawing], write: Callable[[Drawing], list[Path]]) -> None:
+    gc.freeze()  # else the collector visits, and so copies, all that is inherited
     _inherited[:] = [partial(write, drawing) for drawing in drawings]
 
 

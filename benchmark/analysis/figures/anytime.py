@@ -47,7 +47,11 @@ def _draw(results: Results, found: Traces, shown: list[Panel], by_metric: bool =
     methods = [
         method
         for method in contents.method_names(results)
-        if any(align(found.of(task, method, metric.name)) for task, metric in shown)
+        if any(
+            np.isfinite(trace.first)
+            for task, metric in shown
+            for trace in found.of(task, method, metric.name)
+        )
     ]
     width = style.SINGLE if len(shown) == 1 else style.DOUBLE
     note = f"{shown[0][0]}. " if by_metric else ""

@@ -94,8 +94,7 @@ def _strengths(results: Results, task: str, seeds: dict[str, int]) -> Figure:
 def events(results: Results, task: str, method: str, seed: int) -> pd.DataFrame:
     """One row per event of a run, in order: its metrics, parameters and `mean_strength` (the
     geometric mean of all parameters) as columns, and `incumbent`."""
-    frame = results.frame
-    own = frame[(frame["task"] == task) & (frame["method"] == method) & (frame["seed"] == seed)]
+    own = contents.events_of(results, task, method, seed)
     wide = own.pivot_table(index="event", columns="metric", values="value", aggfunc="last")
     wide["incumbent"] = own.groupby("event")["incumbent"].last()
     wide["kind"] = own.groupby("event")["kind"].last()

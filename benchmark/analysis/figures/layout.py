@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -231,11 +229,26 @@ def save(figure: Figure, folder: Path, name: str, formats: Sequence[str]) -> lis
     return written
 
 
-# Straight to the back ends: `Figure.savefig` would draw each figure a second time for layout.
+def _write_png(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure).print_png(path)
+
+
+def _write_pdf(figure: Figure, path: Path) -> None:
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
+    FigureCanvasPdf(figure).print_pdf(path, metadata={"CreationDate": None})
+
+
+def _write_svg(figure: Figure, path: Path) -> None:
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    FigureCanvasSVG(figure).print_svg(path, metadata={"Date": None})
+
+
+# Straight to the back ends, each imported where it is asked for: `Figure.savefig` would draw each
+# figure a second time for layout.
 _WRITERS: dict[str, Callable[[Figure, Path], None]] = {
-    "png": lambda figure, path: FigureCanvasAgg(figure).print_png(path),
-    "pdf": lambda figure, path: FigureCanvasPdf(figure).print_pdf(
-        path, metadata={"CreationDate": None}
-    ),
-    "svg": lambda figure, path: FigureCanvasSVG(figure).print_svg(path, metadata={"Date": None}),
+    "png": _write_png,
+    "pdf": _write_pdf,
+    "svg": _write_svg,
 }

@@ -49,12 +49,8 @@ def draw(results: Results, found: Traces, task: str) -> Figure | None:
 
 def _blocks(results: Results, run: dict[Any, Any], trace: Trace | None) -> list[Block]:
     """What the run showed last, and its metric, at each of `FRACTIONS`."""
-    frame = results.frame
-    own = frame[
-        (frame["task"] == run["task"]) & (frame["method"] == run["method"])
-        & (frame["seed"] == run["seed"]) & frame["incumbent"]
-    ]  # fmt: skip
-    taken = own.drop_duplicates("event", keep="last").sort_values("event")
+    own = contents.events_of(results, run["task"], run["method"], run["seed"])
+    taken = own[own["incumbent"]].drop_duplicates("event", keep="last").sort_values("event")
     newest = Path(run["samples"])
     stored = [
         (hours, file)

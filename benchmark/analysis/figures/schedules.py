@@ -100,8 +100,7 @@ def sampled_under(
     seed = representative(results, found, task, method)
     if seed is None:
         return None
-    frame = results.frame
-    own = frame[(frame["task"] == task) & (frame["method"] == method) & (frame["seed"] == seed)]
+    own = contents.events_of(results, task, method, seed)
     last = own[own["event"] == own.loc[own["incumbent"], "event"].max()]
     values: pd.Series = last.set_index("metric")["value"]
     params = _named(values, "param:")

@@ -16,7 +16,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
-from scipy.interpolate import PchipInterpolator
 
 from benchmark.analysis import contents, formatting, statistics, style
 from benchmark.analysis.curves import Traces
@@ -184,6 +183,8 @@ def _curve(
     landscape: dict[str, Any] | None, x: contents.Metric, y: contents.Metric
 ) -> Curve | None:
     """The landscape as a smooth line without overshoot (PCHIP in log λ); None if unusable."""
+    from scipy.interpolate import PchipInterpolator  # takes long to import
+
     points = landscape["points"] if landscape else []
     names = ["lambda", "lambda" if x.label == STRENGTH else x.name, y.name]
     values = np.array([[point.get(name, np.nan) for name in names] for point in points], float)

@@ -112,10 +112,12 @@ def _panel(
     if representatives_only:
         wanted = shown["incumbent"] | (shown["kind"] == "report")
         shown = shown[chosen.loc[shown.index] & wanted]
+    runs = shown.groupby(["method", "seed"], sort=False).ngroup()
+    shown = shown.iloc[np.lexsort((shown["event"], runs))]
+    shown = shown.assign(hours=shown["gpu_hours"] * unit.per_hour)
     for key, run in shown.groupby(["method", "seed"], sort=False):
         method, seed = cast("tuple[str, int]", key)
         look = layout.identity(results, method)
-        run = run.sort_values("event").assign(hours=lambda part: part["gpu_hours"] * unit.per_hour)
         trials = run[run["kind"] == "trial"]
         if trials.empty:
             _path(axes, run, look, thin=seed != seeds[method])

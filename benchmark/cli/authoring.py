@@ -1,0 +1,87 @@
+"""Commands for who writes a method or a task: what there is, and whether it keeps its contract."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from benchmark.cli import output
+from benchmark.cli.options import JsonOption
+
+
+class Kind(StrEnum):
+    tasks = "tasks"
+    methods = "methods"
+    suites = "suites"
+
+
+def list_(kind: Kind, as_json: JsonOption = False) -> None:
+    """List tasks, methods or suites."""
+    with output.clear_errors():
+        from benchmark import catalogue
+
+        rows = getattr(catalogue, kind.value)()
+    output.print_rows(rows, as_json)
+
+
+def info(name: str, as_json: JsonOption = False) -> None:
+    """Describe a task or a method: space, references, citation, cost."""
+    with output.clear_errors():
+        from benchmark import catalogue
+
+        details = catalogue.details(name)
+    if as_json:
+        typer.echo(json.dumps(details, indent=1))
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for key, value in details.items():
+        lines = value if isinstance(value, list) else [value]
+        text = "\n".join(item if isinstance(item, str) else json.dumps(item) for item in lines)
+        table.add_row(Text(key, style="bold"), Text(text))
+    output.console.print(table)
+
+
+def cite(
+    methods: Annotated[list[str] | None, typer.Argument(help="Methods; default: all.")] = None,
+) -> None:
+    """Print BibTeX of the suite and of methods."""
+    with output.clear_errors():
+        from benchmark import citations
+
+        typer.echo(citations.bibliography(methods or ()))
+
+
+def check(name: str) -> None:
+    """Run the contract suite on one method (name or .py file) or task."""
+    with output.clear_errors():
+        from benchmark import contract
+
+        failures = 0
+        for title, problem in contract.check(name):
+            mark, style = ("ok", "green") if problem is None else ("FAILED", "bold red")
+            output.console.print(Text(f"{mark:>6}", style=style), Text(title))
+            if problem is not None:
+                failures += 1
+                output.console.print(Text(f"       {problem}"), soft_wrap=True)
+    if failures:
+        raise typer.Exit(1)
+
+
+def new_method(
+    name: str, folder: Annotated[Path | None, typer.Option(help="Where to write it.")] = None
+) -> None:
+    """Write a commented method file that passes `check`."""
+    with output.clear_errors():
+        from benchmark import template
+
+        path = template.write(name, folder)
+    output.console.print(f"wrote {path}", soft_wrap=True, highlight=False)
+    output.console.print(
+        f"try it: python -m benchmark check {path}", soft_wrap=True, highlight=False
+    )

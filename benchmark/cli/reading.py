@@ -1,0 +1,185 @@
+"""Commands that read stored results: they run nothing."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from benchmark.cli import output
+from benchmark.cli.options import JsonOption, ResultsOption, SuiteOption
+
+if TYPE_CHECKING:
+    from benchmark.results import Results
+
+
+class Format(StrEnum):
+    png = "png"
+    pdf = "pdf"
+    svg = "svg"
+
+
+def status(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:
+    """Show every run of a suite: how far it is, or why it ended."""
+    with output.clear_errors():
+        from benchmark.live import clock_time
+        from benchmark.survey import survey
+
+        states = survey(results / Path(suite).stem)
+    rows = []
+    for state in states:
+        used = "-" if state.used is None else f"{state.used:.0%}"
+        silent = "-" if state.silent is None else f"{clock_time(state.silent)} ago"
+        where = f" (traceback in {state.error})" if state.error else ""
+        rows.append((
+            state.task, state.method, state.seed, state.status, used,
+            "" if state.status == "finished" else silent, f"{state.reason}{where}",
+        ))  # fmt: skip
+    head = ("task", "method", "seed", "status", "budget used", "last sign of life", "reason")
+    output.print_columns(head, rows)
+    counts = Counter(state.status for state in states)
+    output.console.print(", ".join(f"{count} {name}" for name, count in sorted(counts.items())))
+
+
+def table(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:
+    """Write the tables again from stored results; print the summary and what it says in words."""
+    folder = results / Path(suite).stem
+    with output.clear_errors():
+        from benchmark.analysis.tables import write_tables
+        from benchmark.drawing import read
+        from benchmark.results import save_frame
+
+        stored = read(folder)
+        save_frame(stored)
+        paths = write_tables(stored, folder / "tables")
+    print_summary(stored)
+    _print_verdicts(stored)
+    output.print_paths(paths)
+
+
+def print_summary(stored: Results) -> None:
+    from benchmark.analysis.tables import summary
+
+    frame = summary(stored)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in frame.columns:
+        table.add_column(str(column))
+    for row in frame.astype(str).itertuples(index=False):
+        table.add_row(*(Text(value) for value in row))
+    output.console.print(table)
+
+
+def _print_verdicts(stored: Results) -> None:
+    from benchmark.analysis.overall import sentences
+    from benchmark.analysis.verdict import EXPLANATION, verdicts
+
+    found = verdicts(stored)
+    output.console.print()
+    output.print_lines([*sentences(found), EXPLANATION])
+    for verdict in found:
+        output.console.print(Text(f"\n{verdict.title}", style="bold"))
+        for sentence in [verdict.headline, *verdict.sentences]:
+            output.console.print(Text(sentence), soft_wrap=not output.console.is_terminal)
+    output.console.print()
+
+
+def plot(
+    suite: SuiteOption = "quick",
+    results: ResultsOption = Path("results"),
+    formats: Annotated[
+        list[Format] | None, typer.Option("--format", help="Only this (repeatable).")
+    ] = None,
+) -> None:
+    """Draw the figures again from stored results; PNG alone takes a third of the time."""
+    folder = results / Path(suite).stem
+    with output.clear_errors():
+        from benchmark.analysis.figures import write_figures
+        from benchmark.drawing import FORMATS, processes, read
+
+        stored = read(folder)
+        paths = write_figures(stored, folder / "figures", formats or FORMATS, processes())
+    output.print_paths(paths)
+
+
+def report(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:
+    """Write one HTML page of the stored results; it needs no network."""
+    with output.clear_errors():
+        from benchmark.drawing import read, report
+
+        path = report(read(results / Path(suite).stem))
+    output.print_paths([path])
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="A suite's results, e.g. results/quick.")],
+    b: Annotated[Path, typer.Argument(help="Results of the same tasks: yours, another version.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Set two result sets side by side: values, differences, and where they come from."""
+    with output.clear_errors():
+        from benchmark.analysis.side_by_side import EXPLANATION
+        from benchmark.analysis.side_by_side import compare as set_side_by_side
+        from benchmark.drawing import read
+
+        found = set_side_by_side(read(a), read(b))
+    if as_json:
+        rows = json.loads(found.data.to_json(orient="records"))
+        typer.echo(
+            json.dumps({"rows": rows, "refused": found.refused, "differences": found.differences})
+        )
+    else:
+        output.print_lines([f"A: {a}", f"B: {b}", found.conclusion])
+        for title, rows in found.tables.items():
+            output.console.print(Text(f"\n{title}", style="bold"))
+            output.print_rows(rows.to_dict("records"), as_json=False)
+        for title, lines in (
+            ("How to read it:", [EXPLANATION] if found.tables else []),
+            ("Where A and B come from, as far as it differs:", found.differences),
+            ("Refused:", found.refused),
+        ):
+            if lines:
+                output.console.print(Text(f"\n{title}", style="bold"))
+                output.print_lines(lines)
+    if found.data.empty:
+        output.errors.print("nothing to compare: no task and method with results in both")
+        raise typer.Exit(1)
+
+
+def merge(
+    target: Annotated[Path, typer.Argument(help="Suite folder to merge into; made if missing.")],
+    sources: Annotated[list[Path], typer.Argument(help="Suite folders with runs to add.")],
+) -> None:
+    """Join results made on different machines; refuses conflicts before writing anything."""
+    with output.clear_errors():
+        from benchmark.drawing import read
+        from benchmark.merge import merge as join
+        from benchmark.results import save_frame
+
+        done = join(target, sources)
+        frame = save_frame(read(target))
+    output.console.print(
+        f"{done.added} runs added, {done.present} were there already"
+        + (f"; {done.unfinished} of the added ones are not finished" if done.unfinished else ""),
+        highlight=False,
+    )
+    output.print_paths([frame])
+
+
+def export(
+    path: Annotated[Path, typer.Argument(help="SQLite file to make.")],
+    suite: SuiteOption = "quick",
+    results: ResultsOption = Path("results"),
+) -> None:
+    """Write all runs of a suite as Optuna studies, for optuna-dashboard."""
+    with output.clear_errors():
+        from benchmark.export import export as write_studies
+        from benchmark.results import load
+
+        count = write_studies(load(results / Path(suite).stem), path)
+    output.console.print(f"{count} studies in sqlite:///{path}", soft_wrap=True, highlight=False)
