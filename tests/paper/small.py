@@ -1,7 +1,7 @@
 """The command line with the paper's tasks in small: `python tests/paper/small.py run ...`.
 
-Everything of `python -m benchmark` but sizes, and what follows from them: counts of samples and
-steps, widths of networks, least budgets, the prices of primitives (so that a run is the same on
+Everything of `python -m benchmark` but sizes, and what follows from them: counts of samples,
+steps and evaluations, widths of networks, least budgets, the prices of primitives (so that a run is the same on
 any machine), and the published hashes of files that the tests replace by tiny ones.
 """
 
@@ -23,20 +23,20 @@ from tasks.schedule.provided import (
 from tasks.schedule.published_network import LevelUNet
 
 PRICES = {
-    "trial": 0.5, "reward": 0.006, "decode": 0.006, "denoise": 0.0002, "guided_denoise": 0.005,
-    "train_step": 0.05, "loss": 0.02, "loss_gradient": 0.05, "update": 0.01, "frechet": 0.001,
-    "denoise_forward": 0.0002, "denoise_backward": 0.0004, "objective_backward": 0.001,
+    "trial": 0.5, "reward": 0.012, "decode": 0.012, "denoise": 0.0002, "guided_denoise": 0.01,
+    "train_step": 0.2, "loss": 0.1, "loss_gradient": 0.2, "update": 0.02, "frechet": 0.001,
+    "denoise_forward": 0.0004, "denoise_backward": 0.0008, "objective_backward": 0.002,
 }  # fmt: skip
 """Seconds per unit; a primitive that is not listed is an error."""
 
 
 def small_networks() -> None:
     """Few channels, few images at a time, few steps."""
-    ScheduleMnist60kPublished.build = lambda self: LevelUNet(base=8)  # type: ignore[method-assign]
+    ScheduleMnist60kPublished.build = lambda self: LevelUNet(base=4)  # type: ignore[method-assign]
     ScheduleCifar10.build = lambda self: UNet(8, image_channels=3)  # type: ignore[method-assign]
     for task in (ScheduleMnist60kPublished, ScheduleCifar10):
         task.batch_size = 8
-        task.trial_steps = 20
+        task.trial_steps = 6
         task.budget = FinetuneStableDiffusion.budget
     ProvidedScheduleTask.selection_samples = 20
     ProvidedScheduleTask.report_samples = 30
@@ -47,6 +47,7 @@ def small_networks() -> None:
     ):  # fmt: skip
         setattr(FinetuneStableDiffusion, name, count)
     problem.SAMPLES_SHOWN = 8
+    problem.EVALUATION_SPACING = (0.3, 0.5)
 
 
 def accept_tiny_files() -> None:
