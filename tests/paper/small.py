@@ -1,8 +1,8 @@
 """The command line with the paper's tasks in small: `python tests/paper/small.py run ...`.
 
 Everything of `python -m benchmark` but sizes, and what follows from them: counts of samples,
-steps and evaluations, widths of networks, least budgets, the prices of primitives (so that a run is the same on
-any machine), and the published hashes of files that the tests replace by tiny ones.
+steps and evaluations, widths of networks, least budgets, the prices of primitives (so that a run
+is the same on any machine), and the published hashes of files that the tests replace by tiny ones.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def small_networks() -> None:
     ):  # fmt: skip
         setattr(FinetuneStableDiffusion, name, count)
     problem.SAMPLES_SHOWN = 8
-    problem.EVALUATION_SPACING = (0.3, 0.5)
+    problem.EVALUATION_SPACING = (0.5, 1.0)
 
 
 def accept_tiny_files() -> None:
