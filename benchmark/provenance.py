@@ -91,9 +91,9 @@ def _git_state() -> dict[str, Any] | None:
 
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), *arguments],
+            ["git", "--no-optional-locks", "-C", str(Path(__file__).parent), *arguments],
             capture_output=True, text=True, timeout=10, check=True,
-        ).stdout.strip()  # fmt: skip
+        ).stdout.strip()  # fmt: skip  # the timeout kills, and would leave a lock behind
 
     try:
         if not git("ls-files", "--", __file__):

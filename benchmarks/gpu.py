@@ -42,11 +42,17 @@ from tasks.schedule.training import BATCH
 
 FOLDER = Path(__file__).parents[1] / "results/reference/gpu"
 PEAK_TFLOPS = {
-    "A100": {"float32": 156, "bfloat16": 312},
-    "H100": {"float32": 495, "bfloat16": 989},
-    "H200": {"float32": 495, "bfloat16": 989},
+    r"NVIDIA A100-\S+|NVIDIA A100 80GB PCIe": {"float32": 156, "bfloat16": 312},
+    r"NVIDIA H100 80GB HBM3": {"float32": 495, "bfloat16": 989},
+    r"NVIDIA H100 PCIe": {"float32": 378, "bfloat16": 756},
+    r"NVIDIA H200": {"float32": 495, "bfloat16": 989},
 }
-"""Dense, of the data sheets (SXM); float32 as TF32, in which torch convolves by default."""
+"""By the whole name that CUDA gives a device. Dense, half of what NVIDIA's data sheets say with
+sparsity; float32 as TF32, in which torch convolves by default. NVIDIA's sheets were read at second
+hand: bfloat16 from torchtitan's `get_peak_flops` and Lightning's `throughput.py`, which cite them
+(nvidia-a100-datasheet-us-nvidia-1758950-r4-web, nvidia-tensor-core-gpu-datasheet, and the product
+pages of A100, H100 and H200), TF32 from vendors' and reviewers' copies of the same tables. Where
+no two sources agreed (H100 NVL, H200 NVL, parts of a device) nothing is said."""
 DIFFERENCE_SAMPLES = (36, 128)
 """Images on each side of a difference: the published and the package's own."""
 
@@ -144,7 +150,7 @@ def step_costs(dataset: str, device: str, precision: str, peak: float | None) ->
 
 def peak_of(name: str, precision: str, given: float | None) -> float | None:
     """TFLOP/s of the device `name`, or None if nobody knows."""
-    known = (rates[precision] for model, rates in PEAK_TFLOPS.items() if model in name)
+    known = (rates[precision] for names, rates in PEAK_TFLOPS.items() if re.fullmatch(names, name))
     return given if given is not None else next(known, None)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -118,16 +119,22 @@ class Search(Method):
     """A black-box search: ask for parameters, evaluate them, tell the score.
 
     `fidelity` is the length of a trial in units of the task's standard trial. The last
-    `finish` share of the budget, if any, goes to one solve at the best parameters found.
+    `finish` share of the budget, if any, goes to one solve at the best parameters found; with
+    `trials` no more than so many are made, and what is left of the budget goes there too.
     """
 
-    def __init__(self, fidelity: float = 1.0, finish: float = 0.0) -> None:
+    def __init__(
+        self, fidelity: float = 1.0, finish: float = 0.0, trials: int | None = None
+    ) -> None:
         if not fidelity > 0:
             raise ValueError(f"fidelity must be positive, got {fidelity}")
         if not 0 <= finish < 1:
             raise ValueError(f"finish must be in [0, 1), got {finish}")
+        if trials is not None and trials < 1:
+            raise ValueError(f"trials must be at least 1, got {trials}")
         self.fidelity = fidelity
         self.finish = finish
+        self.trials = trials
 
     @abstractmethod
     def start(self, space: Space, rng: np.random.Generator) -> None:
@@ -146,10 +153,12 @@ class Search(Method):
             problem.develop(problem.incumbent)
 
     def search(self, problem: Problem, until: float) -> None:
-        """Ask, evaluate and tell `until` a share of the budget is used."""
+        """Ask, evaluate and tell `until` a share of the budget is used, or `trials` are made."""
         self.start(problem.space, problem.rng)
         worst = 0.0
-        while problem.progress < until:
+        for _ in count() if self.trials is None else range(self.trials):
+            if problem.progress >= until:
+                return
             params = self.ask()
             score = problem.evaluate(params, self.fidelity)
             if math.isfinite(score):

@@ -22,7 +22,17 @@ def test_both_sides_of_a_difference_do_the_same() -> None:
 def test_the_peak_is_of_the_device_or_as_given() -> None:
     assert gpu.peak_of("NVIDIA H100 80GB HBM3", "bfloat16", None) == 989
     assert gpu.peak_of("NVIDIA H100 80GB HBM3", "bfloat16", 500.0) == 500
-    assert gpu.peak_of("a device nobody knows", "float32", None) is None
+    assert gpu.peak_of("NVIDIA H100 PCIe", "bfloat16", None) == 756
+    assert gpu.peak_of("NVIDIA A100-SXM4-80GB", "float32", None) == 156
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a device nobody knows", "NVIDIA H100 NVL", "NVIDIA GH200 480GB", "NVIDIA H200 NVL",
+     "NVIDIA A100-SXM4-40GB MIG 1g.5gb"],
+)  # fmt: skip
+def test_the_peak_of_another_device_does_not_stand_in(name: str) -> None:
+    assert gpu.peak_of(name, "float32", None) is None
 
 
 def test_a_training_step_of_digits_costs_what_its_layers_do() -> None:

@@ -58,6 +58,7 @@ def run(
     with output.clear_errors():
         from benchmark import session
         from benchmark.drawing import sketch
+        from benchmark.estimate import unpaid
         from benchmark.files import StorageError
         from benchmark.prepare import unavailable
         from benchmark.stopping import Stopped, stop_signals
@@ -79,7 +80,9 @@ def run(
         _announce(plan, chosen, where, device)
         if dry_run:
             output.print_lines(lacking)
-            _print_least_time(plan, where.workers)
+            if plan.pending:
+                _print_least_time(plan, where.workers)
+                output.print_lines([unpaid(plan.pending, plan.specs).describe()])
             return
         try:
             session.record_plan(results / chosen.name, plan.specs)
@@ -144,7 +147,7 @@ def _announce(plan: Plan, suite: Suite, executor: Executor, device: str) -> None
     for name, seconds in budgets.items():
         labels = [method.label for task, method in pairs if task.name == name]
         output.console.print(
-            f"{name}: {len(labels)} methods x {suite.seeds} seeds x {seconds:.3g} s "
+            f"{name}: {len(labels)} methods x {suite.seeds} seeds x {_amount(seconds)} "
             f"of {device} time: {', '.join(labels)}",
             soft_wrap=True, highlight=False, markup=False,
         )  # fmt: skip
@@ -157,12 +160,14 @@ def _announce(plan: Plan, suite: Suite, executor: Executor, device: str) -> None
         output.console.print(f"{len(plan.failed)} failed earlier; --retry-failed runs them again")
 
 
+def _amount(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds < 600 else f"{seconds / 3600:.3g} h"
+
+
 def _print_least_time(plan: Plan, workers: int) -> None:
     """Wall time of the budgets alone, with a few numbers of workers and with `workers`."""
     from benchmark.live import clock_time
 
-    if not plan.pending:
-        return
     counts = {n for n in (1, 2, 4, 8) if n <= len(plan.pending)} | {max(workers, 1)}
     times = [f"{clock_time(plan.least_hours(n) * 3600)} with {n}" for n in sorted(counts)]
     output.console.print(

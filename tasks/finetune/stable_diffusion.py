@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import torch
@@ -159,6 +160,7 @@ def load_diffusion(
             requires_safety_checker=False,
             local_files_only=True,
             use_safetensors=True,
+            low_cpu_mem_usage=find_spec("accelerate") is not None,  # else diffusers complains
         )
     if dtype is torch.bfloat16:
         for module in (pipeline.unet, pipeline.vae, pipeline.text_encoder):

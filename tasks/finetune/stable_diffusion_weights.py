@@ -50,6 +50,7 @@ class Part:
     home: Callable[[], Path]
     """The folder that `fetch` puts the part into."""
     licence: str
+    size: str
     hashes: str
 
     @property
@@ -128,6 +129,7 @@ class Part:
             damage=self.damage,
             fetch=self.put,
             licence=self.licence,
+            size=self.size,
             hashes=self.hashes,
         )
 
@@ -186,7 +188,8 @@ PIPELINE = Part(
     locate=cached_repository,
     obtain=partial(fetch_repository, _SD15, _SD15_FILES),
     home=repositories,
-    licence="CreativeML OpenRAIL-M",
+    licence="CreativeML OpenRAIL-M, with restrictions on use",
+    size="4.3 GB",
     hashes=_HUB_HASHES,
 )
 CLIP = Part(
@@ -203,7 +206,8 @@ CLIP = Part(
     locate=cached_repository,
     obtain=partial(fetch_repository, _CLIP, _CLIP_FILES),
     home=repositories,
-    licence=UNKNOWN,
+    licence=f"{UNKNOWN}; MIT is that of the code which it was released with",
+    size="0.6 GB",
     hashes=_HUB_HASHES,
 )
 RESNET = Part(
@@ -215,7 +219,8 @@ RESNET = Part(
     locate=torch_checkpoint,
     obtain=fetch_resnet,
     home=checkpoints,
-    licence=UNKNOWN,
+    licence=f"{UNKNOWN}; torchvision: perhaps terms of the data it was trained on, ImageNet",
+    size="47 MB",
     hashes="SHA-256, as far as the file's name holds it",
 )
 PARTS = (PIPELINE, CLIP, RESNET)

@@ -199,6 +199,26 @@ def test_a_schedule_task_shows_the_schedule_that_it_samples_under(make_results: 
     assert schedules.draw(make_results(tasks=1), found, TASK) is None  # `end`, `epsilon`
 
 
+def test_the_published_variables_are_drawn_by_their_own_formula(make_results: Make) -> None:
+    torch = pytest.importorskip("torch")
+    from tasks.schedule.schedules import PUBLISHED
+
+    results = make_results(tasks=1, methods=("random",), seeds=1)
+    point = {"start": 0.3, "end": 0.9, "tau": 2.0, "eps": 0.02}
+    variables = [{"name": name, "low": 0, "high": 4, "default": 1, "log": False} for name in point]
+    results = replace(results, tasks={TASK: results.tasks[TASK] | {"variables": variables}})
+    frame = results.frame[~results.frame["metric"].str.startswith("param:")]
+    score = frame[frame["metric"] == "score"]
+    given = [score.assign(metric=f"param:{name}", value=value) for name, value in point.items()]
+    results = replace(results, frame=pd.concat([frame, *given], ignore_index=True))
+    with style.applied():
+        figure = schedules.draw(results, traces(results), TASK)
+    assert figure is not None
+    expected = PUBLISHED.curve(*map(torch.tensor, np.array(list(point.values()))))
+    drawn = figure.axes[0].lines[-1].get_ydata()
+    np.testing.assert_allclose(drawn, expected.numpy(), rtol=1e-9)
+
+
 def test_profile_draws_the_methods_that_ran_everywhere(make_results: Make) -> None:
     results = make_results(tasks=2, methods=("default", "random", "bilevel"))
     assert profile.draw(results, traces(results)) is None  # no references

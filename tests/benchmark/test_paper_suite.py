@@ -18,9 +18,17 @@ def test_it_compares_what_the_paper_does() -> None:
     for task, method in suite.load("paper").pairs():
         taking_part.setdefault(task.name, set()).add(method.label)
     shared = {"default", "random", "skopt-gp", "bilevel-paper", "bilevel"}
-    assert taking_part["finetune/sd15"] == shared | {"grid", "weighted-sum"}
-    assert taking_part["schedule/mnist60k-published"] == shared | {"successive-halving"}
-    assert taking_part["schedule/cifar10"] == shared | {"successive-halving"}
+    assert taking_part["finetune/sd15"] == shared | {"grid", "skopt-gp-20", "weighted-sum"}
+    schedules = shared | {"successive-halving"}
+    assert taking_part["schedule/mnist60k-published"] == schedules | {"skopt-gp-15"}
+    assert taking_part["schedule/cifar10"] == schedules
+
+
+def test_bayesian_search_also_ends_after_the_published_calls() -> None:
+    methods = {method.label: method for method in suite.load("paper").methods}
+    for calls in (15, 20):
+        assert methods[f"skopt-gp-{calls}"].options == {"trials": calls}
+        assert methods[f"skopt-gp-{calls}"].name == "skopt-gp"
 
 
 def test_the_grid_begins_with_the_published_points() -> None:

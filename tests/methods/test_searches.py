@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark import registry
+from benchmark.contract.methods import crash_after, essence
 from benchmark.runner import execute
 from benchmark.store import effective_steps
 from methods.grid import refining_grid
@@ -72,6 +73,45 @@ def test_a_search_can_keep_a_share_for_a_long_last_solve(toy_spec):
     assert steps[-1]["params"] == best["params"]
 
 
+def test_a_search_ends_after_so_many_trials_and_solves_on_at_the_best(toy_spec):
+    spec = toy_spec("skopt-gp", options={"trials": 3})
+    outcome = execute(spec)
+    steps = effective_steps(spec.folder.events())
+    kinds = [step["kind"] for step in steps]
+    assert kinds[:3] == ["trial"] * 3
+    assert set(kinds[3:]) == {"report"}
+    best = min(steps[:3], key=lambda step: step["score"])
+    assert steps[-1]["params"] == best["params"]
+    assert (outcome.status, outcome.reason) == ("finished", "budget")
+
+
+def test_where_nothing_is_left_to_solve_such_a_search_returns_and_is_billed_for_that(toy_spec):
+    """More samples at given parameters would change no fine-tuned model: the run ends early."""
+    prices = {"trial": 1.0} | dict.fromkeys(("denoise", "guided_denoise", "reward"), 1e-6)
+    spec = toy_spec("random", task="finetune/gaussian", prices=prices, budget=1.0,
+                    options={"trials": 2})  # fmt: skip
+    outcome = execute(spec)
+    assert (outcome.status, outcome.reason) == ("finished", "returned")
+    steps = effective_steps(spec.folder.events())
+    assert [step["kind"] for step in steps] == ["trial", "trial", "report"]
+    assert steps[-1]["params"] == min(steps[:2], key=lambda step: step["score"])["params"]
+    used = spec.folder.events()[-1]["clock"]["ledgers"]["method"]
+    assert used == steps[1]["clock"]["ledgers"]["method"] < 3600
+
+
+def test_an_interrupted_search_of_so_many_trials_ends_the_same(toy_spec, tmp_path):
+    def steps(results: str, charges: float) -> list[dict]:
+        spec = toy_spec("skopt-gp", options={"trials": 3}, results=str(tmp_path / results))
+        with crash_after(charges):
+            execute(spec)
+        execute(spec)
+        return [essence(step) for step in effective_steps(spec.folder.events())]
+
+    whole = steps("whole", math.inf)
+    for charges in (20, 45):  # in the second trial, and in the solve that follows the third
+        assert steps(f"after-{charges}", charges) == whole
+
+
 @given(dimensions=st.integers(1, 3), levels=st.integers(2, 4), seed=st.integers(0, 1000))
 def test_grids_visit_every_point_once_ends_included(dimensions, levels, seed):
     space = Space(tuple(Variable(f"x{i}", 0, 1, 0.5) for i in range(dimensions)))
@@ -118,6 +158,7 @@ def test_smoothing_survives_scores_that_are_not_finite():
         ("grid-smoothed", {"levels": 1}),
         ("grid-by-class", {"fidelity": 0.0}),
         ("weighted-sum", {"fidelity": -1.0}),
+        ("skopt-gp", {"trials": 0}),
         ("spsa-crn", {"first": 0.0}),
     ],
 )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from test_image_files import idx, write_cifar, write_mnist
+from tiny_files import idx, write_cifar, write_mnist
 
 from tasks import image_assets, image_files, pretrain, pretrained
 from tasks.assets import Asset, beside

@@ -12,63 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_files import COUNT, idx, old_batch, write_cifar, write_mnist
 
 from tasks import data, image_files
-
-COUNT = 120
-
-
-def idx(array: np.ndarray) -> bytes:
-    """An uint8 array in LeCun's format."""
-    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
-
-
-def text(content: bytes) -> bytes:
-    """A Python 2 string in a pickle."""
-    return b"T" + struct.pack("<I", len(content)) + content
-
-
-def old_batch(pixels: np.ndarray, labels: list[int]) -> bytes:
-    """A batch as Python 2 and a numpy of that time pickled it (protocol 2)."""
-    count, length = pixels.shape
-    array = (
-        b"cnumpy.core.multiarray\n_reconstruct\n" + b"cnumpy\nndarray\n" + b"K\x00\x85" + text(b"b")
-        + b"\x87R(K\x01M" + struct.pack("<H", count) + b"M" + struct.pack("<H", length) + b"\x86"
-        + b"cnumpy\ndtype\n" + text(b"u1") + b"K\x00K\x01\x87R"
-        + b"(K\x03" + text(b"|") + b"NNN" + 2 * b"J\xff\xff\xff\xff" + b"K\x00tb"
-        + b"\x89" + text(pixels.tobytes()) + b"tb"
-    )  # fmt: skip
-    listed = b"](" + b"".join(b"K" + bytes([label]) for label in labels) + b"e"
-    return b"\x80\x02}" + text(b"data") + array + b"s" + text(b"labels") + listed + b"s."
-
-
-def write_mnist(root: Path, packed: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Tiny files in torchvision's layout; returns the test set."""
-    folder = root / "MNIST" / "raw"
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for part, count in (("train", 3 * COUNT), ("t10k", COUNT)):
-        pixels = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
-        labels = (np.arange(count) % 10).astype(np.uint8)
-        for kind, array in (("images-idx3", pixels), ("labels-idx1", labels)):
-            name, content = f"{part}-{kind}-ubyte", idx(array)
-            if packed:
-                (folder / f"{name}.gz").write_bytes(gzip.compress(content))
-            else:
-                (folder / name).write_bytes(content)
-    return pixels, labels
-
-
-def write_cifar(root: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Tiny batches in torchvision's layout; returns the test set."""
-    folder = root / "cifar-10-batches-py"
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
-        pixels = rng.integers(0, 256, (COUNT, 3072), dtype=np.uint8)
-        labels = [i % 10 for i in range(COUNT)]
-        (folder / name).write_bytes(old_batch(pixels, labels))
-    return pixels, np.array(labels)
 
 
 @pytest.fixture

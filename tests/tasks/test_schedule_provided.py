@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from test_image_files import write_cifar, write_mnist
+from tiny_files import write_cifar, write_mnist
 from torch import Tensor
 
 from benchmark import contract
@@ -126,15 +126,25 @@ def test_the_published_network_trains_and_samples_as_the_others(
     assert all(torch.equal(kept, before[name]) for name, kept in training.net.named_buffers())
 
 
-@pytest.mark.parametrize("cls", [ScheduleMnist60k, ScheduleCifar10])
+@pytest.mark.parametrize(
+    ("cls", "build"),
+    [
+        (ScheduleMnist60k, lambda self: UNet(8)),
+        (ScheduleMnist60kPublished, lambda self: LevelUNet(base=8)),
+        (ScheduleCifar10, lambda self: UNet(8, image_channels=3)),
+    ],
+)
 def test_they_keep_the_contract(
-    root: Path, small: None, monkeypatch: pytest.MonkeyPatch, cls: type[ProvidedScheduleTask]
+    root: Path,
+    small: None,
+    monkeypatch: pytest.MonkeyPatch,
+    cls: type[ProvidedScheduleTask],
+    build: Callable[[ProvidedScheduleTask], torch.nn.Module],
 ) -> None:
     write_mnist(root)
     write_cifar(root)
     pretrain.main(["features-cifar10-first", "features-cifar10-second"])
-    channels = 3 if cls is ScheduleCifar10 else 1
-    monkeypatch.setattr(cls, "build", lambda self: UNet(8, channels))
+    monkeypatch.setattr(cls, "build", build)
     monkeypatch.setattr(cls, "trial_steps", 100)
     broken = [f"{title}: {problem}" for title, problem in contract.check(cls.name) if problem]
     assert not broken, "\n".join(broken)

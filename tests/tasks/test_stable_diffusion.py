@@ -21,6 +21,7 @@ pytest.importorskip("transformers")
 
 from host_syncs import host_syncs
 from ledger import Ledger
+from tiny_files import write_inception
 
 from benchmark import catalogue, cli, contract, runner
 from benchmarks import tiny_pipeline
@@ -471,28 +472,9 @@ def test_methods_run_through_the_harness(
 # -- Inception ----------------------------------------------------------------------------------
 
 
-class Layers(torch.nn.Module):
-    """Stands for Inception: 2048 numbers of an image."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return images[:, :, :2, :2].flatten(1).repeat(1, 171)[:, :2048]
-
-
-class Network(torch.nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = Layers()
-        self.output = torch.nn.Linear(2048, 1008)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.layers(images)
-
-
 @pytest.fixture
 def inception_file(tmp_path: Path) -> Path:
-    file = tmp_path / "inception-2015-12-05.pt"
-    torch.jit.save(torch.jit.script(Network()), str(file))
-    return file
+    return write_inception(tmp_path)
 
 
 def test_a_truncated_inception_file_is_refused(inception_file: Path) -> None:

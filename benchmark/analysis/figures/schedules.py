@@ -21,6 +21,9 @@ Array = npt.NDArray[np.float64]
 STEPS = 1000
 VARIABLES = {"width", "start", "tau", "eps"}
 """What defines a schedule of the cosine family; those that a task does not tune are fixed."""
+PUBLISHED = {"start", "end", "tau", "eps"}
+"""The same as the code released with arXiv 2502.08808 has it: of the first two only end - start
+acts, for `start` is divided by the number of steps."""
 FIXED = {"width": 1.0, "start": 0.0, "tau": 1.0, "eps": 0.008}
 """The cosine schedule of Nichol & Dhariwal, 2021 (arXiv 2102.09672)."""
 ROLE = "sampling: "
@@ -48,8 +51,7 @@ def log_snr(alpha_bar: Array) -> Array:
 
 def draw(results: Results, found: Traces, task: str) -> Figure | None:
     """What each method samples under at the end; None if the task tunes no cosine schedule."""
-    names = {variable["name"] for variable in results.tasks[task]["variables"]}
-    if results.tasks[task]["family"] != "schedule" or not names <= VARIABLES:
+    if not tuned(results, task):
         return None
     curves = {
         method: cosine(**FIXED | delivered)
@@ -92,26 +94,41 @@ def draw(results: Results, found: Traces, task: str) -> Figure | None:
     return figure
 
 
+def tuned(results: Results, task: str) -> bool:
+    """Whether the task tunes a schedule of the cosine family."""
+    names = _variables(results, task)
+    known = names <= VARIABLES or names == PUBLISHED
+    return results.tasks[task]["family"] == "schedule" and known
+
+
+def _variables(results: Results, task: str) -> set[str]:
+    return {variable["name"] for variable in results.tasks[task]["variables"]}
+
+
 def sampled_under(
     results: Results, found: Traces, task: str, method: str
 ) -> dict[str, float] | None:
-    """Variables of the sampling schedule that the representative run delivers; those of the
-    training schedule if it has no other. None without a run."""
+    """Variables of `cosine` for the sampling schedule that the representative run delivers; for
+    the training schedule if it has no other. None without a run."""
     seed = representative(results, found, task, method)
     if seed is None:
         return None
     own = contents.events_of(results, task, method, seed)
     last = own[own["event"] == own.loc[own["incumbent"], "event"].max()]
     values: pd.Series = last.set_index("metric")["value"]
-    params = _named(values, "param:")
-    return params | _named(values, f"shown:{ROLE}")
+    names = _variables(results, task)
+    delivered = _named(values, "param:", names) | _named(values, f"shown:{ROLE}", names)
+    if delivered.keys() == PUBLISHED:
+        start = delivered["start"]
+        delivered |= {"width": delivered.pop("end") - start, "start": start / STEPS}
+    return delivered
 
 
-def _named(values: pd.Series, prefix: str) -> dict[str, float]:
+def _named(values: pd.Series, prefix: str, names: set[str]) -> dict[str, float]:
     return {
-        str(name).removeprefix(prefix): float(value)
+        name.removeprefix(prefix): float(value)
         for name, value in values.items()
-        if str(name).startswith(prefix) and str(name).removeprefix(prefix) in VARIABLES
+        if isinstance(name, str) and name.startswith(prefix) and name.removeprefix(prefix) in names
     }
 
 

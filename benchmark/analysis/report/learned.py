@@ -61,8 +61,7 @@ def learned(results: Results, found: Traces, task: str) -> Learned | None:
 
 
 def _variables(results: Results, found: Traces, task: str, method: str) -> dict[str, float]:
-    names = {variable["name"] for variable in results.tasks[task]["variables"]}
-    if results.tasks[task]["family"] != "schedule" or not names <= schedules.VARIABLES:
+    if not schedules.tuned(results, task):
         return {}
     return schedules.sampled_under(results, found, task, method) or {}
 
