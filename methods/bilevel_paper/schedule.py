@@ -39,7 +39,8 @@ averaged at the same pace), its ten sampling steps, its selection split as refer
 schedule stays in the box that the paper's Bayesian baseline searches, and in the task's space,
 whose width is end - start and whose start is start / T; the released loop only keeps start >= 0,
 end <= 1 and tau >= 1. A perturbed schedule may leave both, and has numbers there, which beyond
-a width of 1 the released form has not. The network delivered is the average of theta_y.
+a width of 1 the released form has not. It starts at the published schedule, also on tasks whose
+own start is another. The network delivered is the average of theta_y.
 """
 
 from __future__ import annotations
