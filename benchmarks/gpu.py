@@ -52,7 +52,7 @@ sparsity; float32 as TF32, in which torch convolves by default. NVIDIA's sheets 
 hand: bfloat16 from torchtitan's `get_peak_flops` and Lightning's `throughput.py`, which cite them
 (nvidia-a100-datasheet-us-nvidia-1758950-r4-web, nvidia-tensor-core-gpu-datasheet, and the product
 pages of A100, H100 and H200), TF32 from vendors' and reviewers' copies of the same tables. Where
-no two sources agreed (H100 NVL, H200 NVL, parts of a device) nothing is said."""
+none was found (H100 NVL, H200 NVL, parts of a device) nothing is said."""
 DIFFERENCE_SAMPLES = (36, 128)
 """Images on each side of a difference: the published and the package's own."""
 
