@@ -169,7 +169,8 @@ def _parts(results: Results) -> dict[tuple[str, str | None], pd.DataFrame]:
 
 def events_of(results: Results, task: str, method: str, seed: int) -> pd.DataFrame:
     """Rows of `frame` of one run."""
-    return results.frame.iloc[_places(results).get((task, method, seed), [])]
+    rows: pd.DataFrame = results.frame.iloc[_places(results).get((task, method, seed), [])]
+    return rows
 
 
 @lru_cache(maxsize=2)
