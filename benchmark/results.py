@@ -313,7 +313,8 @@ def _number_or_nan(value: float | None) -> float:
 def _strings(values: list[str], places: npt.NDArray[np.int64]) -> pd.Index:
     """`values` at `places`; there are few different ones."""
     codes, known = pd.factorize(np.asarray(values, dtype=object))
-    return pd.Index(known, dtype="str").take(codes[places])
+    taken: pd.Index = pd.Index(known, dtype="str").take(codes[places])
+    return taken
 
 
 def _run_row(run: RunFolder, description: dict[str, Any], events: list[Record]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from benchmark.results import Results
@@ -175,11 +174,12 @@ def _parts(results: Results) -> dict[tuple[str, str | None], pd.DataFrame]:
 
 def events_of(results: Results, task: str, method: str, seed: int) -> pd.DataFrame:
     """Rows of `frame` of one run."""
-    return results.frame.iloc[_places(results).get((task, method, seed), [])]
+    rows: pd.DataFrame = results.frame.iloc[_places(results).get((task, method, seed), [])]
+    return rows
 
 
 @lru_cache(maxsize=2)
-def _places(results: Results) -> dict[Any, npt.NDArray[np.int64]]:
+def _places(results: Results) -> dict[Any, Any]:
     """Positions of each run's rows: asking every row whose it is takes long where runs are many."""
     return results.frame.groupby(["task", "method", "seed"], sort=False).indices
 

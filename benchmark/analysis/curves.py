@@ -166,7 +166,7 @@ def _at(runs: Sequence[Trace], moments: Array) -> Array:
     reached = changes[:, :-1].cumsum(axis=1)
     known = (reached > 0) & (moments <= ends[:, None])
     reached += np.cumsum([0, *lengths[:-1]])[:, None] - 1  # in place: thousands of runs are large
-    found = values[reached]
+    found: Array = values[reached]
     found[~known] = np.nan
     return found
 

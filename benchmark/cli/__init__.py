@@ -7,6 +7,7 @@ answers at once.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -33,7 +34,7 @@ def _options(
     # `main` takes --debug from wherever it stands.
 
 
-for _name, _command in {
+_COMMANDS: dict[str, Callable[..., None]] = {
     "run": running.run,
     "prepare": running.prepare,
     "status": reading.status,
@@ -48,7 +49,8 @@ for _name, _command in {
     "cite": authoring.cite,
     "check": authoring.check,
     "new-method": authoring.new_method,
-}.items():
+}
+for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
 
 
