@@ -229,7 +229,7 @@ class _Summary:
 
     def _earlier(self) -> str:
         """Who is ahead at the earlier fractions of the budget."""
-        parts = []
+        parts: list[str] = []
         for fraction in pairwise.FRACTIONS[:-1]:
             ranked = self._ranked(self.metric, fraction)
             at = f"at {formatting.percent(fraction)}" + ("" if parts else " of the budget")
