@@ -267,3 +267,19 @@ def test_gaussian_exact_metrics_agree_with_sampled_ones(gaussian: ScheduleGaussi
     assert float(gaussian.frechet(images)) == pytest.approx(exact["fid"], abs=5e-3)
     batch = gaussian.batch(gaussian.generator(0))
     assert batch.images.shape[1:] == (1, 1, len(SCALES))
+
+
+def test_a_restarted_optimiser_steps_as_a_new_one() -> None:
+    task = ready(ScheduleDigits)
+    training, table = task.begin(0), task.table(task.space.default)
+    for _ in range(3):
+        task.train_step(training, table, 0.5)
+    fresh = copy.deepcopy(training)
+    training.restart((0.9, 0.95))
+    fresh.optimiser = torch.optim.AdamW(fresh.net.parameters(), betas=(0.9, 0.95), fused=True)
+    batch = task.batch(task.generator(1))
+    for side in (training, fresh):
+        task.loss_gradient(side.net, table, batch)
+        task.update(side, 1e-3)
+    pairs = zip(training.net.parameters(), fresh.net.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
