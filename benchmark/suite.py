@@ -191,11 +191,14 @@ def select(
                     "give this one a name of its own"
                 )
     wanted = [_label(pattern) for pattern in methods]
-    chosen_methods = _matching("method", wanted, {entry.label: entry for entry in entries})
+    labelled = {entry.label: entry for entry in entries}
+    chosen_methods = _matching("method", wanted, labelled, registry.all_methods())
     extra = [TaskEntry(name, registry.task(name).budget)
              for name in tasks if name in registry.all_tasks()]  # fmt: skip
     known = {entry.name: entry for entry in (*extra, *suite.tasks)}
-    chosen_tasks = _matching("task", tasks, known) if tasks else list(suite.tasks)
+    chosen_tasks = list(suite.tasks)
+    if tasks:
+        chosen_tasks = _matching("task", tasks, known, registry.all_tasks())
     if budget is not None:
         chosen_tasks = [
             replace(entry, budget=_budget("--budget", budget, entry.name)) for entry in chosen_tasks
@@ -217,10 +220,13 @@ def _label(pattern: str) -> str:
     return registry.method(pattern).name if pattern.endswith(".py") else pattern
 
 
-def _matching(kind: str, patterns: Sequence[str], known: Mapping[str, T]) -> list[T]:
+def _matching(
+    kind: str, patterns: Sequence[str], known: Mapping[str, T], registered: Iterable[str]
+) -> list[T]:
+    """The entries of the suite that match; errors also offer what it does not use."""
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in known):
-            raise UnknownName(kind, pattern, known)
+            raise UnknownName(kind, pattern, {*known, *registered})
     return [
         value
         for name, value in known.items()

@@ -137,6 +137,7 @@ def test_status_shows_every_run(folder, finished):
         (("run",), "--all"),
         (("run", "--all", "--suite", "quik"), "did you mean 'quick'"),
         (("run", "--task", "finetune/gausian"), "did you mean 'finetune/gaussian'"),
+        (("run", "--task", "schedule/mnst"), "did you mean 'schedule/mnist'"),
         (("run", "--method", "radnom"), "did you mean 'random'"),
         (("run", "--all", "--budget", "-3"), "positive number of GPU-hours"),
         (("run", "--all", "--budget", "1e-12"), "no trial"),
