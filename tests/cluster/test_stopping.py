@@ -16,7 +16,6 @@ from benchmark.survey import survey
 from tests.cluster.conftest import (
     PATIENCE,
     RUN,
-    SUITE,
     Command,
     scheduler,
     tree,
@@ -34,6 +33,26 @@ budget = 10
 name = "random"
 """
 """Two runs that would go on for hours: whatever ends them here is the signal."""
+SLOW = """
+seeds = 2
+[[tasks]]
+name = "finetune/gaussian"
+budget = 0.0001
+[[methods]]
+name = "slow.py"
+"""
+SLOW_METHOD = """
+import time
+from methods.random import RandomSearch
+
+class Slow(RandomSearch):
+    'Random search at leisure, so that a signal finds it at work.'
+    name = 'slow'
+
+    def ask(self):
+        time.sleep(0.1)
+        return super().ask()
+"""
 ENDLESS_RUN = (*RUN, "--clock", "device")
 
 
@@ -74,11 +93,10 @@ def test_ctrl_c_ends_local_workers_too(commands, tmp_path):
     assert states(tmp_path) == ["interrupted"] * 2
 
 
-def test_runs_that_signals_cut_short_on_local_workers_end_as_undisturbed(
-    commands, tmp_path, local_frame
-):
+def test_runs_that_signals_cut_short_on_local_workers_end_as_undisturbed(commands, tmp_path):
     """Twice, while two worker processes hold runs: Ctrl-C to all, then SIGTERM to the command."""
-    (tmp_path / "mini.toml").write_text(SUITE)
+    (tmp_path / "mini.toml").write_text(SLOW)
+    (tmp_path / "slow.py").write_text(SLOW_METHOD)
 
     def at_work() -> bool:
         """Whether a worker is in the middle of a run."""
@@ -93,8 +111,14 @@ def test_runs_that_signals_cut_short_on_local_workers_end_as_undisturbed(
         assert "interrupted" in states(tmp_path)
     last = commands(*RUN, "--workers", "2", log="run.log")
     assert last.end() == 0, last.output
-    frame = pd.read_parquet(tmp_path / "results/mini/frame.parquet")
-    pd.testing.assert_frame_equal(frame, local_frame)
+    apart = ("--results", "undisturbed", "--workers", "2")
+    undisturbed = commands(*RUN, *apart, log="undisturbed.log")
+    assert undisturbed.end() == 0, undisturbed.output
+    frames = [
+        pd.read_parquet(tmp_path / results / "mini/frame.parquet")
+        for results in ("results", "undisturbed")
+    ]
+    pd.testing.assert_frame_equal(*frames)
 
 
 def test_sigterm_leaves_nothing_on_a_running_cluster(commands, tmp_path):
