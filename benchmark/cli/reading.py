@@ -95,6 +95,9 @@ def plot(
     formats: Annotated[
         list[Format] | None, typer.Option("--format", help="Only this (repeatable).")
     ] = None,
+    figure: Annotated[
+        str, typer.Option(help="Only those whose names fit this pattern: 'anytime', '*digits'.")
+    ] = "*",
 ) -> None:
     """Draw the figures again from stored results; PNG alone takes a third of the time."""
     folder = results / Path(suite).stem
@@ -103,7 +106,7 @@ def plot(
         from benchmark.drawing import FORMATS, processes, read
 
         stored = read(folder)
-        paths = write_figures(stored, folder / "figures", formats or FORMATS, processes())
+        paths = write_figures(stored, folder / "figures", formats or FORMATS, processes(), figure)
     output.print_paths(paths)
 
 

@@ -53,6 +53,16 @@ def test_all_figures_in_all_formats_with_the_same_bytes_again(
         assert one.read_bytes() == other.read_bytes(), one.name
 
 
+def test_some_figures_only(make_results: Make, tmp_path: Path) -> None:
+    results = make_results(tasks=1, methods=("random", "bilevel"), seeds=2, events=5)
+    (tmp_path / "profile.png").touch()
+    written = write_figures(results, tmp_path, ("png",), pattern="m*-digits")
+    assert [path.name for path in written] == ["metrics-schedule-digits.png"]
+    assert (tmp_path / "profile.png").exists()  # not asked for, so left alone
+    with pytest.raises(ValueError, match=r"no figure is called 'any'; there are anytime, .*time"):
+        write_figures(results, tmp_path, pattern="any")
+
+
 def test_no_result_yet(make_results: Make, tmp_path: Path) -> None:
     results = make_results(tasks=1)
     results.runs["status"] = "running"

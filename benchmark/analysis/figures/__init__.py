@@ -11,6 +11,7 @@ import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from benchmark.analysis.figures import (
     trajectories,
 )
 from benchmark.analysis.figures.layout import save
+from benchmark.files import BadResults
 from benchmark.results import Results
 
 FORMATS = ("png", "pdf", "svg")
@@ -41,19 +43,26 @@ Drawing = tuple[str, Callable[[], Figure | None]]
 
 
 def write_figures(
-    results: Results, folder: Path, formats: Sequence[str] = FORMATS, processes: int = 1
+    results: Results,
+    folder: Path,
+    formats: Sequence[str] = FORMATS,
+    processes: int = 1,
+    pattern: str = "*",
 ) -> list[Path]:
-    """Draw every figure into `folder`, once per format; returns the paths.
+    """Draw every figure whose name fits `pattern` into `folder`, once per format; returns paths.
 
     More `processes` are forks of this one, on Linux only: it should not have threads that work.
 
     `metrics-TASK`, `trajectories-TASK`, `landscape-TASK` and `samples-TASK`, for fine-tuning
     tasks `tradeoff-TASK` and `strip-TASK`, and for schedule tasks `schedules-TASK`, are one figure
     per task (`/` becomes `-`).
-    Raises ValueError when no run has delivered anything yet.
+    Raises BadResults when no run has delivered anything yet, or no name fits.
     """
+    drawings = [drawing for drawing in _drawings(results) if fnmatchcase(drawing[0], pattern)]
+    if not drawings:
+        names = ", ".join(name for name, _ in _drawings(results))
+        raise BadResults(f"no figure is called {pattern!r}; there are {names}")
     folder.mkdir(parents=True, exist_ok=True)
-    drawings = list(_drawings(results))
     write = partial(_write, folder, formats)
     with style.applied():
         if processes > 1 and sys.platform == "linux":
@@ -63,7 +72,8 @@ def write_figures(
         else:
             parts = [write(drawing) for drawing in drawings]
     written = [path for part in parts for path in part]
-    if not any(path.stem == "profile" for path in written):
+    tried = any(name == "profile" for name, _ in drawings)
+    if tried and not any(path.stem == "profile" for path in written):
         for extension in FORMATS:  # drawn while fewer tasks had runs, and true no longer
             (folder / f"profile.{extension}").unlink(missing_ok=True)
     return written
@@ -92,7 +102,7 @@ def _drawings(results: Results) -> Iterator[Drawing]:
     found = traces(results)
     if not any(len(trace.hours) for runs in found.values() for trace in runs):
         states = results.runs["status"].value_counts().to_dict()
-        raise ValueError(
+        raise BadResults(
             f"no finished trial yet in suite {results.suite!r} ({results.folder}): no run has "
             f"delivered a candidate with a reported metric; runs by status: {states or 'none'}"
         )
