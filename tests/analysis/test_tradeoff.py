@@ -20,6 +20,8 @@ from benchmark import registry
 from benchmark.analysis import contents, style
 from benchmark.analysis.curves import traces
 from benchmark.analysis.figures import layout, strip, tradeoff
+from benchmark.analysis.figures.tradeoff import texts
+from benchmark.analysis.figures.tradeoff import values as shown
 from benchmark.results import Results
 from tasks.base import LANDSCAPES, Candidate
 
@@ -128,7 +130,7 @@ def test_final_values_are_of_the_last_evaluated_incumbent(make_results: Make) ->
     runs.loc[(runs["method"] == "grid") & (runs["seed"] == 2), "status"] = "failed"
     results = replace(results, frame=frame)
     strength = contents.Metric("param:lambda", "λ", log=True)
-    finals = tradeoff.final_values(results, traces(results), TASK, [REWARD, strength])
+    finals = shown.final_values(results, traces(results), TASK, [REWARD, strength])
     assert list(finals.index) == [("bilevel", 0), ("bilevel", 2), ("grid", 0), ("grid", 1)]
     for seed, event in ((0, 3), (2, 4)):  # the last one evaluated; seed 1 ended diverged
         rows = frame[mine[frame.index] & (frame["seed"] == seed) & (frame["event"] == event)]
@@ -138,10 +140,10 @@ def test_final_values_are_of_the_last_evaluated_incumbent(make_results: Make) ->
 
 
 def test_a_choice_is_a_mean_with_the_range_of_its_seeds() -> None:
-    across = tradeoff.choice([0.1, 10.0], log=True)
+    across = shown.choice([0.1, 10.0], log=True)
     assert (across.low, across.high) == (0.1, 10.0)
     assert across.centre == pytest.approx(1.0)
-    assert tradeoff.choice([1.0], log=False) == tradeoff.Choice(1.0, 1.0, 1.0)
+    assert shown.choice([1.0], log=False) == shown.Choice(1.0, 1.0, 1.0)
 
 
 def test_the_axis_leaves_out_the_over_optimised_end_and_says_so(make_results: Make) -> None:
@@ -168,14 +170,14 @@ def test_a_text_stands_where_nothing_is_drawn() -> None:
     edges, size = np.array([[0.0, 0.0], [2.0, 2.0]]), np.array([0.4, 0.1])
     anchor = np.array([1.0, 1.0])
     nothing = np.empty((0, 2))
-    right = tradeoff.free_place(anchor, size, nothing, edges)
+    right = texts.free_place(anchor, size, nothing, edges)
     assert right is not None
     assert right[0] > 0.2
-    left = tradeoff.free_place(np.array([1.9, 1.0]), size, nothing, edges)
+    left = texts.free_place(np.array([1.9, 1.0]), size, nothing, edges)
     assert left is not None
     assert left[0] < -0.2
     full = np.stack(np.meshgrid(np.linspace(0, 2, 99), np.linspace(0, 2, 99)), -1).reshape(-1, 2)
-    assert tradeoff.free_place(anchor, size, full, edges) is None
+    assert texts.free_place(anchor, size, full, edges) is None
 
 
 @pytest.mark.parametrize("methods", [1, 14])

@@ -20,7 +20,7 @@ from benchmark.results import Results
 REPORTED_POINTS = 160
 VARIABLE_POINTS = 48
 """Moments kept of a curve: its values there are exact, what lies between is left out."""
-DIGITS = 5
+DIGITS = 7
 STATIC_DPI = 110
 
 Array = npt.NDArray[np.float64]
