@@ -29,7 +29,10 @@ from benchmark.runner import Outcome, RunSpec
 from benchmark.suite import load
 from benchmarks import synthetic
 
-COMMANDS = (("status",), ("table",), ("plot", "--format", "png"))
+COMMANDS = (
+    ("status",), ("table",), ("plot", "--format", "png", "--figure", "anytime"),
+    ("plot", "--format", "png"),
+)  # fmt: skip
 SIZES = ((1, 10_000), (1_000, 20), (5_000, 20), (10_000, 20))
 """Runs, and trials of each."""
 PLANNED = """
