@@ -63,6 +63,17 @@ def test_some_figures_only(make_results: Make, tmp_path: Path) -> None:
         write_figures(results, tmp_path, pattern="any")
 
 
+def test_many_methods_take_the_width_of_the_page(make_results: Make) -> None:
+    few, many = (
+        make_results(tasks=1, methods=("bilevel", *(f"m{i}" for i in range(others))), events=5)
+        for others in (anytime.MANY - 1, anytime.MANY)
+    )
+    narrow, wide = (anytime.draw(results, traces(results)) for results in (few, many))
+    assert (narrow.get_figwidth(), wide.get_figwidth()) == (style.SINGLE, style.DOUBLE)
+    back = [sum(line.get_linewidth() < 1 for line in f.axes[0].lines) for f in (narrow, wide)]
+    assert back[0] == 0 < back[1] < anytime.MANY  # not those that comparisons are made with
+
+
 def test_no_result_yet(make_results: Make, tmp_path: Path) -> None:
     results = make_results(tasks=1)
     results.runs["status"] = "running"

@@ -20,6 +20,8 @@ TIME_RANGE = 300
 CROWD = 5
 """Above this many methods, only the ones that comparisons are made with get a band, and a legend
 names the lines."""
+MANY = 14
+"""Above this many methods, the others stand back, and a single panel takes the page's width."""
 LABEL_STEP = 0.075
 """Share of a panel's height from one name to the next."""
 
@@ -53,13 +55,15 @@ def _draw(results: Results, found: Traces, shown: list[Panel], by_metric: bool =
             for trace in found.of(task, method, metric.name)
         )
     ]
-    width = style.SINGLE if len(shown) == 1 else style.DOUBLE
+    wide = len(shown) > 1 or len(methods) > MANY
+    width = style.DOUBLE if wide else style.SINGLE
     note = f"{shown[0][0]}. " if by_metric else ""
     note += _note(results, found, shown, methods) + layout.not_ranked_note(results, methods)
     direct = len(methods) <= CROWD  # names beside the lines, if they fit
     extra = layout.note_height(note, width)
     extra += 0 if direct else layout.legend_height(layout.shown_names(results, methods), width)
-    figure, grid = layout.panels(len(shown), 2.1, extra=extra)
+    height = 2.1 if len(shown) > 1 or not wide else 3.2
+    figure, grid = layout.panels(len(shown), height, extra=extra, wide=wide)
     for axes, (task, metric) in zip(grid, shown, strict=True):
         _panel(axes, results, found, task, metric, methods)
         if by_metric:
@@ -95,10 +99,12 @@ def _panel(
         x = curve.hours * unit.per_hour
         look = layout.identity(results, method)
         front = 3 + order / 100 + look.width
+        back = len(methods) > MANY and method not in banded
         marks = np.unique(np.linspace(0, len(x) - 1, 6).astype(int))
         axes.plot(
             x, estimate.value, drawstyle="steps-post", color=look.colour, ls=look.line,
-            lw=look.width, marker=look.marker, markevery=list(marks), zorder=front,
+            lw=0.7 if back else look.width, marker=look.marker, markevery=list(marks), zorder=front,
+            alpha=0.5 if back else 1.0,
         )  # fmt: skip
         if method in banded:
             axes.fill_between(

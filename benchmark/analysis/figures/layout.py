@@ -31,15 +31,20 @@ WIDE_TICK = 5
 
 
 def panels(
-    count: int, height: float, columns: int | None = None, extra: float = 0.0, **options: Any
+    count: int,
+    height: float,
+    columns: int | None = None,
+    extra: float = 0.0,
+    wide: bool = False,
+    **options: Any,
 ) -> tuple[Figure, list[Axes]]:
     """A figure with `count` panels of `height` inches, plus `extra` for legend and note.
 
-    One panel takes a single column, more take the page's width.
+    One panel takes a single column unless `wide`, more take the page's width.
     """
     columns = columns or {1: 1, 2: 2, 4: 2}.get(count, 3)
     rows = -(-count // columns)
-    width = style.SINGLE if columns == 1 and count == 1 else style.DOUBLE
+    width = style.SINGLE if columns == 1 and count == 1 and not wide else style.DOUBLE
     figure = Figure(figsize=(width, rows * height + extra), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, **options).ravel()
     for unused in grid[count:]:
