@@ -295,6 +295,7 @@ def describe(spec: RunSpec, task: Task, method: Method) -> None:
         if stored["spec"]["budget"] >= spec.budget:
             return
     spec_values = asdict(spec)
+    del spec_values["results"]  # folders are moved and given away
     if stored is not None:
         spec_values["prices"] = stored["spec"]["prices"]
     description = {
