@@ -13,8 +13,8 @@ budget = 0.003                    # GPU-hours per run; the task's own default if
 
 [[methods]]
 name = "grid"                     # a registered name, or the path of a Python file
-label = "grid-smoothed"           # how it is called in results; its name if left out
-options = { smoothed = true }     # keyword arguments of the method
+label = "grid-shifted"            # how it is called in results; its name if left out
+options = { shifted = true }      # keyword arguments of the method
 tasks = ["finetune/*"]            # where it takes part; everywhere it can if left out
 
 [executor]                        # only for --executor slurm: benchmark.slurm.SETTINGS

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
 from itertools import count
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
 from tasks.base import Candidate, Task
 from tasks.space import Params, Space
+
+Settings = TypeVar("Settings")
 
 
 class Problem(Protocol):
@@ -164,3 +168,17 @@ class Search(Method):
             if math.isfinite(score):
                 worst = max(worst, score)
             self.tell(params, score if math.isfinite(score) else worst)
+
+
+def settings(kind: type[Settings], values: Mapping[str, Any] | None) -> Settings:
+    """The dataclass `kind` with these fields, as a suite file names them.
+
+    Raises ValueError for a name that is none of its fields, with the nearest one.
+    """
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    for name in values or {}:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise ValueError(f"unknown setting {name!r}; {hint}")
+    return kind(**(values or {}))

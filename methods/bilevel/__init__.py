@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from methods.base import Method, Problem
+from methods.base import Method, Problem, settings
 from tasks.base import Task
 
 FAMILIES = ("finetune", "schedule")
@@ -30,8 +30,8 @@ class Bilevel(Method):
         from methods.bilevel.finetune import Options as FinetuneOptions
         from methods.bilevel.schedule import Options as ScheduleOptions
 
-        self.finetune = FinetuneOptions(**(finetune or {}))
-        self.schedule = ScheduleOptions(**(schedule or {}))
+        self.finetune = settings(FinetuneOptions, finetune)
+        self.schedule = settings(ScheduleOptions, schedule)
 
     @classmethod
     def supports(cls, task: type[Task]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from methods.base import Method, Problem
+from methods.base import Method, Problem, settings
 from tasks.base import Task
 
 
@@ -31,8 +31,8 @@ class PublishedBilevel(Method):
         from methods.bilevel_paper.finetune import Options as FinetuneOptions
         from methods.bilevel_paper.schedule import Options as ScheduleOptions
 
-        self.finetune = FinetuneOptions(**(finetune or {}))
-        self.schedule = ScheduleOptions(**(schedule or {}))
+        self.finetune = settings(FinetuneOptions, finetune)
+        self.schedule = settings(ScheduleOptions, schedule)
 
     @classmethod
     def supports(cls, task: type[Task]) -> bool:

@@ -51,6 +51,25 @@ def test_bad_suites_are_refused_with_what_would_be_right(tmp_path, change, messa
         load_text(tmp_path, GOOD.replace(*change))
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("{ tial = 0 }", "unknown setting 'tial'; did you mean 'tail'"),
+        ("{ tail = 2 }", "tail must"),
+    ],
+)
+def test_settings_of_a_solver_are_checked_too(tmp_path, options, message):
+    text = f"""
+[[tasks]]
+name = "schedule/gaussian"
+[[methods]]
+name = "bilevel"
+options = {{ schedule = {options} }}
+"""
+    with pytest.raises(SuiteError, match=message):
+        load_text(tmp_path, text)
+
+
 def test_unknown_suites_offer_the_nearest():
     with pytest.raises(UnknownName, match="did you mean 'quick'"):
         suite.load("quik")
