@@ -25,7 +25,7 @@ EXPLANATION = (
     f"{pairwise.LEVEL:g} and at least {pairwise.ENOUGH} seeds. What is not shown is not refuted."
 )
 """How to read the tables."""
-MUST_AGREE = ("space", "evaluator", "metrics")
+MUST_AGREE = ("space", "evaluator", "reported metric")
 """Facts of a task without which its values do not compare."""
 Facts = dict[str, set[str]]
 
@@ -86,6 +86,7 @@ def facts(results: Results) -> dict[str, Facts]:
         own["space"].add(str(described["space_hash"]))
         # A run that ended before its models were loaded has no evaluator yet.
         own["evaluator"] |= {_sorted(task["evaluator"])} if task["evaluator"] else set()
+        own["reported metric"].add(task["metrics"][0]["name"])
         own["metrics"].add(", ".join(metric["name"] for metric in task["metrics"]))
         own["suite seed"].add(str(spec["suite_seed"]))
         own["budget in GPU-hours"].add(f"{spec['budget']:g}")

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from tasks import data, pretrained
+from tasks.base import Metric
+from tasks.metrics.coverage import CoverageReference
 from tasks.metrics.features import feature_net, weights_name
 from tasks.metrics.frechet import FrechetReference
+from tasks.metrics.kernel import KernelReference
 from tasks.schedule.base import ScheduleTask
 
 FEATURES = ("first", "second")
 
 
 class ImageScheduleTask(ScheduleTask):
-    """Everything of a schedule task but its network, from the data set called `dataset`."""
+    """Everything of a schedule task but its network, from the data set called `dataset`.
 
+    Beside both Fréchet distances, kernel distance and coverage under the second feature map: other
+    views of the same, by what no method sees.
+    """
+
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        *ScheduleTask.metrics,
+        Metric("kid2", "KID, second network"),
+        Metric("coverage2", "Coverage, second network", higher_is_better=True),
+    )
     dataset: ClassVar[str]
     feature_set: ClassVar[str] = ""
     """Data set of the feature networks; `dataset` if empty."""
@@ -28,10 +42,20 @@ class ImageScheduleTask(ScheduleTask):
         self.features = (first, second)
         selection = self.measured(first, splits.selection.images.to(self.device))
         self.selection_reference = FrechetReference(selection)
+        seen = self.measured(second, self.report_images)
         self.report_references = (
             FrechetReference(self.measured(first, self.report_images)),
-            FrechetReference(self.measured(second, self.report_images)),
+            FrechetReference(seen),
         )
+        self.kernel_reference = KernelReference(seen)
+        self.coverage_reference = CoverageReference(seen)
+
+    def distances(self, images: Tensor) -> dict[str, float]:
+        seen = self.measured(self.features[1], images)
+        return super().distances(images) | {
+            "kid2": float(self.kernel_reference.distance(seen)),
+            "coverage2": float(self.coverage_reference.coverage(seen)),
+        }
 
     def evaluator(self) -> dict[str, Any]:
         names = [weights_name(self.feature_set or self.dataset, which) for which in FEATURES]

@@ -25,7 +25,7 @@ PROGRAM = Path(__file__).with_name("small.py")
 PAIRS = {(task.name, method.label) for task, method in suite.load("paper").pairs()}
 RUN = ("run", "--all", "--suite", "paper", "--seeds", "1", "--budget", "0.002", "--clock", "priced")
 CLIP = {"reward", "lower_reward", "clip", "path_kl", "fid"}
-SCHEDULE = {"fid", "fid2", "loss", "fid_inception", "inception_score"}
+SCHEDULE = {"fid", "fid2", "loss", "kid2", "coverage2", "fid_inception", "inception_score"}
 
 
 class Machine:
