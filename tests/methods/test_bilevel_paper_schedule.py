@@ -136,7 +136,7 @@ def test_refuses_what_it_does_not_know() -> None:
         PublishedBilevel(schedule={"perturb": "copy"})
     with pytest.raises(ValueError, match="steps"):
         PublishedBilevel(schedule={"steps": (1.0,)})
-    with pytest.raises(TypeError, match="lamda"):
+    with pytest.raises(ValueError, match="unknown setting 'lamda'"):
         PublishedBilevel(schedule={"lamda": 1})
 
 

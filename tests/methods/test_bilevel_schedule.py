@@ -246,6 +246,6 @@ def test_penalty_gradient_is_right_on_average(
 
 def test_options_belong_to_their_family() -> None:
     assert Bilevel(schedule={"tail": 0.2}).schedule.tail == 0.2
-    with pytest.raises(TypeError, match="lamda"):
+    with pytest.raises(ValueError, match="unknown setting 'lamda'"):
         Bilevel(schedule={"lamda": 1})
     assert Bilevel.supports(ScheduleGaussian)
