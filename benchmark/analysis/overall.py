@@ -46,8 +46,8 @@ def _of_leader(leader: str | None, own: Sequence[TaskVerdict], tasks: int) -> It
         )
     if unclear:
         yield (
-            f"No method is shown to win on {where(unclear)}, where {leader} has the best mean and "
-            "is not shown to be better than any other."
+            f"On {where(unclear)} no method is shown to win: {leader} has the best mean and is not "
+            "shown to be better than any other."
         )
     if alone:
         yield f"Only {leader} has results on {where(alone)}."

@@ -122,7 +122,7 @@ def test_methods_that_are_all_level_have_no_winner(ten: Results) -> None:
     said = text(level)
     assert said.startswith("No method is shown to win. ")
     assert re.search(r"has the best mean: FID .*; it is not shown to be better than", said)
-    assert everything(level).startswith("No method is shown to win on schedule/digits, where ")
+    assert everything(level).startswith("On schedule/digits no method is shown to win: ")
 
 
 def test_a_lead_that_the_second_metric_does_not_show_is_named(ten: Results) -> None:
