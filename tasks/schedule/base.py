@@ -158,11 +158,13 @@ class ScheduleTask(Task):
 
     def distances(self, images: Tensor) -> dict[str, float]:
         """The reported distances of generated `images`."""
-        first, second = (
-            float(reference.distance(self.measured(features, images)))
-            for features, reference in zip(self.features, self.report_references, strict=True)
-        )
-        return {"fid": first, "fid2": second}
+        first, second = (self.measured(features, images) for features in self.features)
+        return self.compared(first, second)
+
+    def compared(self, first: Tensor, second: Tensor) -> dict[str, float]:
+        """The reported distances of images with these features, `(n, d)` under either map."""
+        one, other = self.report_references
+        return {"fid": float(one.distance(first)), "fid2": float(other.distance(second))}
 
     def measured(self, features: Features, images: Tensor) -> Tensor:
         """Features `(n, d)` of any number of images."""

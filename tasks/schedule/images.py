@@ -50,11 +50,10 @@ class ImageScheduleTask(ScheduleTask):
         self.kernel_reference = KernelReference(seen)
         self.coverage_reference = CoverageReference(seen)
 
-    def distances(self, images: Tensor) -> dict[str, float]:
-        seen = self.measured(self.features[1], images)
-        return super().distances(images) | {
-            "kid2": float(self.kernel_reference.distance(seen)),
-            "coverage2": float(self.coverage_reference.coverage(seen)),
+    def compared(self, first: Tensor, second: Tensor) -> dict[str, float]:
+        return super().compared(first, second) | {
+            "kid2": float(self.kernel_reference.distance(second)),
+            "coverage2": float(self.coverage_reference.coverage(second)),
         }
 
     def evaluator(self) -> dict[str, Any]:
