@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tasks.metrics.frechet import checked
+
 NEIGHBOURS = 5
 """k of the source."""
 ROWS = 2048
@@ -25,7 +27,7 @@ class CoverageReference:
         if features.ndim != 2 or len(features) <= neighbours:
             shape = tuple(features.shape)
             raise ValueError(f"need features (n, d) with n > {neighbours}, got shape {shape}")
-        self.features = _checked(features)
+        self.features = checked(features)
         self.radii = torch.cat([
             torch.cdist(part, self.features).kthvalue(neighbours + 1, dim=1).values  # itself is one
             for part in torch.split(self.features, ROWS)
@@ -37,14 +39,8 @@ class CoverageReference:
 
         Raises ValueError for values that are not finite.
         """
-        features = _checked(features)
+        features = checked(features)
         nearest = torch.cat([
             torch.cdist(part, features).amin(dim=1) for part in torch.split(self.features, ROWS)
         ])  # fmt: skip
         return (nearest < self.radii).double().mean()
-
-
-def _checked(features: Tensor) -> Tensor:
-    if not torch.isfinite(features).all():
-        raise ValueError("features are not finite")
-    return features.double()

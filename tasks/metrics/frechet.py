@@ -24,7 +24,7 @@ def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -
 
     A 0-d float64 tensor. Raises ValueError for values that are not finite.
     """
-    mean1, cov1, mean2, cov2 = (_checked(x) for x in (mean1, cov1, mean2, cov2))
+    mean1, cov1, mean2, cov2 = (checked(x) for x in (mean1, cov1, mean2, cov2))
     factor = _factor(cov2)
     trace = _root_sum(torch.linalg.eigvalsh(factor.T @ cov1 @ factor))
     return _combine(mean1, cov1.trace(), mean2, cov2.trace(), trace)
@@ -49,8 +49,8 @@ class FrechetReference:
     def from_statistics(cls, mean: Tensor, covariance: Tensor) -> FrechetReference:
         """A reference with known mean `(d,)` and covariance `(d, d)`."""
         reference = cls.__new__(cls)
-        covariance = _checked(covariance)
-        reference._keep(_checked(mean), covariance.trace(), _factor(covariance))
+        covariance = checked(covariance)
+        reference._keep(checked(mean), covariance.trace(), _factor(covariance))
         return reference
 
     def _keep(self, mean: Tensor, trace: Tensor, factor: Tensor) -> None:
@@ -78,7 +78,7 @@ class FrechetReference:
     def distance_to(self, mean: Tensor, covariance: Tensor) -> Tensor:
         """Squared Fréchet distance of N(`mean` `(d,)`, `covariance` `(d, d)`) to the reference:
         0-d, float64, differentiable in both. Raises ValueError for values that are not finite."""
-        mean, covariance = _checked(mean), _checked(covariance)
+        mean, covariance = checked(mean), checked(covariance)
         root = _root_sum(torch.linalg.eigvalsh(self.factor.T @ covariance @ self.factor))
         return _combine(mean, covariance.trace(), self.mean, self.trace, root)
 
@@ -155,11 +155,12 @@ def _centred(features: Tensor) -> tuple[Tensor, Tensor]:
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(f"need features (n, d) with n >= 2, got shape {tuple(features.shape)}")
     features = features.double()
-    mean = _checked(features.mean(dim=0))  # one value that is not finite makes its mean so
+    mean = checked(features.mean(dim=0))  # one value that is not finite makes its mean so
     return features - mean, mean
 
 
-def _checked(values: Tensor) -> Tensor:
+def checked(values: Tensor) -> Tensor:
+    """`values` in float64. Raises ValueError for what is not finite."""
     if not torch.isfinite(values).all():
         raise ValueError("features or statistics are not finite")
     return values.double()

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tasks.metrics.frechet import checked
+
 ROWS = 2048
 """Rows of a kernel matrix computed at once, so that memory does not decide."""
 
@@ -50,6 +52,4 @@ def _sum(a: Tensor, b: Tensor) -> Tensor:
 def _checked(features: Tensor) -> Tensor:
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(f"need features (n, d) with n >= 2, got shape {tuple(features.shape)}")
-    if not torch.isfinite(features).all():
-        raise ValueError("features are not finite")
-    return features.double()
+    return checked(features)
