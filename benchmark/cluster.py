@@ -99,6 +99,26 @@ class Cluster:
                 "[executor] table: docs/cluster.md"
             )
 
+    def stop(self) -> None:
+        """Stop this session's runs that are still going on, by restarting their workers.
+
+        A run occupies its worker's only thread until its budget is spent, and no message ends it.
+        Workers say themselves what they execute: the scheduler forgets a run as soon as nobody
+        waits for it, and hands one that is waited for to another worker when its own restarts.
+        """
+        from dask.distributed import Future
+
+        client, mine = self.client, f"run-{self._token}"
+        until = time.monotonic() + PATIENCE
+        with suppress(Exception):  # the cluster may be gone: there is nothing to stop then
+            client.cancel([Future(key, client) for key in list(client.futures) if mine in str(key)])
+            while time.monotonic() < until:
+                executing = client.run(_is_executing, mine, on_error="ignore")
+                busy = [worker for worker, is_busy in executing.items() if is_busy]
+                if not busy:
+                    return
+                client.restart_workers(busy, timeout=PATIENCE, raise_for_error=False)
+
     def raise_lost(self) -> NoReturn:
         raise ClusterError(
             "lost the connection to the Dask scheduler; nothing is lost: the same command goes on "
@@ -160,7 +180,7 @@ class Executor:
             try:
                 yield cluster
             finally:
-                _stop(cluster)
+                cluster.stop()
 
 
 def _silence_dask() -> None:
@@ -288,16 +308,6 @@ def _grouped(devices: dict[str, tuple[str, str]]) -> dict[tuple[str, str], list[
     return groups
 
 
-def _stop(cluster: Cluster) -> None:
-    """Stop this session's runs that are still going on, by restarting their workers.
-
-    A run occupies its worker's only thread until its budget is spent, and no message ends it.
-    """
-    mine = f"run-{cluster._token}"
-    with suppress(Exception):  # the cluster may be gone: there is nothing to stop then
-        processing = cluster.client.processing()
-        busy = [
-            worker for worker, keys in processing.items() if any(mine in str(key) for key in keys)
-        ]
-        if busy:
-            cluster.client.restart_workers(busy, timeout=PATIENCE, raise_for_error=False)
+def _is_executing(name: str, dask_worker: Any) -> bool:
+    """Whether a task whose key contains `name` occupies a thread of this worker."""
+    return any(name in str(key) for key in dask_worker.active_threads.copy().values())

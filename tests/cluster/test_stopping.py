@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,8 @@ import psutil
 import pytest
 from distributed import Client
 
-from benchmark.store import effective_steps, run_folders, status
+from benchmark.cluster import Cluster
+from benchmark.store import effective_steps, run_folders
 from benchmark.survey import survey
 from tests.cluster.conftest import (
     PATIENCE,
@@ -33,24 +35,28 @@ budget = 10
 name = "random"
 """
 """Two runs that would go on for hours: whatever ends them here is the signal."""
-SLOW = """
+HELD = """
 seeds = 2
 [[tasks]]
 name = "finetune/gaussian"
 budget = 0.0001
 [[methods]]
-name = "slow.py"
+name = "held.py"
 """
-SLOW_METHOD = """
+HELD_METHOD = """
 import time
+from pathlib import Path
 from methods.random import RandomSearch
 
-class Slow(RandomSearch):
-    'Random search at leisure, so that a signal finds it at work.'
-    name = 'slow'
+class Held(RandomSearch):
+    'Random search that asks no more often than a file says, so that a signal finds it at work.'
+    name = 'held'
+    asked = 0
 
     def ask(self):
-        time.sleep(0.1)
+        self.asked += 1
+        while self.asked > int(Path('limit').read_text()):
+            time.sleep(0.02)
         return super().ask()
 """
 ENDLESS_RUN = (*RUN, "--clock", "device")
@@ -64,6 +70,10 @@ def suite(commands, tmp_path: Path) -> None:
 def states(folder: Path) -> list[str]:
     suite = folder / "results/mini"
     return [state.status for state in survey(suite)] if any(suite.rglob("events.jsonl")) else []
+
+
+def tasks_known(client: Client) -> int:
+    return client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
 
 
 def wait_for_runs(run: Command, folder: Path) -> None:
@@ -95,20 +105,24 @@ def test_ctrl_c_ends_local_workers_too(commands, tmp_path):
 
 def test_runs_that_signals_cut_short_on_local_workers_end_as_undisturbed(commands, tmp_path):
     """Twice, while two worker processes hold runs: Ctrl-C to all, then SIGTERM to the command."""
-    (tmp_path / "mini.toml").write_text(SLOW)
-    (tmp_path / "slow.py").write_text(SLOW_METHOD)
+    (tmp_path / "mini.toml").write_text(HELD)
+    (tmp_path / "held.py").write_text(HELD_METHOD)
+    limit = tmp_path / "limit"
 
-    def at_work() -> bool:
-        """Whether a worker is in the middle of a run."""
-        runs = run_folders(tmp_path / "results/mini")
-        return any(status(run) == "running" and effective_steps(run.events()) for run in runs)
+    def trials() -> list[int]:
+        return [
+            len(effective_steps(run.events())) for run in run_folders(tmp_path / "results/mini")
+        ]
 
-    for number, stop in ((signal.SIGINT, os.killpg), (signal.SIGTERM, os.kill)):
+    for asks, number, stop in ((3, signal.SIGINT, os.killpg), (6, signal.SIGTERM, os.kill)):
+        limit.write_text(str(asks))
         run = commands(*RUN, "--workers", "2", log="run.log")
-        wait_for(lambda run=run: at_work() or run.process.poll() is not None, "a run to begin")
+        held = [asks] * 2
+        wait_for(lambda run=run, n=held: trials() == n or run.process.poll() is not None, "trials")
         stop(run.process.pid, number)
         require_stopped(run, number)
-        assert "interrupted" in states(tmp_path)
+        assert states(tmp_path) == ["interrupted"] * 2
+    limit.write_text("1000")
     last = commands(*RUN, "--workers", "2", log="run.log")
     assert last.end() == 0, last.output
     apart = ("--results", "undisturbed", "--workers", "2")
@@ -132,9 +146,28 @@ def test_sigterm_leaves_nothing_on_a_running_cluster(commands, tmp_path):
     wait_for(lambda: states(tmp_path) == ["interrupted"] * 2, "the runs to stop")
     assert not list((tmp_path / "results").glob(".probe-*"))
     with Client(address, timeout=PATIENCE, set_as_default=False) as client:
-
-        def tasks_left() -> int:
-            return client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
-
-        wait_for(lambda: tasks_left() == 0, "the scheduler to forget the runs")
+        wait_for(lambda: tasks_known(client) == 0, "the scheduler to forget the runs")
         client.wait_for_workers(2, timeout=PATIENCE)  # for whoever comes next
+
+
+@pytest.mark.parametrize("is_waited_for", [True, False])
+def test_a_run_ends_with_its_session(commands, tmp_path, is_waited_for):
+    """Also where nobody waits for it any more, and on no other worker instead."""
+    _, address = scheduler(commands, tmp_path, "boss")
+    for name in ("first", "second"):
+        worker(commands, address, name)
+    with Client(address, timeout=PATIENCE, set_as_default=False) as client:
+        session, other = Cluster(client), Cluster(client)
+        mine, theirs = (each.submit(time.sleep, 1e6) for each in (session, other))
+
+        def working() -> set[object]:
+            active = client.run(lambda dask_worker: [*dask_worker.active_threads.values()])
+            return {key for keys in active.values() for key in keys}
+
+        wait_for(lambda: working() == {mine.key, theirs.key}, "both runs")
+        if not is_waited_for:
+            del mine
+            wait_for(lambda: tasks_known(client) == 1, "the scheduler to forget the run")
+        session.stop()
+        other.submit(os.getpid).result(timeout=60)  # somebody is free for what comes next
+        assert working() == {theirs.key}
