@@ -12,8 +12,8 @@ from tasks.base import Task
 from tasks.space import Params
 
 STORED = Path(__file__).parent / "best_fixed.json"
-"""By task: `params`, and `made_by` (the command, its grid and what it measured).
-`python scripts/make_best_fixed.py TASK` makes an entry."""
+"""By task: `params`, and `made_by` (the command, its grid and what it measured), an entry made by
+`python scripts/make_best_fixed.py TASK`; or `same_as`, a task that only starts elsewhere."""
 
 
 class BestFixed(Method):
@@ -33,12 +33,11 @@ class BestFixed(Method):
         return task.name in stored()
 
     def run(self, problem: Problem) -> None:
-        params: Params = stored()[problem.task.name]["params"]
-        problem.develop(params)
+        problem.develop(stored()[problem.task.name])
 
 
 @cache
-def stored() -> dict[str, Any]:
-    """The stored settings by task."""
+def stored() -> dict[str, Params]:
+    """The best settings known, by task."""
     found: dict[str, Any] = json.loads(STORED.read_text())
-    return found
+    return {task: found[entry.get("same_as", task)]["params"] for task, entry in found.items()}

@@ -1,10 +1,13 @@
 """Store the best fixed schedule of a task, for the oracle row `best-fixed`.
 
-    python scripts/make_best_fixed.py schedule/digits --trials 4.5
+    python scripts/make_best_fixed.py schedule/digits --trials 4
+    python scripts/make_best_fixed.py schedule/mnist --trials 7 --screening 2 --keep 4 --workers 2
 
-Trains at every point of a coarse grid with one seed, at the best quarter with two more, and keeps
-the lowest mean score on the selection split. `--trials` is the length of a training in standard
-trials: about as many as `default` makes in the budget of interest. Seeds are not those of a suite.
+Trains at every point of a coarse grid with one seed, at the best of them and at the default with
+two more, and keeps the lowest mean score on the selection split. `--trials` is the length of a
+training in standard trials: about as many as `default` makes in the budget of interest. Where a
+grid of such trainings is too dear, `--screening` shortens its first pass; the points kept then
+train anew. Seeds are not those of a suite. Nothing is timed, so workers may share a machine.
 """
 
 from __future__ import annotations
@@ -12,8 +15,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import multiprocessing
 import statistics
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -28,6 +36,8 @@ AXES = {
     "tau": (0.3, 0.5, 0.7, 1.0, 1.5),
 }
 """Values to try; other variables stay at their defaults."""
+Point = tuple[tuple[str, float], ...]
+"""A setting that can be a key."""
 SEEDS = (7001, 7002, 7003)
 DRAWS = 4
 
@@ -38,41 +48,74 @@ def points(task: type[Task]) -> list[Params]:
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
-def score(task: Task, params: Params, trials: float, seed: int) -> float:
-    """Selection score of one training, the mean over a few draws of samples."""
-    (candidate,) = task.iterate(params, (trials,), seed)
-    value = statistics.fmean(task.score(candidate, seed + draw) for draw in range(DRAWS))
-    sys.stderr.write(f"{params} {seed}: {value:.4g}\n")
-    return value
+@dataclass(frozen=True)
+class Training:
+    """One training at a point, of so many standard trials, and its selection score."""
+
+    task: str
+    device: str
+    params: Point
+    trials: float
+    seed: int
+
+    def score(self) -> float:
+        """The mean over a few draws of samples."""
+        task = _task(self.task, self.device)
+        (candidate,) = task.iterate(dict(self.params), (self.trials,), self.seed)
+        value = statistics.fmean(task.score(candidate, self.seed + draw) for draw in range(DRAWS))
+        sys.stderr.write(f"{dict(self.params)} {self.trials:g} {self.seed}: {value:.4g}\n")
+        return value
 
 
-def best(task: Task, trials: float) -> tuple[Params, dict[str, float]]:
+@cache
+def _task(name: str, device: str) -> Task:
+    torch.set_num_threads(1)
+    task = registry.task(name)(device)
+    task.setup()
+    return task
+
+
+def best(arguments: argparse.Namespace) -> tuple[Params, dict[str, float]]:
     """The best point, with the mean scores of it and of the default setting."""
-    grid = points(type(task))
-    scores = [[score(task, point, trials, SEEDS[0])] for point in grid]
-    order = sorted(range(len(grid)), key=lambda i: scores[i][0])
-    kept = order[: -(-len(grid) // 4)]
-    compared = {*kept, grid.index(task.space.default)}
-    for i in compared:
-        scores[i] += [score(task, grid[i], trials, seed) for seed in SEEDS[1:]]
-    means = {i: statistics.fmean(scores[i]) for i in compared}
-    chosen = min(means, key=lambda i: means[i])
-    default = means[grid.index(task.space.default)]
-    return grid[chosen], {"best": means[chosen], "default": default}
+    kind = registry.task(arguments.task)
+    grid = [tuple(point.items()) for point in points(kind)]
+    default = tuple(kind.space.default.items())
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.workers, mp_context=context) as pool:
+
+        def scores(points: Sequence[Point], trials: float, seed: int) -> list[float]:
+            trainings = [
+                Training(arguments.task, arguments.device, point, trials, seed) for point in points
+            ]
+            return list(pool.map(Training.score, trainings))
+
+        screening = arguments.screening or arguments.trials
+        screened = scores(grid, screening, SEEDS[0])
+        order = [point for _, point in sorted(zip(screened, grid, strict=True))]
+        kept = order[: arguments.keep or -(-len(grid) // 4)]
+        kept += [default] if default not in kept else []
+        rows = [scores(kept, arguments.trials, seed) for seed in SEEDS]
+    means = {
+        point: statistics.fmean(row)
+        for point, row in zip(kept, zip(*rows, strict=True), strict=True)
+    }
+    chosen = min(means, key=lambda point: means[point])
+    return dict(chosen), {"best": means[chosen], "default": means[default]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("task")
     parser.add_argument("--trials", type=float, required=True)
+    parser.add_argument("--screening", type=float, help="length of the first pass")
+    parser.add_argument("--keep", type=int, help="points of the later passes; a quarter")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    task = registry.task(arguments.task)(arguments.device)
-    task.setup()
-    params, scores = best(task, arguments.trials)
-    command = f"python scripts/make_best_fixed.py {arguments.task} --trials {arguments.trials:g}"
-    grid = {name: AXES[name] for name in task.space.names if name in AXES}
+    kind = registry.task(arguments.task)
+    params, scores = best(arguments)
+    command = " ".join(["python", *sys.argv])
+    grid = {name: AXES[name] for name in kind.space.names if name in AXES}
     made_by = {"command": command, "grid": grid, "seeds": len(SEEDS), "scores": scores}
     content = json.loads(STORED.read_text()) if STORED.exists() else {}
     content[arguments.task] = {"params": params, "made_by": made_by}

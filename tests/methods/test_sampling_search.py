@@ -11,7 +11,7 @@ import pytest
 from benchmark import calibration, registry
 from benchmark.runner import RunSpec, execute
 from benchmark.store import effective_steps
-from methods.best_fixed import STORED, BestFixed
+from methods.best_fixed import STORED, BestFixed, stored
 from methods.sampling_search import SamplingSearch
 from methods.search_then_tune import SearchThenTune
 from tasks.schedule.gaussian import ScheduleGaussian
@@ -90,18 +90,34 @@ def test_options_that_mean_nothing_are_refused(
 
 
 def test_stored_settings_fit_their_tasks_and_say_how_they_were_made() -> None:
-    for name, entry in json.loads(STORED.read_text()).items():
-        task = registry.task(name)
-        assert BestFixed.supports(task)
-        task.space.validate(entry["params"])
-        assert name in entry["made_by"]["command"]
-        assert entry["made_by"]["scores"]["best"] <= entry["made_by"]["scores"]["default"]
+    content = json.loads(STORED.read_text())
+    assert stored().keys() == content.keys()
+    for name, params in stored().items():
+        registry.task(name).space.validate(params)
+        assert BestFixed.supports(registry.task(name))
+    for name, entry in content.items():
+        if "same_as" not in entry:
+            assert name in entry["made_by"]["command"]
+            assert entry["made_by"]["scores"]["best"] <= entry["made_by"]["scores"]["default"]
     assert not BestFixed.supports(registry.task("finetune/gaussian"))
 
 
 def test_the_oracle_trains_its_setting_for_the_whole_budget(tmp_path: Path) -> None:
     found = steps(tmp_path, "best-fixed")
-    stored = json.loads(STORED.read_text())[TASK]["params"]
-    assert all(step["params"] == stored for step in found)
+    assert all(step["params"] == stored()[TASK] for step in found)
     assert share(found[-1]) > 0.95
     assert "hindsight" in BestFixed.uses
+
+
+@pytest.mark.parametrize(
+    "name", [k for k, v in json.loads(STORED.read_text()).items() if "same_as" in v]
+)
+def test_tasks_that_share_an_oracle_differ_in_their_start_alone(name: str) -> None:
+    task, other = (
+        registry.task(name),
+        registry.task(json.loads(STORED.read_text())[name]["same_as"]),
+    )
+    assert task.space.starting_at(**other.space.default) == other.space
+    assert issubclass(task, other)
+    own = {attribute for attribute in vars(task) if not attribute.startswith("_")}
+    assert own == {"name", "description", "schedule", "space"}
