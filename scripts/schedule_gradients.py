@@ -36,7 +36,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from torch import Tensor
 
 from benchmark.analysis import style
-from methods.bilevel.schedule import Options, penalty_gradient
+from methods.bilevel.penalty import penalty_gradient
+from methods.bilevel.schedule import Options
 from tasks.diffusion import ddim
 from tasks.schedule.base import ScheduleTask
 from tasks.schedule.digits import ScheduleDigits
@@ -147,8 +148,9 @@ class Bench:
         batch = task.batch(task.generator(SEED))
         loss = task.loss(self.training.ema, table, batch)
         weight = float(loss / distance) / LOOKAHEAD_GAMMA
+        lookahead = Options().looking_ahead()
         return lambda generator: penalty_gradient(
-            task, self.training, self.position, Options(), weight, generator
+            task, self.training, self.position, weight, lookahead, generator
         )
 
     def retrained(self) -> Estimate:

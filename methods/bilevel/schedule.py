@@ -9,16 +9,7 @@ steps along dF/dq(theta, q) at the present weights, pathwise through the sampler
 follows it. At fixed weights that gradient can only say how to sample; it is the right way to
 go because the network is told the noise level and not the step, so that it serves any schedule,
 and training where one samples is close to the best. What it leaves out is the response of the
-weights, theta(q). "penalty" is the paper's form, which has that too,
-
-    dF/dq ~ dF/dq(theta_z, q) + gamma (dL/dq(theta_z; q) - dL/dq(theta_y; q)),
-
-theta_y minimising L and theta_z minimising F / gamma + L, both continued from one state for
-`lookahead` steps on the same batches. It is right on average but a single estimate is unreliable:
-over 8 trainings at each of four settings of the Gaussian task that played no part in choosing
-its options, 6, 7, 8 and 3 estimates had a cosine above 0.5 with the exact hypergradient (the last
-where that is smallest), and several had the opposite sign. One estimate costs over a hundred
-pathwise gradients, more than a whole run of `schedule/digits` can pay.
+weights, theta(q). "penalty" is the paper's form, which has that too (`methods.bilevel.penalty`).
 
 **The joint last phase** steps on F(theta, q') / gamma + L(theta; q) in the weights theta and in
 a sampling schedule q' of their own, F by its pathwise gradient through the sampler. F is that of
@@ -39,9 +30,9 @@ import torch
 from torch import Tensor, nn
 
 from methods.base import Problem
+from methods.bilevel.penalty import Lookahead, penalty_gradient
 from tasks.metrics.frechet import Moments
 from tasks.schedule.base import ScheduleTask
-from tasks.schedule.training import Training
 from tasks.space import Params
 
 END = 0.985
@@ -108,6 +99,10 @@ class Options:
     """Training steps between two steps of "penalty"."""
     trust: float = 0.05
     """Length of such a step, largest coordinate, in the unit cube."""
+
+    def looking_ahead(self) -> Lookahead:
+        """Of the penalty."""
+        return Lookahead(self.lookahead, self.lookahead_rate, self.samples)
 
     def __post_init__(self) -> None:
         if not 0 <= self.tail < 1:
@@ -283,15 +278,13 @@ class ScheduleRun:
 
     def move_training_schedule(self) -> None:
         """A step of fixed length against the penalty gradient."""
+        options = self.options
+        lookahead = options.looking_ahead()
+        weight, generator = self.weigh(options.lookahead_gamma), self.generator("lookahead")
         gradient = penalty_gradient(
-            self.task,
-            self.training,
-            self.position,
-            self.options,
-            self.weigh(self.options.lookahead_gamma),
-            self.generator("lookahead"),
+            self.task, self.training, self.position, weight, lookahead, generator
         )
-        step = self.options.trust * gradient / gradient.abs().amax().clamp(min=1e-30)
+        step = options.trust * gradient / gradient.abs().amax().clamp(min=1e-30)
         self.position = (self.position - step).clamp(0, 1)
         self.table = self.task.alpha_bar(self.position)
 
@@ -348,36 +341,3 @@ class ScheduleRun:
         self.reported = state["reported"]
         self.tuning = state["tuning"]
         self.weight = state["weight"]
-
-
-def penalty_gradient(
-    task: ScheduleTask,
-    training: Training,
-    position: Tensor,
-    options: Options,
-    weight: float,
-    generator: torch.Generator,
-) -> Tensor:
-    """d/dq of F at the lower level's answer to q, by the paper's penalty form: `(d,)`.
-
-    `weight` is the weight of F beside L, 1 / gamma in the paper's units; `training` is left
-    as it was.
-    """
-    lower, joint = copy.deepcopy(training), copy.deepcopy(training)
-    fixed = task.alpha_bar(position)
-    rate = task.rate * options.lookahead_rate
-    for _ in range(options.lookahead):
-        batch, noise = task.batch(generator), task.noise(options.samples, generator)
-        task.frechet_gradient(joint.net, fixed, noise, weight)
-        for side in (lower, joint):
-            task.loss_gradient(side.net, fixed, batch)
-            task.update(side, rate)
-    moving = position.clone().requires_grad_()
-    table = task.alpha_bar(moving)
-    for _ in range(options.lookahead):
-        batch = task.batch(generator)
-        task.loss_gradient(joint.net, table, batch, 1 / (weight * options.lookahead))
-        task.loss_gradient(lower.net, table, batch, -1 / (weight * options.lookahead))
-    task.frechet_gradient(joint.net, table, task.noise(options.samples, generator))
-    assert moving.grad is not None
-    return moving.grad

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from methods.base import Problem
 from methods.bilevel import Bilevel, schedule
-from methods.bilevel.schedule import Options, penalty_gradient
+from methods.bilevel.penalty import penalty_gradient
+from methods.bilevel.schedule import Options
 from tasks.base import Candidate
 from tasks.schedule.gaussian import ScheduleGaussian
 
@@ -236,8 +237,9 @@ def test_penalty_gradient_is_right_on_average(
     training.load_state_dict(trained.resume["training"])
     before = training.state_dict()["net"]["coefficients"]
     weight = 0.39 / float(task.truth(position)) / Options().lookahead_gamma
+    ahead = Options().looking_ahead()
     estimates = [
-        penalty_gradient(task, training, position, Options(), weight, task.generator(seed))
+        penalty_gradient(task, training, position, weight, ahead, task.generator(seed))
         for seed in range(4)
     ]
     assert torch.cosine_similarity(torch.stack(estimates).mean(0), moving.grad, dim=0) > 0.9
