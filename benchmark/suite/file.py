@@ -1,0 +1,171 @@
+"""A suite file: which tasks, methods, seeds and budgets; read, checked, turned into runs.
+
+seeds = 3                         # runs per task and method
+hard_limit = 3600                 # seconds of wall time after which a run is ended as failed,
+                                  # evaluations aside; 1.5 budgets and 10 minutes if left out
+description = "..."
+precision = "bfloat16"            # what schedule tasks' networks compute in; float32 if left out
+runs_per_device = 2               # workers that share a GPU, with --clock priced; 1 if left out
+
+[[tasks]]
+name = "finetune/digits"          # or a pattern: "finetune/*"
+budget = 0.003                    # GPU-hours per run; the task's own default if left out
+
+[[methods]]
+name = "grid"                     # a registered name, or the path of a Python file
+label = "grid-shifted"            # how it is called in results; its name if left out
+options = { shifted = true }      # keyword arguments of the method
+tasks = ["finetune/*"]            # where it takes part; everywhere it can if left out
+
+[executor]                        # only for --executor slurm: benchmark.slurm.SETTINGS
+interface = "ib0"                 # network interface of the submitting machine
+workers = 8                       # jobs, one run at a time each
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import tomllib
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from benchmark import registry
+from benchmark.registry import UnknownName
+from benchmark.slurm import SETTINGS as SLURM_SETTINGS
+from benchmark.suite.checks import (
+    MOST_SEEDS,
+    budget_of,
+    distinct,
+    keys,
+    positive,
+    tables,
+    text,
+    whole,
+)
+from benchmark.suite.model import MethodEntry, Suite, SuiteError, TaskEntry
+
+SHIPPED = Path(__file__).parent.parent / "suites"
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Labels name folders."""
+KEYS = {
+    "description", "seeds", "suite_seed", "hard_limit", "precision", "runs_per_device", "tasks",
+    "methods", "executor",
+}  # fmt: skip
+MOST_SHARING = 64
+MOST_WORKERS = 10_000
+
+
+def shipped() -> dict[str, Path]:
+    """The suites that come with the package, by name."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
+
+
+def load(name: str) -> Suite:
+    """Read and check a shipped suite by name, or a suite file by path. Raises SuiteError."""
+    path = shipped().get(name, Path(name))
+    if not path.is_file():
+        if path.suffix == ".toml":
+            raise SuiteError(f"{path}: no such file")
+        raise UnknownName("suite", name, shipped())
+    try:
+        content = tomllib.loads(path.read_bytes().decode())
+    except (ValueError, RecursionError) as error:  # TOML's own, or not UTF-8
+        raise SuiteError(f"{path}: not a TOML file: {error}") from None
+    try:
+        return _suite(path.stem, content)
+    except (SuiteError, UnknownName, registry.BrokenModule) as error:
+        raise SuiteError(f"{path}: {error}") from None
+
+
+def _suite(name: str, content: dict[str, Any]) -> Suite:
+    keys("the suite", content, KEYS)
+    seeds = whole("seeds", content.get("seeds", 3), least=1, most=MOST_SEEDS)
+    suite_seed = whole("suite_seed", content.get("suite_seed", 0), least=0, most=2**63)
+    hard_limit = content.get("hard_limit")
+    if hard_limit is not None:
+        hard_limit = positive("hard_limit", hard_limit, "seconds")
+    tasks = [entry for table in tables(content, "tasks") for entry in _tasks(table)]
+    methods = [method_entry(table) for table in tables(content, "methods")]
+    distinct("task", [entry.name for entry in tasks])
+    distinct("method label", [entry.label for entry in methods])
+    for method in methods:
+        for pattern in method.tasks:
+            if not any(fnmatchcase(entry.name, pattern) for entry in tasks):
+                raise SuiteError(f"method {method.label!r}: tasks pattern {pattern!r} fits none")
+    return Suite(
+        name=name,
+        description=str(content.get("description", "")),
+        seeds=seeds,
+        suite_seed=suite_seed,
+        tasks=tuple(tasks),
+        methods=tuple(methods),
+        hard_limit=hard_limit,
+        executor=_executor(content.get("executor", {})),
+        precision=_precision(content.get("precision", "float32"), tasks),
+        runs_per_device=whole(
+            "runs_per_device", content.get("runs_per_device", 1), least=1, most=MOST_SHARING
+        ),
+    )
+
+
+def _precision(value: Any, tasks: Sequence[TaskEntry]) -> str:
+    known = sorted({name for entry in tasks for name in registry.task(entry.name).precisions})
+    if value not in known:
+        raise SuiteError(f"precision of these tasks must be {' or '.join(known)}, got {value!r}")
+    chosen: str = value
+    return chosen
+
+
+def _executor(table: dict[str, Any]) -> dict[str, Any]:
+    keys("[executor]", table, SLURM_SETTINGS)
+    for key, value in table.items():
+        where, kind = f"[executor]: {key}", SLURM_SETTINGS[key]
+        if kind is int:
+            whole(where, value, least=1, most=MOST_WORKERS)
+        elif kind is str:
+            text("[executor]", key, table)
+        elif not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise SuiteError(f"{where} must be a list of strings, got {value!r}")
+    return table
+
+
+def _tasks(table: dict[str, Any]) -> list[TaskEntry]:
+    where = f"task {table.get('name')!r}"
+    keys(where, table, {"name", "budget"})
+    pattern = text(where, "name", table)
+    names = [name for name in registry.all_tasks() if fnmatchcase(name, pattern)]
+    if not names:
+        raise UnknownName("task", pattern, registry.all_tasks())
+    entries = []
+    for name in names:
+        budget = table.get("budget", registry.task(name).budget)
+        entries.append(TaskEntry(name, budget_of(f"{where}: budget", budget, name)))
+    return entries
+
+
+def method_entry(table: dict[str, Any]) -> MethodEntry:
+    where = f"method {table.get('label', table.get('name'))!r}"
+    keys(where, table, {"name", "label", "options", "tasks"})
+    name = text(where, "name", table)
+    cls = registry.method(name)
+    label = table.get("label", cls.name)
+    if not isinstance(label, str) or not LABEL.fullmatch(label):
+        raise SuiteError(f"{where}: label must be letters, digits, '-', '_' or '.', got {label!r}")
+    options = table.get("options", {})
+    known = set(inspect.signature(cls).parameters)
+    keys(f"{where}: options", options, known)
+    try:
+        json.dumps(options, allow_nan=False)  # they are stored with the results
+        with registry.in_time(f"making {cls.__name__} of {name}"):
+            cls(**options)
+    except Exception as error:
+        raise SuiteError(f"{where}: options {options}: {error}") from None
+    patterns = table.get("tasks", ["*"])
+    if not isinstance(patterns, list) or not all(isinstance(item, str) for item in patterns):
+        raise SuiteError(f"{where}: tasks must be a list of names or patterns, got {patterns!r}")
+    resolved = str(Path(name).resolve()) if name.endswith(".py") else name
+    return MethodEntry(resolved, label, options, tuple(patterns))

@@ -1,0 +1,98 @@
+"""A checked suite, and the runs it stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from benchmark import registry
+from benchmark.runner import RunSpec
+
+
+class SuiteError(ValueError):
+    """A suite that cannot be run; the message says what, where, and what would be right."""
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    name: str
+    budget: float
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    name: str
+    label: str
+    options: dict[str, Any] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ("*",)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A checked suite. `entries` are task x method pairs that go together."""
+
+    name: str
+    description: str
+    seeds: int
+    suite_seed: int
+    tasks: tuple[TaskEntry, ...]
+    methods: tuple[MethodEntry, ...]
+    hard_limit: float | None = None
+    executor: dict[str, Any] = field(default_factory=dict)
+    """Settings of Slurm jobs."""
+    precision: str = "float32"
+    """Where a task computes in it; the others compute in float32."""
+    runs_per_device: int = 1
+
+    def pairs(self) -> list[tuple[TaskEntry, MethodEntry]]:
+        """Tasks in order and, for each, the methods that take part in it."""
+        return [
+            (task, method)
+            for task in self.tasks
+            for method in self.methods
+            if any(fnmatchcase(task.name, pattern) for pattern in method.tasks)
+            and registry.supports(method.name, task.name)
+        ]
+
+    def specs(self, results: Path, clock: str, device: str) -> list[RunSpec]:
+        """All runs: by task, then seed, then method, so that comparisons complete early.
+
+        Raises SuiteError for runs that share a device under the device clock.
+        """
+        if self.runs_per_device > 1 and clock != "priced":
+            raise SuiteError(
+                f"runs_per_device = {self.runs_per_device}: runs that share a device slow each "
+                "other, and measured time would charge them for it; add --clock priced, or leave "
+                "runs_per_device out"
+            )
+        pairs = self.pairs()
+        folder = str(results.absolute())  # a method may change the directory
+        precision = {task.name: self._precision(task.name) for task in self.tasks}
+        return [
+            RunSpec(
+                suite=self.name,
+                task=task.name,
+                label=method.label,
+                method=method.name,
+                seed=seed,
+                budget=task.budget,
+                results=folder,
+                options=method.options,
+                suite_seed=self.suite_seed,
+                clock=clock,
+                device=device,
+                hard_limit=self.hard_limit,
+                precision=precision[task.name],
+                runs_per_device=self.runs_per_device,
+            )
+            for task in self.tasks
+            for seed in range(self.seeds)
+            for other, method in pairs
+            if other is task
+        ]
+
+    def _precision(self, task: str) -> str:
+        known = registry.task(task).precisions
+        return self.precision if self.precision in known else known[0]
