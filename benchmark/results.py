@@ -23,6 +23,7 @@ import pandas as pd
 
 from benchmark.files import REMEDY, BadResults, plain, read_bytes, read_json, write_atomic
 from benchmark.store import (
+    NoRuns,
     Record,
     RunFolder,
     effective_steps,
@@ -137,7 +138,7 @@ def descriptions(folder: Path) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
 def load(folder: Path) -> Results:
     """Read a suite's run folders.
 
-    Raises FileNotFoundError when there is no run in `folder`, and BadResults, naming the place,
+    Raises NoRuns when there is no run in `folder`, and BadResults, naming the place,
     for what no run writes. Nothing that is stored is ever executed.
     """
     rows = _Rows()
@@ -169,7 +170,7 @@ def load(folder: Path) -> Results:
                 f"{run.path} holds what no run writes ({type(error).__name__}: {error}); {REMEDY}"
             ) from None
     if not runs:
-        raise FileNotFoundError(f"{folder} holds no runs; start some with: benchmark run")
+        raise NoRuns(folder)
     return Results(
         suite=folder.name,
         folder=folder,

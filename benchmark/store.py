@@ -27,6 +27,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,20 @@ def run_folders(suite_folder: Path) -> list[RunFolder]:
     if runs.is_symlink():
         raise BadResults(f"{str(runs)!r} is a link: results are plain files and folders")
     return [RunFolder(Path(path)) for path in _begun(str(runs), DEEPEST)]
+
+
+class NoRuns(FileNotFoundError):
+    """A suite folder without runs; the message names the suites beside it that have some."""
+
+    def __init__(self, suite_folder: Path) -> None:
+        beside = sorted(path.parent.name for path in suite_folder.parent.glob("*/runs"))
+        near = get_close_matches(suite_folder.name, beside, n=1)
+        hint = "start some with: benchmark run"
+        if beside:
+            hint = f"{suite_folder.parent} has runs of {', '.join(beside)}"
+        if near:
+            hint = f"did you mean {near[0]!r}?"
+        super().__init__(f"{suite_folder} holds no runs; {hint}")
 
 
 def refuse_links(suite_folder: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.files import BadResults, read_json
-from benchmark.store import Record, RunFolder, ending, last_clock, run_folders
+from benchmark.store import NoRuns, Record, RunFolder, ending, last_clock, run_folders
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class State:
 
 
 def survey(suite_folder: Path) -> list[State]:
-    """All runs that were ever begun. Raises FileNotFoundError when there is none."""
+    """All runs that were ever begun. Raises NoRuns when there is none."""
     root = len((suite_folder / "runs").parts)
     found = [_state(folder.path.parts[root:], folder) for folder in run_folders(suite_folder)]
     if not found:
-        raise FileNotFoundError(f"{suite_folder} holds no runs; start some with: benchmark run")
+        raise NoRuns(suite_folder)
     return found
 
 

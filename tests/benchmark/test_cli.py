@@ -160,6 +160,13 @@ def test_bad_input_is_refused_before_any_work(tmp_path, arguments, message):
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize(("name", "hint"), [("mni", "did you mean 'mini'"), ("x", "runs of mini")])
+def test_a_suite_without_runs_is_told_of_those_with_some(folder, finished, name, hint):
+    for command in ("status", "table", "plot"):
+        output = benchmark(command, "--suite", name, cwd=folder, code=2)
+        assert hint in " ".join(output.split())
+
+
 @pytest.mark.parametrize("kind", ["tasks", "methods", "suites"])
 def test_lists_are_readable_by_machines(tmp_path, kind):
     rows = json.loads(benchmark("list", kind, "--json", cwd=tmp_path))
