@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -15,6 +14,7 @@ from rich.console import Console
 
 from benchmark import calibration
 from benchmark.cluster import ADDRESSES, LOCAL, SLURM, Cluster, Executor
+from benchmark.devices import default_workers
 from benchmark.executor import run_here, run_on
 from benchmark.files import storing, write_json
 from benchmark.live import Progress, follow
@@ -48,22 +48,6 @@ class Plan:
         """Hours that the budgets of the pending runs take `workers` at least, setup apart."""
         longest = max((spec.budget for spec in self.pending), default=0.0)
         return max(self.gpu_hours / workers, longest)
-
-
-def default_device() -> str:
-    """`cuda` where there is one, else `cpu`."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def default_workers(device: str) -> int:
-    """The devices here, a worker each: the GPUs, or the CPU cores this process may use."""
-    if device.startswith("cuda"):
-        import torch
-
-        return torch.cuda.device_count()
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def make_executor(

@@ -57,13 +57,20 @@ def cite(
         typer.echo(citations.bibliography(methods or ()))
 
 
-def check(name: str) -> None:
+def check(
+    name: str,
+    device: Annotated[
+        str, typer.Option(help="cpu or cuda, where numbers may differ a bit.")
+    ] = "cpu",
+) -> None:
     """Run the contract suite on one method (name or .py file) or task."""
     with output.clear_errors():
         from benchmark import contract
+        from benchmark.devices import check_device
 
+        check_device(device)
         failures = 0
-        for title, problem in contract.check(name):
+        for title, problem in contract.check(name, device):
             mark, style = ("ok", "green") if problem is None else ("FAILED", "bold red")
             output.console.print(Text(f"{mark:>6}", style=style), Text(title))
             if problem is not None:

@@ -34,6 +34,7 @@ def clear_errors() -> Iterator[None]:
 def _actionable() -> tuple[type[Exception], ...]:
     """Errors that the user can act on; imports most of the harness, so only where one happened."""
     from benchmark.admission import ClusterError
+    from benchmark.devices import DeviceError
     from benchmark.files import BadResults
     from benchmark.merge import MergeError
     from benchmark.registry import BrokenModule, UnknownName
@@ -44,7 +45,7 @@ def _actionable() -> tuple[type[Exception], ...]:
 
     return (
         BrokenModule, UnknownName, SpecMismatch, SessionError, SuiteError, ClusterError,
-        MergeError, Busy, BadResults, OSError,
+        DeviceError, MergeError, Busy, BadResults, OSError,
     )  # fmt: skip
 
 

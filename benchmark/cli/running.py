@@ -127,17 +127,11 @@ def conclude(folder: Path) -> None:
 def _device(asked: str | None, executor: str) -> str:
     """The device asked for, or the best of this machine; workers elsewhere look for themselves."""
     from benchmark.cluster import LOCAL
-    from benchmark.session import SessionError, default_device
+    from benchmark.devices import check_device, default_device
 
     if asked is None:
         return default_device()
-    if asked != "cpu" and not asked.startswith("cuda"):
-        raise SessionError(f"--device must be cpu or cuda, got {asked!r}")
-    if asked.startswith("cuda") and executor == LOCAL:
-        import torch
-
-        if not torch.cuda.is_available():
-            raise SessionError(f"--device {asked}: this machine has no usable CUDA device")
+    check_device(asked, here=executor == LOCAL)
     return asked
 
 

@@ -13,20 +13,20 @@ from benchmark.contract.methods import method_checks
 from benchmark.contract.tasks import Check, task_checks
 
 
-def check(name: str) -> Iterator[tuple[str, str | None]]:
+def check(name: str, device: str = "cpu") -> Iterator[tuple[str, str | None]]:
     """Run the contract suite on a method or task; yields (title, what is wrong or None)."""
-    for title, verify in checks(name):
+    for title, verify in checks(name, device):
         try:
             yield title, verify()
         except Exception as error:
             yield title, f"raised {type(error).__name__}: {error}"
 
 
-def checks(name: str) -> list[tuple[str, Check]]:
+def checks(name: str, device: str = "cpu") -> list[tuple[str, Check]]:
     """The checks for a registered task, a registered method, or a method file."""
     if name in registry.all_tasks():
-        return task_checks(registry.task(name))
+        return task_checks(registry.task(name), device)
     if name in registry.all_methods() or name.endswith(".py"):
-        return method_checks(name)
+        return method_checks(name, device)
     known = [*registry.all_tasks(), *registry.all_methods()]
     raise registry.UnknownName("task or method", name, known)

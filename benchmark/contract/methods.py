@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from benchmark import calibration, registry
 from benchmark.clock import Clock, PricedClock
+from benchmark.contract.equality import same
 from benchmark.contract.tasks import Check
 from benchmark.runner import Outcome, RunSpec, execute
 from benchmark.store import effective_steps
@@ -32,7 +33,7 @@ class Interruption(BaseException):
     """Stands for a crash: ends a run where it is, without its leave."""
 
 
-def method_checks(name: str) -> list[tuple[str, Check]]:
+def method_checks(name: str, device: str = "cpu") -> list[tuple[str, Check]]:
     """Contract checks of a method on the closed-form tasks it supports."""
     method = registry.method(name)
     titled: list[tuple[str, Check]] = [("declares itself", lambda: declares_method(method))]
@@ -40,7 +41,7 @@ def method_checks(name: str) -> list[tuple[str, Check]]:
     if not supported:
         titled.append(("supports a closed-form task", lambda: f"supports none of {TASKS}"))
     for task in supported:
-        bench = MethodBench(name, task)
+        bench = MethodBench(name, task, device)
         titled += [
             (f"{task}: ends within its budget with an incumbent", bench.ends),
             (f"{task}: same seed, same run", bench.repeats),
@@ -68,16 +69,17 @@ def declares_method(method: type[Method]) -> str | None:
 class MethodBench:
     """Runs one method on one task under the priced clock, in temporary folders."""
 
-    def __init__(self, method: str, task: str) -> None:
-        self.method, self.task = method, task
-        self.prices = calibration.prices(task, "cpu")
-        self.budget = BUDGET_TRIALS * _trial_cost(registry.task(task), self.prices)
+    def __init__(self, method: str, task: str, device: str) -> None:
+        self.method, self.task, self.device = method, task, device
+        self.prices = calibration.prices(task, device)
+        trial = _trial_cost(registry.task(task)(device), self.prices)
+        self.budget = BUDGET_TRIALS * trial
 
     def spec(self, results: str) -> RunSpec:
         return RunSpec(
             suite="check", task=self.task, label="checked", method=self.method, seed=0,
             budget=self.budget / 3600, results=results, clock="priced", prices=self.prices,
-            hard_limit=HARD_LIMIT,
+            device=self.device, hard_limit=HARD_LIMIT,
         )  # fmt: skip
 
     def run(self) -> tuple[Outcome, list[dict[str, Any]]]:
@@ -114,7 +116,7 @@ class MethodBench:
         return None
 
     def repeats(self) -> str | None:
-        return _difference(self.undisturbed[1], self.repeated[0])
+        return self._difference(self.undisturbed[1], self.repeated[0])
 
     def resumes(self) -> str | None:
         """Crash the run in the middle of a primitive, three times, and go on each time."""
@@ -127,7 +129,18 @@ class MethodBench:
             outcome = execute(spec)
             if outcome.status != "finished":
                 return f"failed after an interruption: {outcome.reason}"
-            return _difference(expected, spec.folder.events())
+            return self._difference(expected, spec.folder.events())
+
+    def _difference(
+        self, expected: list[dict[str, Any]], found: list[dict[str, Any]]
+    ) -> str | None:
+        """What differs between the steps of two runs, setup and checkpoint ledgers aside."""
+        pairs = itertools.zip_longest(map(essence, effective_steps(expected)),
+                                      map(essence, effective_steps(found)))  # fmt: skip
+        for number, (one, other) in enumerate(pairs):
+            if not same(one, other, self.device):
+                return f"step {number} differs: {one} became {other}"
+        return None
 
     def leaves_globals(self) -> str | None:
         changed = self.repeated[0][-1].get("changed")
@@ -159,26 +172,15 @@ def _refusals() -> Iterator[list[None]]:
         Clock.refuse = original  # type: ignore[method-assign]
 
 
-def _trial_cost(cls: type[Task], prices: Mapping[str, float]) -> float:
+def _trial_cost(task: Task, prices: Mapping[str, float]) -> float:
     """Seconds of a standard trial and its score under `prices`."""
-    task = cls("cpu")
     task.setup()
     clock = PricedClock(math.inf, prices)
     clock.switch("method")
     task.meter = clock
-    for candidate in task.iterate(cls.space.default, (1.0,), 0):
+    for candidate in task.iterate(task.space.default, (1.0,), 0):
         task.score(candidate, 0)
     return clock.used + prices["trial"]
-
-
-def _difference(expected: list[dict[str, Any]], found: list[dict[str, Any]]) -> str | None:
-    """What differs between the steps of two runs, setup and checkpoint ledgers aside."""
-    pairs = itertools.zip_longest(map(essence, effective_steps(expected)),
-                                  map(essence, effective_steps(found)))  # fmt: skip
-    for number, (one, other) in enumerate(pairs):
-        if one != other:
-            return f"step {number} differs: {one} became {other}"
-    return None
 
 
 def essence(step: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What every task keeps, checked on a short solve on the CPU."""
+"""What every task keeps, checked on a short solve."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmark import calibration
 from benchmark.clock import BudgetExhausted, PricedClock
+from benchmark.contract.equality import same
 from benchmark.isolation import isolated
 from tasks.base import Candidate, FreeMeter, Task
 
@@ -17,9 +18,9 @@ Check = Callable[[], str | None]
 """Returns what is wrong, in words."""
 
 
-def task_checks(cls: type[Task]) -> list[tuple[str, Check]]:
-    """Contract checks of a task, on the CPU."""
-    bench = TaskBench(cls)
+def task_checks(cls: type[Task], device: str = "cpu") -> list[tuple[str, Check]]:
+    """Contract checks of a task."""
+    bench = TaskBench(cls, device)
     return [
         ("declares itself", bench.declares),
         ("prices every primitive", bench.prices),
@@ -38,15 +39,15 @@ class TaskBench:
 
     FIDELITY = 0.02
 
-    def __init__(self, cls: type[Task]) -> None:
-        self.cls = cls
+    def __init__(self, cls: type[Task], device: str) -> None:
+        self.cls, self.device = cls, device
 
     @cached_property
     def task(self) -> Task:
         reason = self.cls.unavailable()
         if reason is not None:
             raise ValueError(f"not available here: {reason}")
-        task = self.cls("cpu")
+        task = self.cls(self.device)
         task.setup()
         return task
 
@@ -82,7 +83,7 @@ class TaskBench:
         return None
 
     def prices(self) -> str | None:
-        prices = calibration.measure(self.cls.name, "cpu", repeats=1)
+        prices = calibration.measure(self.cls.name, self.device, repeats=1)
         bad = {name: price for name, price in prices.items() if not price > 0}
         if bad:
             return f"primitives without a cost: {bad}"
@@ -109,7 +110,7 @@ class TaskBench:
 
     def repeats(self) -> str | None:
         again, _ = self.repeated
-        return None if self.first == again else f"{self.first} became {again}"
+        return None if same(self.first, again, self.device) else f"{self.first} became {again}"
 
     def metrics(self) -> str | None:
         score, found = self.first
@@ -141,7 +142,7 @@ class TaskBench:
         if len(rest) != 1:
             return f"after the first of two stops, {len(rest)} were yielded"
         one, other = self.task.score(last, 1), self.task.score(rest[0], 1)
-        return None if one == other else f"score {one} became {other}"
+        return None if same(one, other, self.device) else f"score {one} became {other}"
 
     def images(self) -> str | None:
         images = self.task.images(self.solve()[-1], 8, 0)

@@ -15,6 +15,7 @@ from tasks.finetune.sampling import Sampler
 from tasks.schedule.digits import ScheduleDigits
 from tasks.schedule.gaussian import ScheduleGaussian
 from tasks.schedule.network import UNet
+from tasks.schedule.published_network import LevelUNet
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -26,6 +27,16 @@ class Convolutions(ScheduleDigits):
         return UNet(8)
 
 
+class Published(ScheduleDigits):
+    """Digits under the published network."""
+
+    def build(self) -> torch.nn.Module:
+        return LevelUNet(base=4)
+
+
+NETWORKS = [ScheduleDigits, Convolutions, Published]
+
+
 @contextmanager
 def sync_is_an_error() -> Iterator[None]:
     torch.cuda.set_sync_debug_mode("error")
@@ -35,20 +46,34 @@ def sync_is_an_error() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.parametrize(
-    "read",
-    [
-        lambda x: x.sum().item(),
-        lambda x: float(x[0]),
-        lambda x: bool(x.any()),
-        lambda x: x[x > 0],
-        lambda x: x.nonzero(),
-        lambda x: x.masked_fill_(x > 0, 0).tolist() and torch.tensor([1.0]),
-        lambda x: torch.linalg.eigvalsh(x.outer(x)),
-    ],
-)
+READS = [
+    lambda x: x.sum().item(),
+    lambda x: float(x[0]),
+    lambda x: bool(x.any()),
+    lambda x: x[x > 0],
+    lambda x: x.nonzero(),
+    lambda x: x.masked_fill_(x > 0, 0).tolist() and torch.tensor([1.0]),
+    lambda x: torch.linalg.eigvalsh(x.outer(x)),
+]
+COPIES = [
+    lambda x: x.cpu(),
+    lambda x: x + torch.tensor([1.0] * 4, device=x.device),
+    lambda x: torch.ones(4).to(x.device),
+    lambda x: x.copy_(torch.ones(4)),
+]
+
+
+@pytest.mark.parametrize("read", READS)
 def test_what_waits_is_found(read: Callable[[torch.Tensor], Any]) -> None:
     assert host_syncs(lambda: read(torch.randn(4)))
+
+
+@needs_cuda
+@pytest.mark.parametrize("read", [*READS, *COPIES])
+def test_what_waits_is_an_error_on_cuda(read: Callable[[torch.Tensor], Any]) -> None:
+    x = torch.randn(4, device="cuda")
+    with sync_is_an_error(), pytest.raises(RuntimeError):
+        read(x)
 
 
 def test_what_does_not_wait_is_not() -> None:
@@ -75,7 +100,7 @@ def schedule_work(task: Any) -> dict[str, Callable[[], Any]]:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("kind", [ScheduleDigits, Convolutions, ScheduleGaussian])
+@pytest.mark.parametrize("kind", [*NETWORKS, ScheduleGaussian])
 def test_schedules_never_wait(kind: type[ScheduleDigits], precision: str) -> None:
     task = kind()
     task.precision = precision
@@ -86,7 +111,7 @@ def test_schedules_never_wait(kind: type[ScheduleDigits], precision: str) -> Non
 
 @needs_cuda
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("kind", [ScheduleDigits, Convolutions])
+@pytest.mark.parametrize("kind", NETWORKS)
 def test_schedules_never_wait_on_cuda(kind: type[ScheduleDigits], precision: str) -> None:
     task = kind("cuda")
     task.precision = precision

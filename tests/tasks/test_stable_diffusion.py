@@ -7,7 +7,7 @@ import math
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -373,14 +373,30 @@ def test_large_images_are_reduced_for_the_random_head(task: FinetuneStableDiffus
     torch.testing.assert_close(values[0], values[1], atol=1e-3, rtol=1e-3)
 
 
+def a_guided_trial(task: FinetuneStableDiffusion) -> Callable[[], Any]:
+    labels, generator = torch.arange(2, device=task.device), task.generator(0)
+    return lambda: task.generate(
+        labels, task.sampler, generator, lambda x: task.lower(x, labels) / 2
+    )
+
+
 def test_a_guided_step_never_makes_the_host_wait(task: FinetuneStableDiffusion) -> None:
-    labels, generator = torch.arange(2), torch.Generator().manual_seed(0)
-
-    def work() -> None:
-        task.generate(labels, task.sampler, generator, lambda x: task.lower(x, labels) / 2)
-
+    work = a_guided_trial(task)
     work()
     assert host_syncs(work) == []
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_guided_step_never_makes_the_host_wait_on_cuda(installed: None) -> None:
+    task = FinetuneStableDiffusion("cuda")
+    task.setup()
+    work = a_guided_trial(task)
+    work()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        work()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_rewards_are_standardised_on_unguided_samples(task: FinetuneStableDiffusion) -> None:

@@ -19,12 +19,29 @@ MADE_ON_THE_HOST = {aten.lift_fresh}
 """What `torch.tensor(data)` calls: on a GPU the data would be copied, and waited for."""
 
 
-class HostSyncs(TorchDispatchMode):
-    """Collects in `found` the operations inside that would wait for a GPU, by name.
+COPIES = {aten.copy_, aten._to_copy}
 
-    A copy between devices is not seen where there is only one; on CUDA use
-    `torch.cuda.set_sync_debug_mode("error")`.
-    """
+
+def waits(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether an operation makes the host wait: it reads a value or a count from the device, or
+    moves a tensor to another one."""
+    packet = func.overloadpacket
+    if packet in COPIES:
+        source = args[1] if packet is aten.copy_ else args[0]
+        there = args[0].device if packet is aten.copy_ else kwargs.get("device") or source.device
+        return bool(source.device.type != there.type)
+    return packet in READS | MADE_ON_THE_HOST or _by_mask(packet, args)
+
+
+def _by_mask(packet: Any, args: tuple[Any, ...]) -> bool:
+    """Whether it picks entries by a boolean mask, whose number has to be counted first."""
+    if packet not in (aten.index, aten.index_put, aten.index_put_):
+        return False
+    return any(isinstance(i, Tensor) and i.dtype in (torch.bool, torch.uint8) for i in args[1])
+
+
+class HostSyncs(TorchDispatchMode):
+    """Collects in `found` the operations inside that would wait for a GPU, by name."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,17 +50,9 @@ class HostSyncs(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        packet = func.overloadpacket
-        if packet in READS | MADE_ON_THE_HOST or _by_mask(packet, args):
+        if waits(func, args, kwargs or {}):
             self.found.append(str(func))
         return func(*args, **(kwargs or {}))
-
-
-def _by_mask(packet: Any, args: tuple[Any, ...]) -> bool:
-    """Whether it picks entries by a boolean mask, whose number has to be counted first."""
-    if packet not in (aten.index, aten.index_put, aten.index_put_):
-        return False
-    return any(isinstance(i, Tensor) and i.dtype in (torch.bool, torch.uint8) for i in args[1])
 
 
 def host_syncs(work: Callable[[], Any]) -> list[str]:

@@ -1,0 +1,88 @@
+"""What a CPU can tell of a GPU: everything runs, on a device apart, and mixes no devices."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).with_name("pretended_gpu.py")
+ROOT = PROGRAM.parents[1]
+TASKS = ("finetune/digits-perclass", "finetune/mnist-coupled", "schedule/digits", "schedule/mnist",
+         "schedule/gaussian")  # fmt: skip
+
+
+def on_a_gpu(*arguments: str, cwd: Path = ROOT) -> str:
+    """What a program says."""
+    ended = subprocess.run(
+        [sys.executable, str(PROGRAM), *arguments], cwd=cwd, capture_output=True, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def test_devices_do_not_mix(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        """
+import torch
+here, there = torch.ones(3), torch.ones(3, device="cuda")
+assert there.device != here.device
+assert (there + there).cpu().tolist() == [2, 2, 2]
+assert (there * torch.tensor(2.0)).device == there.device  # a single number may stay
+for mixed in (lambda: here + there, lambda: there[torch.arange(2)], lambda: there.numpy()):
+    try:
+        mixed()
+    except (RuntimeError, TypeError) as error:
+        print(error)
+    else:
+        raise AssertionError("devices were mixed")
+"""
+    )
+    assert on_a_gpu(str(program)).count("mixes devices") == 2
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_tasks_keep_the_contract(name: str) -> None:
+    assert "FAILED" not in on_a_gpu("benchmark", "check", name, "--device", "cuda")
+
+
+@pytest.mark.slow
+def test_bilevel_keeps_the_contract() -> None:
+    assert "FAILED" not in on_a_gpu("benchmark", "check", "bilevel", "--device", "cuda")
+
+
+@pytest.mark.slow
+def test_the_command_runs_everything_and_names_the_device(tmp_path: Path) -> None:
+    tasks = ("--task", "finetune/digits", "--task", "schedule/digits", "--seeds", "1")
+    small = ("--budget", "0.0002", "--clock", "priced", "--workers", "0")
+    said = on_a_gpu("benchmark", "run", *tasks, *small, "--device", "cuda", cwd=tmp_path)
+    assert "0.72 s of cuda time" in said
+    runs = list((tmp_path / "results/quick/runs").rglob("run.json"))
+    assert said.count(": finished") == len(runs) == 17
+    devices = {json.loads(run.read_text())["provenance"]["device"] for run in runs}
+    assert devices == {"cuda: Pretended"}
+
+
+@pytest.mark.slow
+def test_the_gpu_benchmark_runs(tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    few = ("--quick", "--repetitions", "1", "--precision", "bfloat16", "--peak-tflops", "100")
+    on_a_gpu("benchmarks.gpu", *few, "--json", str(file))
+    report = json.loads(file.read_text())
+    assert report["machine"]["device"] == "Pretended"
+    assert report["step_costs"][0]["peak_memory_mb"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["test_host_syncs.py", "test_stable_diffusion.py"])
+def test_tests_that_need_cuda_pass(file: str) -> None:
+    arguments = ("-k", "cuda", "-q", "-p", "no:cacheprovider", "-p", "no:xdist")
+    said = on_a_gpu("pytest", f"tests/tasks/{file}", *arguments)
+    assert " passed" in said
+    assert "skipped" not in said
