@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +23,6 @@ from host_syncs import COPIES, waits
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import (
     _DummyBackendModule,
     _setup_privateuseone_for_python_backend,
@@ -78,7 +77,7 @@ class Remote(Tensor):
 
 def computed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The result of `func`, on the side where its arguments are or `kwargs` want it."""
-    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    tensors = [leaf for leaf in _leaves((*args, *kwargs.values())) if isinstance(leaf, Tensor)]
     remote = any(isinstance(tensor, Remote) for tensor in tensors)
     copies = func.overloadpacket in COPIES
     if sync_debug_mode == "error" and (remote or copies) and waits(func, args, kwargs):
@@ -92,11 +91,26 @@ def computed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         remote = kwargs["device"].type == NAME
     if remote and "device" in kwargs:
         kwargs = {**kwargs, "device": torch.device("cpu")}
-    result = func(*tree_map(_held, args), **tree_map(_held, kwargs))
+    result = func(*_mapped(_held, args), **{name: _mapped(_held, kwargs[name]) for name in kwargs})
     if not remote:
         return result
-    result = tree_map(lambda x: Remote(x) if isinstance(x, Tensor) else x, result)
+    result = _mapped(lambda x: Remote(x) if isinstance(x, Tensor) else x, result)
     return return_and_correct_aliasing(func, args, kwargs, result)
+
+
+def _leaves(values: Any) -> Iterator[Any]:
+    """What `values` and the lists among them hold: arguments are never nested deeper than that."""
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from value
+        else:
+            yield value
+
+
+def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(_mapped(function, part) for part in value)
+    return function(value)
 
 
 def _set_sync_debug_mode(mode: str) -> None:

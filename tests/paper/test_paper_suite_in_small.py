@@ -22,6 +22,7 @@ from benchmarks import tiny_pipeline
 
 pytestmark = pytest.mark.slow
 PROGRAM = Path(__file__).with_name("small.py")
+PRETENDED_GPU = PROGRAM.parents[1] / "pretended_gpu.py"
 PAIRS = {(task.name, method.label) for task, method in suite.load("paper").pairs()}
 RUN = ("run", "--all", "--suite", "paper", "--seeds", "1", "--budget", "0.002", "--clock", "priced")
 CLIP = {"reward", "lower_reward", "clip", "path_kl", "fid"}
@@ -48,9 +49,10 @@ class Machine:
         write_mnist(self.root / "data")
         write_cifar(self.root / "data")
 
-    def __call__(self, *arguments: str, code: int = 0) -> str:
+    def __call__(self, *arguments: str, code: int = 0, gpu: bool = False) -> str:
+        program = [str(PRETENDED_GPU), str(PROGRAM)] if gpu else [str(PROGRAM)]
         done = subprocess.run(
-            [sys.executable, str(PROGRAM), *arguments], cwd=self.root, env=self.environment,
+            [sys.executable, *program, *arguments], cwd=self.root, env=self.environment,
             capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == code, done.stdout + done.stderr
@@ -127,6 +129,16 @@ def test_every_pair_finishes_and_delivers(
     assert f"[{len(PAIRS)}/{len(PAIRS)}]" in finished[1]
     assert "failed" not in finished[1]
     assert set(zip(frame.task, frame.method, strict=True)) == PAIRS
+
+
+def test_it_runs_on_a_gpu(prepared: tuple[Machine, str], planned: str) -> None:
+    """The published networks and every oracle, on a device apart: see `pretended_gpu.py`."""
+    chosen = [part for name in ("weighted-sum", "bilevel*") for part in ("--method", name)]
+    there = ("--task", "*[5d]", "--device", "cuda", "--results", "gpu", "--workers", "0")
+    said = prepared[0](*RUN, *chosen, *there, gpu=True)
+    assert said.count(": finished") == 5
+    described = prepared[0].root / "gpu/paper/runs/finetune/sd15/bilevel/0/run.json"
+    assert '"precision": "bfloat16"' in described.read_text()
 
 
 def test_every_metric_of_the_paper_is_reported_by_every_method(frame: pd.DataFrame) -> None:
