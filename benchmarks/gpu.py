@@ -2,13 +2,13 @@
 
     python -m benchmarks.gpu
 
-Writes results/reference/gpu/<device>.json and <device>-guided.json. Every row of the first has
-diffusers' UNet2DModel on both sides, in one process and in turns; what the precision of a side is
-stands in its row. Beside the ratios: floating-point operations of one training step as torch
-counts them, their share of the device's peak (`--peak-tflops`, or the data sheet of a known
-device), peak memory, and the two sides of a zeroth-order difference in one batch against two
-calls. The second is `benchmarks.guided_sampling --true-size`. `--quick --device cpu` is for trying
-it out, without the second.
+Writes results/reference/gpu/<device>.json, <device>-compiled.json and <device>-guided.json. Every
+row of the first has one network on both sides, diffusers' UNet2DModel or the paper's own, in one
+process and in turns; what the precision of a side is stands in its row. Beside the ratios:
+floating-point operations of one training step as torch counts them, their share of the device's
+peak (`--peak-tflops`, or the data sheet of a known device), peak memory, and the two sides of a
+zeroth-order difference in one batch against two calls. The others are `benchmarks.compiled` and
+`benchmarks.guided_sampling --true-size`. `--quick --device cpu` is for trying it out, without them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import published_unet
 from benchmarks.diffusers_example import ExampleTraining, Told, pipeline, unet
 from benchmarks.measure import Row, Work, compare, machine, one_thread, show, timed
 from benchmarks.published_unet import PublishedDiffusion, PublishedTraining
@@ -38,6 +39,7 @@ from benchmarks.schedule_training import (
 from tasks import data
 from tasks.diffusion import ddim
 from tasks.schedule.base import ScheduleTask
+from tasks.schedule.published_network import LevelUNet
 from tasks.schedule.training import BATCH
 
 FOLDER = Path(__file__).parents[1] / "results/reference/gpu"
@@ -67,6 +69,28 @@ class Stepped(nn.Module):
     def forward(self, images: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         noise: torch.Tensor = self.network(images, steps, return_dict=False)[0]
         return noise
+
+
+def published_rows(dataset: str, device: str, precision: str, sampled: int) -> dict[str, Row]:
+    """The paper's network on both sides: told the noise level in our loop and sampler, and the
+    step in the published ones."""
+    task = our_task(dataset, LevelUNet, device, precision, published_unet.BATCH)
+    train, shape = data.load(dataset).train, task.train_images.shape[1:]
+    published = PublishedTraining(train.images, train.labels, 1_000_000, 0, device=device)
+    diffusion = PublishedDiffusion().to(device).eval()
+
+    def sampling() -> Any:
+        return diffusion.sample(torch.randn(sampled, *shape, device=device), ddim.STEPS)
+
+    ours = f"{dataset}, the paper's network, ours in {precision}"
+    return {
+        f"{ours}: training steps; published loop, float32": row(
+            our_training(task), published.step, 1, device
+        ),
+        f"{ours}: sampled images; published loop, float32": row(
+            our_sampling(task, sampled), sampling, sampled, device
+        ),
+    }
 
 
 def rows(dataset: str, device: str, precision: str, sampled: int) -> dict[str, Row]:
@@ -168,7 +192,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     costs = []
     for dataset in ["digits"] if arguments.quick else DATASETS:
         for precision in arguments.precision:
-            together |= rows(dataset, device, precision, 8 if arguments.quick else 500)
+            sampled = 8 if arguments.quick else 500
+            together |= rows(dataset, device, precision, sampled)
+            together |= published_rows(dataset, device, precision, sampled)
             sides |= differences(dataset, device, precision)
             peak = peak_of(name, precision, arguments.peak_tflops)
             costs.append(step_costs(dataset, device, precision, peak))
@@ -191,7 +217,7 @@ def main() -> None:
     one_thread()
     torch.manual_seed(0)
     report = measure(arguments)
-    show(report["one_network"], "one UNet2DModel: ours; theirs")
+    show(report["one_network"], "one network: ours; theirs")
     show(report["differences"], "two sides of a difference: images")
     for cost in report["step_costs"]:
         print(json.dumps(cost))
@@ -200,13 +226,14 @@ def main() -> None:
     file.write_text(json.dumps(report, indent=1) + "\n")
     print(file)
     if not arguments.quick:
-        guided(arguments.device, file.with_stem(f"{file.stem}-guided"))
+        for name, options in (("compiled", ()), ("guided_sampling", ("--true-size",))):
+            beside = file.with_stem(f"{file.stem}-{name.removesuffix('_sampling')}")
+            apart(name, "--device", arguments.device, "--json", str(beside), *options)
 
 
-def guided(device: str, file: Path) -> None:
-    """Guided sampling in a process of its own: it has the memory to itself."""
-    options = ["--device", device, "--true-size", "--json", str(file)]
-    subprocess.run([sys.executable, "-m", "benchmarks.guided_sampling", *options], check=True)
+def apart(name: str, *options: str) -> None:
+    """Another benchmark, in a process of its own: it has the memory to itself."""
+    subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options], check=True)
 
 
 def parse() -> argparse.Namespace:

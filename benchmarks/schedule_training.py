@@ -38,9 +38,10 @@ def our_task(
     build: Callable[[], nn.Module] | None = None,
     device: str = "cpu",
     precision: str = "float32",
+    batch: int = BATCH,
 ) -> ScheduleTask:
     """The schedule task on `dataset`, around the network that `build` makes."""
-    changes: dict[str, Any] = {"dataset": dataset}
+    changes: dict[str, Any] = {"dataset": dataset, "batch_size": batch}
     if build is not None:
         changes["build"] = lambda self: build()
     task: ScheduleTask = type("Measured", (DATASETS[dataset],), changes)(device)

@@ -65,6 +65,9 @@ class Remote(Tensor):
 
     __torch_function__ = torch._C._disabled_torch_function_impl
 
+    def untyped_storage(self) -> torch.UntypedStorage:
+        return self.held.untyped_storage()
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.held.__reduce_ex__(protocol)  # what is read back is on the CPU, as asked for
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import gpu
+from benchmarks import compiled, gpu
 from benchmarks.schedule_training import our_task
 
 
@@ -49,13 +50,26 @@ def test_a_training_step_of_digits_costs_what_its_layers_do() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_a_compiled_network_trains_alike() -> None:
+    weights = []
+    for task in (our_task("digits"), compiled.compiled_task(our_task("digits"), None)):
+        training, table = task.begin(0), task.table(task.space.default)
+        for _ in range(3):
+            task.train_step(training, table, 0.0)
+        weights.append(training.net.state_dict())
+    assert compiled.graphs() > 0
+    torch.testing.assert_close(*weights, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
 def test_one_command_writes_the_report(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--quick"]
     subprocess.run([*command, "--repetitions", "1", "--json", str(file)], check=True)
     report = json.loads(file.read_text())
     assert report["machine"]["precision"] == "float32, bfloat16"
-    assert len(report["one_network"]) == 8
+    assert len(report["one_network"]) == 12
     assert len(report["differences"]) == 4
     assert {cost["precision"] for cost in report["step_costs"]} == {"float32", "bfloat16"}
     assert str(gpu.file_of(report)).endswith(".json")

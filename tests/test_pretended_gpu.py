@@ -80,6 +80,24 @@ def test_the_gpu_benchmark_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_benchmark_of_guided_sampling_runs(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    file = tmp_path / "report.json"
+    few = ("--repetitions", "1", "--steps", "2", "--batch", "2")
+    on_a_gpu("benchmarks.guided_sampling", "--device", "cuda", *few, "--json", str(file))
+    report = json.loads(file.read_text())
+    assert report["machine"] | {"device": "Pretended", "precision": "bfloat16"} == report["machine"]
+
+
+def test_where_nothing_compiles_the_benchmark_says_so(tmp_path: Path) -> None:
+    file, few = tmp_path / "report.json", ("--case", "digits", "--repetitions", "1")
+    on_a_gpu("benchmarks.compiled", "--device", "cuda", *few, "--json", str(file))
+    cases = json.loads(file.read_text())["cases"]
+    assert [case["mode"] for case in cases] == ["default", "reduce-overhead"]
+    assert all("nothing was compiled" in case["error"] for case in cases)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["test_host_syncs.py", "test_stable_diffusion.py"])
 def test_tests_that_need_cuda_pass(file: str) -> None:
     arguments = ("-k", "cuda", "-q", "-p", "no:cacheprovider", "-p", "no:xdist")
