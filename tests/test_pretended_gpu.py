@@ -10,17 +10,18 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).with_name("pretended_gpu.py")
-ROOT = PROGRAM.parents[1]
+ROOT = Path(__file__).parents[1]
 TASKS = ("finetune/digits-perclass", "finetune/mnist-coupled", "schedule/digits", "schedule/mnist",
          "schedule/gaussian")  # fmt: skip
 
 
-def on_a_gpu(*arguments: str, cwd: Path = ROOT) -> str:
-    """What a program says."""
+def on_gpus(*arguments: str, count: int = 1, cwd: Path = ROOT) -> str:
+    """What `python ARGUMENTS` says where there are so many GPUs."""
+    path = os.pathsep.join(map(str, (ROOT / "tests/pretended", ROOT)))
+    there = {"PYTHONPATH": path, "PRETENDED_GPUS": str(count)}
     ended = subprocess.run(
-        [sys.executable, str(PROGRAM), *arguments], cwd=cwd, capture_output=True, text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        [sys.executable, *arguments], cwd=cwd, capture_output=True, text=True,
+        env=os.environ | there | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
@@ -44,24 +45,24 @@ for mixed in (lambda: here + there, lambda: there[torch.arange(2)], lambda: ther
         raise AssertionError("devices were mixed")
 """
     )
-    assert on_a_gpu(str(program)).count("mixes devices") == 2
+    assert on_gpus(str(program)).count("mixes devices") == 2
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_tasks_keep_the_contract(name: str) -> None:
-    assert "FAILED" not in on_a_gpu("benchmark", "check", name, "--device", "cuda")
+    assert "FAILED" not in on_gpus("-m", "benchmark", "check", name, "--device", "cuda")
 
 
 @pytest.mark.slow
 def test_bilevel_keeps_the_contract() -> None:
-    assert "FAILED" not in on_a_gpu("benchmark", "check", "bilevel", "--device", "cuda")
+    assert "FAILED" not in on_gpus("-m", "benchmark", "check", "bilevel", "--device", "cuda")
 
 
 @pytest.mark.slow
 def test_the_command_runs_everything_and_names_the_device(tmp_path: Path) -> None:
     tasks = ("--task", "finetune/digits", "--task", "schedule/digits", "--seeds", "1")
     small = ("--budget", "0.0002", "--clock", "priced", "--workers", "0")
-    said = on_a_gpu("benchmark", "run", *tasks, *small, "--device", "cuda", cwd=tmp_path)
+    said = on_gpus("-m", "benchmark", "run", *tasks, *small, "--device", "cuda", cwd=tmp_path)
     assert "0.72 s of cuda time" in said
     runs = list((tmp_path / "results/quick/runs").rglob("run.json"))
     assert said.count(": finished") == len(runs) == 17
@@ -70,10 +71,37 @@ def test_the_command_runs_everything_and_names_the_device(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+def test_each_worker_has_a_gpu_of_its_own(tmp_path: Path) -> None:
+    method = tmp_path / "says_where.py"
+    method.write_text(
+        """
+import os
+
+from methods.default import Default
+
+
+class SaysWhere(Default):
+    "The default, where it is."
+
+    name = "says-where"
+
+    def run(self, problem):
+        print("on GPU", os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
+        super().run(problem)
+"""
+    )
+    small = ("--task", "schedule/gaussian", "--budget", "0.0002", "--seeds", "4")
+    said = on_gpus("-m", "benchmark", "run", "--method", str(method), *small, count=2, cwd=tmp_path)
+    assert "4 to do in 2 workers" in said
+    outputs = (tmp_path / "results/quick/runs").rglob("output.txt")
+    assert {output.read_text() for output in outputs} == {"on GPU 0\n", "on GPU 1\n"}
+
+
+@pytest.mark.slow
 def test_the_gpu_benchmark_runs(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     few = ("--quick", "--repetitions", "1", "--precision", "bfloat16", "--peak-tflops", "100")
-    on_a_gpu("benchmarks.gpu", *few, "--json", str(file))
+    on_gpus("-m", "benchmarks.gpu", *few, "--json", str(file))
     report = json.loads(file.read_text())
     assert report["machine"]["device"] == "Pretended"
     assert report["step_costs"][0]["peak_memory_mb"] > 0
@@ -84,14 +112,14 @@ def test_the_benchmark_of_guided_sampling_runs(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     file = tmp_path / "report.json"
     few = ("--repetitions", "1", "--steps", "2", "--batch", "2")
-    on_a_gpu("benchmarks.guided_sampling", "--device", "cuda", *few, "--json", str(file))
+    on_gpus("-m", "benchmarks.guided_sampling", "--device", "cuda", *few, "--json", str(file))
     report = json.loads(file.read_text())
     assert report["machine"] | {"device": "Pretended", "precision": "bfloat16"} == report["machine"]
 
 
 def test_where_nothing_compiles_the_benchmark_says_so(tmp_path: Path) -> None:
     file, few = tmp_path / "report.json", ("--case", "digits", "--repetitions", "1")
-    on_a_gpu("benchmarks.compiled", "--device", "cuda", *few, "--json", str(file))
+    on_gpus("-m", "benchmarks.compiled", "--device", "cuda", *few, "--json", str(file))
     cases = json.loads(file.read_text())["cases"]
     assert [case["mode"] for case in cases] == ["default", "reduce-overhead"]
     assert all("nothing was compiled" in case["error"] for case in cases)
@@ -101,6 +129,6 @@ def test_where_nothing_compiles_the_benchmark_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", ["test_host_syncs.py", "test_stable_diffusion.py"])
 def test_tests_that_need_cuda_pass(file: str) -> None:
     arguments = ("-k", "cuda", "-q", "-p", "no:cacheprovider", "-p", "no:xdist")
-    said = on_a_gpu("pytest", f"tests/tasks/{file}", *arguments)
+    said = on_gpus("-m", "pytest", f"tests/tasks/{file}", *arguments)
     assert " passed" in said
     assert "skipped" not in said

@@ -22,7 +22,7 @@ from benchmarks import tiny_pipeline
 
 pytestmark = pytest.mark.slow
 PROGRAM = Path(__file__).with_name("small.py")
-PRETENDED_GPU = PROGRAM.parents[1] / "pretended_gpu.py"
+GPU = {"PYTHONPATH": str(PROGRAM.parents[1] / "pretended"), "PRETENDED_GPUS": "1"}
 PAIRS = {(task.name, method.label) for task, method in suite.load("paper").pairs()}
 RUN = ("run", "--all", "--suite", "paper", "--seeds", "1", "--budget", "0.002", "--clock", "priced")
 CLIP = {"reward", "lower_reward", "clip", "path_kl", "fid"}
@@ -50,9 +50,9 @@ class Machine:
         write_cifar(self.root / "data")
 
     def __call__(self, *arguments: str, code: int = 0, gpu: bool = False) -> str:
-        program = [str(PRETENDED_GPU), str(PROGRAM)] if gpu else [str(PROGRAM)]
+        environment = self.environment | (GPU if gpu else {})
         done = subprocess.run(
-            [sys.executable, *program, *arguments], cwd=self.root, env=self.environment,
+            [sys.executable, str(PROGRAM), *arguments], cwd=self.root, env=environment,
             capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == code, done.stdout + done.stderr

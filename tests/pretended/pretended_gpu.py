@@ -1,22 +1,21 @@
-"""A machine that seems to have a GPU: `python tests/pretended_gpu.py PROGRAM [ARGUMENTS]`.
+"""A machine that seems to have GPUs, for every Python that starts with this folder on its path:
 
-PROGRAM is a module or a `.py` file. What it asks of the device "cuda" goes to a device of its own,
-whose tensors hold a tensor of the CPU each and are computed there. An operation that is given
-tensors of both sides raises, as on CUDA, and so does one that makes the host wait, under
-`torch.cuda.set_sync_debug_mode("error")`. Numbers are those of a CPU in full precision, and speed
-is nobody's.
+    PYTHONPATH=tests/pretended PRETENDED_GPUS=1 python -m benchmark run --all --device cuda
+
+What is asked of the device "cuda" goes to a device of its own, whose tensors hold a tensor of the
+CPU each and are computed there. An operation that is given tensors of both sides raises, as on
+CUDA, and so does one that makes the host wait, under `torch.cuda.set_sync_debug_mode("error")`.
+Numbers are those of a CPU in full precision, and speed is nobody's. `CUDA_VISIBLE_DEVICES` chooses
+among several GPUs, which are one and the same to torch.
 """
 
 from __future__ import annotations
 
-import runpy
-import sys
+import os
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from host_syncs import COPIES, waits
@@ -195,40 +194,33 @@ def _load_script(file: str, map_location: str = "cpu") -> Any:
 JIT_LOAD = torch.jit.load
 
 
-@contextmanager
-def pretended_gpu() -> Iterator[None]:
-    """One GPU, inside, as far as torch tells."""
+def enter(gpus: int) -> None:
+    """Let this process see so many GPUs, from now on and in every thread."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = list(range(gpus)) if named is None else [int(name) for name in named.split(",")]
+    properties = SimpleNamespace(uuid=f"pretended {visible[0]}", total_memory=80 * 2**30)
     answers = {
         "is_available": lambda: True,
-        "device_count": lambda: 1,
+        "device_count": lambda: len(visible),
         "current_device": lambda: 0,
         "set_sync_debug_mode": _set_sync_debug_mode,
         "synchronize": lambda device=None: None,
         "get_device_name": lambda device=None: "Pretended",
-        "get_device_properties": lambda device=None: SimpleNamespace(
-            uuid="pretended", total_memory=80 * 2**30
-        ),
+        "get_device_properties": lambda device=None: properties,
         "is_bf16_supported": lambda including_emulation=True: True,
         "max_memory_allocated": lambda device=None: 1_000_000,
         "reset_peak_memory_stats": lambda device=None: None,
     }
-    with ExitStack() as stack:
-        for name, answer in answers.items():
-            stack.enter_context(patch.object(torch.cuda, name, answer))
-        stack.enter_context(patch.object(torch, "Generator", Generator))
-        stack.enter_context(patch.object(torch.jit, "load", _load_script))
-        stack.enter_context(Factories())
-        stack.enter_context(Cuda())
-        yield
+    for name, answer in answers.items():
+        setattr(torch.cuda, name, answer)
+    torch.Generator = Generator  # type: ignore[misc]
+    torch.jit.load = _load_script
+    run = threading.Thread.run
 
+    def run_there(thread: threading.Thread) -> None:
+        with Factories(), Cuda():
+            run(thread)
 
-def main() -> None:
-    program, sys.argv = sys.argv[1], sys.argv[1:]
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    run = runpy.run_path if program.endswith(".py") else runpy.run_module
-    with pretended_gpu():
-        run(program, run_name="__main__")
-
-
-if __name__ == "__main__":
-    main()
+    threading.Thread.run = run_there  # type: ignore[method-assign]
+    Factories().__enter__()
+    Cuda().__enter__()
