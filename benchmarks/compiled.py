@@ -29,8 +29,8 @@ from tasks.schedule.base import ScheduleTask
 from tasks.schedule.published_network import LevelUNet
 
 SAMPLED = 500
-DIFFERENTIATED = 128
-"""Images of one gradient, as `bilevel` draws them."""
+DIFFERENTIATED = 32
+"""Images of one gradient: all ten steps of them are kept, 3 GB of the paper's network."""
 NETWORKS: dict[str, tuple[str, Callable[[], nn.Module] | None]] = {
     **{name: (name, None) for name in DATASETS},
     "mnist28, published network": ("mnist28", LevelUNet),

@@ -10,6 +10,7 @@ Coefficients are float64, images keep the dtype of the noise.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -125,30 +126,36 @@ def pathwise_backward(
     objective: Callable[[Tensor], Tensor],
     meter: Meter,
     clip: float | None = 1.0,
+    recompute: bool = False,
 ) -> Tensor:
     """`objective(images)` of a sampled batch, with its gradient accumulated where due.
 
     Gradients reach the denoiser's parameters and whatever `alpha_bar` was computed from. The
     backward pass goes step by step, so that every primitive is charged on its own: steps
-    as `denoise_forward` and `denoise_backward`, the objective as `objective_backward`.
+    as `denoise_forward` and `denoise_backward`, the objective as `objective_backward`. With
+    `recompute` the graph of one step at a time is kept, and each step is taken twice.
     """
     table = alpha_bar.detach().requires_grad_(alpha_bar.requires_grad)
     work = len(noise)
-    tape: list[tuple[Tensor, Tensor]] = []
+    tape: list[tuple[Tensor, Callable[[], Tensor], Tensor]] = []
     x = noise
     for now, following in transitions(table):
         entering = x.detach().requires_grad_(bool(tape))
-        with meter.charge("denoise_forward", count=work, nfe=work):
-            x = ddim_step(denoiser, entering, now, following, clip)
-        tape.append((entering, x))
+        again = partial(ddim_step, denoiser, entering, now, following, clip)
+        with (
+            meter.charge("denoise_forward", count=work, nfe=work),
+            torch.set_grad_enabled(not recompute),
+        ):
+            x = again()
+        tape.append((entering, again, x))
     images = x.detach().requires_grad_()
     with meter.charge("objective_backward", count=work, scored_images=work):
         value = objective(images)
         torch.autograd.backward(value)
     gradient = images.grad
-    for entering, leaving in reversed(tape):
-        with meter.charge("denoise_backward", count=work):
-            torch.autograd.backward(leaving, gradient)
+    for entering, redo, leaving in reversed(tape):
+        with meter.charge("denoise_backward", count=work, nfe=work if recompute else 0):
+            torch.autograd.backward(redo() if recompute else leaving, gradient)
         gradient = entering.grad
     if alpha_bar.requires_grad:
         torch.autograd.backward(alpha_bar, table.grad, retain_graph=True)

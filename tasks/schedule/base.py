@@ -64,6 +64,9 @@ class ScheduleTask(Task):
     report_samples: ClassVar[int] = 2000
     largest_batch: ClassVar[int] = 5000
     """Images sampled or measured at once; more take turns, so that memory does not decide."""
+    recompute: ClassVar[bool] = False
+    """Whether a gradient through the sampler keeps the graph of one step at a time: a tenth of the
+    memory, and each step is taken twice."""
     clip: ClassVar[float | None] = 1.0
     """Bound on predicted clean images in sampling."""
 
@@ -289,7 +292,9 @@ class ScheduleTask(Task):
             return scale * self._distance(self.features[0](images), moments)
 
         denoiser = self.denoiser(net)
-        value = ddim.pathwise_backward(denoiser, table, noise, objective, self.meter, self.clip)
+        value = ddim.pathwise_backward(
+            denoiser, table, noise, objective, self.meter, self.clip, self.recompute
+        )
         return value / scale
 
     def _distance(self, features: Tensor, moments: Moments | None) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakSet
 
 import pytest
 import torch
@@ -91,13 +92,16 @@ class Counting:
         self.work.update(work)
 
 
-def test_stepwise_backward_equals_one_backward_pass() -> None:
+@pytest.mark.parametrize("recompute", [False, True])
+def test_stepwise_backward_equals_one_backward_pass(recompute: bool) -> None:
     net, position = wiggly_net(), torch.full((4,), 0.4, dtype=torch.float64).requires_grad_()
     noise = torch.randn(6, 1, 8, 8, dtype=torch.float64)
     objective = lambda images: images.square().mean() + images[:, 0, 0, 0].sum()  # noqa: E731
 
     meter = Counting()
-    value = ddim.pathwise_backward(net, COSINE.alpha_bar(position), noise, objective, meter)
+    value = ddim.pathwise_backward(
+        net, COSINE.alpha_bar(position), noise, objective, meter, recompute=recompute
+    )
     ours = [p.grad.clone() for p in (*net.parameters(), position)]
 
     net.zero_grad()
@@ -113,7 +117,31 @@ def test_stepwise_backward_equals_one_backward_pass() -> None:
     assert meter.counts == {
         "denoise_forward": 60, "objective_backward": 6, "denoise_backward": 60
     }  # fmt: skip
-    assert meter.work == {"nfe": 60, "scored_images": 6}
+    assert meter.work == {"nfe": 120 if recompute else 60, "scored_images": 6}
+
+
+def test_recomputing_keeps_the_graph_of_one_step() -> None:
+    net, noise = wiggly_net(), torch.randn(6, 1, 8, 8, dtype=torch.float64)
+    kept: list[int] = []
+
+    def most(recompute: bool) -> int:
+        """Most bytes that graphs keep at a time, as seen at each new tensor in them."""
+        alive: WeakSet[Tensor] = WeakSet()
+
+        def keep(tensor: Tensor) -> Tensor:
+            copy = tensor.clone()
+            alive.add(copy)
+            kept.append(sum(x.nbytes for x in alive))
+            return copy
+
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda copy: copy):
+            ddim.pathwise_backward(
+                net, table(), noise, lambda x: x.square().mean(), FreeMeter(), None, recompute
+            )
+        return max(kept)
+
+    assert most(recompute=True) < 1.5 * most(recompute=False) / ddim.STEPS
 
 
 def test_gradients_are_finite_at_the_singular_end() -> None:
