@@ -18,6 +18,14 @@ BASE, MULTIPLES = 64, (2, 4)
 TIME_WIDTH = 256
 
 
+def normalisation(channels: int) -> nn.BatchNorm2d:
+    """Batch normalisation that does not count its batches: a kernel for each layer and step, for a
+    number that nobody reads."""
+    layer = nn.BatchNorm2d(channels)
+    layer.num_batches_tracked = None
+    return layer
+
+
 def convolution(
     entering: int,
     leaving: int,
@@ -36,10 +44,10 @@ def convolution(
             padding=kernel // 2,
             groups=entering if depthwise else 1,
         ),
-        nn.BatchNorm2d(leaving),
+        normalisation(leaving),
     ]
     if active:
-        layers.append(nn.SiLU(inplace=True))
+        layers.append(nn.SiLU())  # in place it would copy what the backward pass needs
     return nn.Sequential(*layers)
 
 
