@@ -18,12 +18,15 @@ BASE, MULTIPLES = 64, (2, 4)
 TIME_WIDTH = 256
 
 
-def normalisation(channels: int) -> nn.BatchNorm2d:
+class Normalisation(nn.BatchNorm2d):
     """Batch normalisation that does not count its batches: a kernel for each layer and step, for a
     number that nobody reads."""
-    layer = nn.BatchNorm2d(channels)
-    layer.num_batches_tracked = None
-    return layer
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return nn.functional.batch_norm(
+            maps, self.running_mean, self.running_var, self.weight, self.bias, self.training,
+            momentum=0.1, eps=self.eps,
+        )  # fmt: skip
 
 
 def convolution(
@@ -44,7 +47,7 @@ def convolution(
             padding=kernel // 2,
             groups=entering if depthwise else 1,
         ),
-        normalisation(leaving),
+        Normalisation(leaving),
     ]
     if active:
         layers.append(nn.SiLU())  # in place it would copy what the backward pass needs

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.published_unet import PublishedDiffusion, PublishedTraining
-from tasks.schedule.published_network import LevelUNet, PublishedUNet
+from tasks.schedule.published_network import LevelUNet, Normalisation, PublishedUNet
 from tasks.schedule.schedules import COSINE, PUBLISHED
 from tasks.schedule.training import Training, denoising_loss, draw, learning
 
@@ -113,3 +113,15 @@ def test_statistics_are_averaged_and_training_resumes_bit_for_bit(images: torch.
     assert not any(m.training for m in (*whole.net.modules(), *whole.ema.modules()))
     current = [m.running_mean for m in whole.net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert any(not torch.equal(a, b) for a, b in zip(moved, current, strict=True))
+
+
+def test_normalisation_is_that_of_torch_but_for_its_count() -> None:
+    ours, theirs = Normalisation(4), torch.nn.BatchNorm2d(4)
+    for _ in range(2):
+        maps = 3 * torch.randn(5, 4, 3, 3) + 1
+        assert torch.equal(ours(maps), theirs(maps))
+    ours.eval()
+    theirs.eval()
+    assert torch.equal(ours(maps), theirs(maps))
+    assert torch.equal(ours.running_var, theirs.running_var)
+    assert ours.num_batches_tracked == 0
