@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 
 class DeviceError(ValueError):
@@ -27,10 +28,13 @@ def default_workers(device: str) -> int:
 
 def check_device(device: str, here: bool = True) -> None:
     """Raise DeviceError unless `device` is `cpu`, `cuda` or `cuda:N` and, if `here`, usable."""
-    if device != "cpu" and not device.startswith("cuda"):
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise DeviceError(f"--device must be cpu or cuda, got {device!r}")
-    if here and device.startswith("cuda"):
+    if here and device != "cpu":
         import torch
 
         if not torch.cuda.is_available():
             raise DeviceError(f"--device {device}: this machine has no usable CUDA device")
+        count = torch.cuda.device_count()
+        if int(device.removeprefix("cuda").lstrip(":") or 0) >= count:
+            raise DeviceError(f"--device {device}: this machine has {count}, cuda:0 the first")

@@ -15,16 +15,16 @@ TASKS = ("finetune/digits-perclass", "finetune/mnist-coupled", "schedule/digits"
          "schedule/gaussian")  # fmt: skip
 
 
-def on_gpus(*arguments: str, count: int = 1, cwd: Path = ROOT) -> str:
-    """What `python ARGUMENTS` says where there are so many GPUs."""
+def on_gpus(*arguments: str, count: int = 1, cwd: Path = ROOT, code: int = 0) -> str:
+    """What `python ARGUMENTS` says where there are so many GPUs, ending with `code`."""
     path = os.pathsep.join(map(str, (ROOT / "tests/pretended", ROOT)))
     there = {"PYTHONPATH": path, "PRETENDED_GPUS": str(count)}
     ended = subprocess.run(
         [sys.executable, *arguments], cwd=cwd, capture_output=True, text=True,
         env=os.environ | there | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
     )  # fmt: skip
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
+    assert ended.returncode == code, ended.stdout + ended.stderr
+    return ended.stdout + ended.stderr
 
 
 def test_devices_do_not_mix(tmp_path: Path) -> None:
@@ -48,14 +48,19 @@ for mixed in (lambda: here + there, lambda: there[torch.arange(2)], lambda: ther
     assert on_gpus(str(program)).count("mixes devices") == 2
 
 
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    said = on_gpus("-m", "benchmark", "check", "random", "--device", "cuda:1", code=2)
+    assert "--device cuda:1: this machine has 1, cuda:0 the first" in said
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_tasks_keep_the_contract(name: str) -> None:
-    assert "FAILED" not in on_gpus("-m", "benchmark", "check", name, "--device", "cuda")
+    assert " ok " in on_gpus("-m", "benchmark", "check", name, "--device", "cuda")
 
 
 @pytest.mark.slow
 def test_bilevel_keeps_the_contract() -> None:
-    assert "FAILED" not in on_gpus("-m", "benchmark", "check", "bilevel", "--device", "cuda")
+    assert " ok " in on_gpus("-m", "benchmark", "check", "bilevel", "--device", "cuda")
 
 
 @pytest.mark.slow

@@ -143,6 +143,8 @@ def test_status_shows_every_run(folder, finished):
         (("run", "--all", "--budget", "1e-12"), "no trial"),
         (("run", "--all", "--seeds", "0"), "at least 1"),
         (("run", "--all", "--device", "tpu"), "cpu or cuda"),
+        (("run", "--all", "--device", "cudas"), "cpu or cuda"),
+        (("check", "random", "--device", "tpu"), "cpu or cuda"),
         (("run", "--method", "missing.py"), "no such file"),
         (("info", "bilevle"), "did you mean 'bilevel'"),
         (("list", "things"), "things"),
