@@ -51,7 +51,7 @@ def compiled_task(task: ScheduleTask, mode: str | None) -> ScheduleTask:
     def denoiser(network: nn.Module) -> Denoiser:
         return lowered(lambda images, level: call(network, images, level), task.precision)
 
-    task.denoiser = denoiser  # type: ignore[method-assign]
+    task.denoiser = denoiser
     return task
 
 

@@ -18,6 +18,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from benchmarks.schedule_training import (
 from tasks import data
 from tasks.diffusion import ddim
 from tasks.schedule.base import ScheduleTask
-from tasks.schedule.published_network import LevelUNet
+from tasks.schedule.published_network import LevelUNet, PublishedUNet
 from tasks.schedule.training import BATCH
 
 FOLDER = Path(__file__).parents[1] / "results/reference/gpu"
@@ -71,56 +72,46 @@ class Stepped(nn.Module):
         return noise
 
 
-def published_rows(dataset: str, device: str, precision: str, sampled: int) -> dict[str, Row]:
-    """The paper's network on both sides: told the noise level in our loop and sampler, and the
-    step in the published ones."""
-    task = our_task(dataset, LevelUNet, device, precision, published_unet.BATCH)
-    train, shape = data.load(dataset).train, task.train_images.shape[1:]
-    published = PublishedTraining(train.images, train.labels, 1_000_000, 0, device=device)
-    diffusion = PublishedDiffusion().to(device).eval()
+def published_rows(
+    task: ScheduleTask, ours: str, network: Callable[[], nn.Module], sampled: int
+) -> dict[str, Row]:
+    """`task` against the published loop and sampler around `network`, told the step."""
+    train, shape = data.load(task.dataset).train, task.train_images.shape[1:]
+    published = PublishedTraining(
+        train.images, train.labels, 1_000_000, 0, task.batch_size, network(), task.device
+    )
+    diffusion = PublishedDiffusion(network()).to(task.device).eval()
 
     def sampling() -> Any:
-        return diffusion.sample(torch.randn(sampled, *shape, device=device), ddim.STEPS)
+        return diffusion.sample(torch.randn(sampled, *shape, device=task.device), ddim.STEPS)
 
-    ours = f"{dataset}, the paper's network, ours in {precision}"
     return {
         f"{ours}: training steps; published loop, float32": row(
-            our_training(task), published.step, 1, device
+            our_training(task), published.step, 1, task.device
         ),
         f"{ours}: sampled images; published loop, float32": row(
-            our_sampling(task, sampled), sampling, sampled, device
+            our_sampling(task, sampled), sampling, sampled, task.device
         ),
     }
 
 
 def rows(dataset: str, device: str, precision: str, sampled: int) -> dict[str, Row]:
-    """Training in steps and sampling in images, at one network."""
+    """Training in steps and sampling in images, with one network on both sides: diffusers' and the
+    paper's."""
     task = our_task(dataset, lambda: Told(unet(dataset)), device, precision)
-    train, shape = data.load(dataset).train, task.train_images.shape[1:]
-    network = lambda: Stepped(unet(dataset))  # noqa: E731
-    published = PublishedTraining(
-        train.images, train.labels, 1_000_000, 0, BATCH, network(), device
-    )
-    diffusion = PublishedDiffusion(network()).to(device).eval()
+    paper = our_task(dataset, LevelUNet, device, precision, published_unet.BATCH)
     example = ExampleTraining(dataset, device=device, precision=precision)
-
-    def published_sampling() -> Any:
-        return diffusion.sample(torch.randn(sampled, *shape, device=device), ddim.STEPS)
-
     ours = f"{dataset}, ours in {precision}"
+    name = f"{dataset}, the paper's network, ours in {precision}"
     return {
-        f"{ours}: training steps; published loop, float32": row(
-            our_training(task), published.step, 1, device
-        ),
+        **published_rows(task, ours, lambda: Stepped(unet(dataset)), sampled),
         f"{ours}: training steps; diffusers' example, {precision}": row(
             our_training(task), example.step, 1, device
-        ),
-        f"{ours}: sampled images; published loop, float32": row(
-            our_sampling(task, sampled), published_sampling, sampled, device
         ),
         f"{ours}: sampled images; DDIMPipeline, float32": row(
             our_sampling(task, sampled), pipeline(dataset, sampled, device), sampled, device
         ),
+        **published_rows(paper, name, PublishedUNet, sampled),
     }
 
 
@@ -192,9 +183,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     costs = []
     for dataset in ["digits"] if arguments.quick else DATASETS:
         for precision in arguments.precision:
-            sampled = 8 if arguments.quick else 500
-            together |= rows(dataset, device, precision, sampled)
-            together |= published_rows(dataset, device, precision, sampled)
+            together |= rows(dataset, device, precision, 8 if arguments.quick else 500)
             sides |= differences(dataset, device, precision)
             peak = peak_of(name, precision, arguments.peak_tflops)
             costs.append(step_costs(dataset, device, precision, peak))

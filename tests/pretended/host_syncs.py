@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -53,6 +54,16 @@ class HostSyncs(TorchDispatchMode):
         if waits(func, args, kwargs or {}):
             self.found.append(str(func))
         return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def sync_is_an_error() -> Iterator[None]:
+    """Raise, inside, where CUDA would make the host wait."""
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def host_syncs(work: Callable[[], Any]) -> list[str]:

@@ -213,7 +213,7 @@ def enter(gpus: int) -> None:
     }
     for name, answer in answers.items():
         setattr(torch.cuda, name, answer)
-    torch.Generator = Generator  # type: ignore[misc]
+    torch.Generator = Generator
     torch.jit.load = _load_script
     run = threading.Thread.run
 
@@ -221,6 +221,6 @@ def enter(gpus: int) -> None:
         with Factories(), Cuda():
             run(thread)
 
-    threading.Thread.run = run_there  # type: ignore[method-assign]
+    threading.Thread.run = run_there
     Factories().__enter__()
     Cuda().__enter__()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from host_syncs import host_syncs
+from host_syncs import host_syncs, sync_is_an_error
 
 from tasks.finetune.digits import FinetuneDigits
 from tasks.finetune.sampling import Sampler
@@ -35,15 +34,6 @@ class Published(ScheduleDigits):
 
 
 NETWORKS = [ScheduleDigits, Convolutions, Published]
-
-
-@contextmanager
-def sync_is_an_error() -> Iterator[None]:
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 READS = [

@@ -19,7 +19,7 @@ import torch
 
 pytest.importorskip("transformers")
 
-from host_syncs import host_syncs
+from host_syncs import host_syncs, sync_is_an_error
 from ledger import Ledger
 from tiny_files import write_inception
 
@@ -392,11 +392,8 @@ def test_a_guided_step_never_makes_the_host_wait_on_cuda(installed: None) -> Non
     task.setup()
     work = a_guided_trial(task)
     work()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with sync_is_an_error():
         work()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_rewards_are_standardised_on_unguided_samples(task: FinetuneStableDiffusion) -> None:
