@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import tiny_pipeline
-from benchmarks.measure import Row, compare, machine, timed
+from benchmarks.measure import Row, compare, kept_megabytes, machine, timed
 from benchmarks.measure import show as show_rows
 from tasks.base import FreeMeter
 from tasks.diffusion import torchvision_shim
@@ -250,22 +250,13 @@ def graphs(task: FinetuneStableDiffusion, batch: int) -> dict[str, float]:
 def _graph(task: FinetuneStableDiffusion, batch: int) -> float:
     labels = torch.arange(batch, device=task.device) % task.groups
     condition, step = task.model.condition(labels), task.sampler.steps_taken()[-2]
-    modules = (task.model, task.random_head)
-    own = {t.untyped_storage().data_ptr() for m in modules for t in (*m.parameters(), *m.buffers())}
-    kept: dict[int, Tensor] = {}
 
-    def keep(tensor: Tensor) -> Tensor:
-        if tensor.untyped_storage().data_ptr() not in own:
-            kept[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    def work() -> Tensor:
         noise = torch.randn((batch, *task.model.shape), device=task.device, requires_grad=True)
         eps = task.model.predict(noise, step.time, condition)
-        tilt = task.lower(task.model.decode((noise - step.sigma * eps) / step.root), labels)
-    size = sum(tensor.untyped_storage().nbytes() for tensor in kept.values()) / 1e6
-    del tilt
-    return size
+        return task.lower(task.model.decode((noise - step.sigma * eps) / step.root), labels)
+
+    return kept_megabytes(work, task.model, task.random_head)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 Work = Callable[[], Any]
 
@@ -89,6 +90,23 @@ def timed(work: Work, device: str = "cpu") -> float:
     if device.startswith("cuda"):
         torch.cuda.synchronize()
     return time.perf_counter() - started
+
+
+def kept_megabytes(work: Work, *modules: nn.Module) -> float:
+    """What `work` keeps for its backward pass, parameters and buffers of `modules` aside."""
+    own = {t.untyped_storage().data_ptr() for m in modules for t in (*m.parameters(), *m.buffers())}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.untyped_storage().data_ptr() not in own:
+            kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        result = work()
+    size = sum(tensor.untyped_storage().nbytes() for tensor in kept.values()) / 1e6
+    del result  # until here the graph holds what it keeps
+    return size
 
 
 def machine(device: str = "cpu", dtype: torch.dtype = torch.float32) -> dict[str, str]:

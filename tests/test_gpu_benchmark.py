@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import compiled, gpu
+from benchmarks import compiled, gpu, published_costs
 from benchmarks.schedule_training import our_task
 
 
@@ -47,6 +47,11 @@ def test_a_training_step_of_digits_costs_what_its_layers_do() -> None:
     assert costs["gflop_per_step"] == pytest.approx(2 * 64 * weights / 1e9)
     assert costs["utilisation"] == pytest.approx(costs["tflop_per_second"])
     assert costs["peak_memory_mb"] is None
+
+
+def test_operations_are_those_that_compute() -> None:
+    x, y = torch.ones(2, 3), torch.empty(3, 2)
+    assert published_costs.operations(lambda: torch.empty(2, 3).copy_(x + x) @ y.view(3, 2)) == 3
 
 
 @pytest.mark.slow
