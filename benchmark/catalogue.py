@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from benchmark import calibration, registry, suite
-from benchmark.provenance import describe_method
+from benchmark import registry, suite
+from benchmark.runs import calibration
+from benchmark.runs.provenance import describe_method
 from methods.base import Method
 from tasks.base import Task
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmark import registry
 from benchmark.suite import Suite
-from tasks.assets import Asset
+from tasks.assets.asset import Asset
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from benchmark.analysis import contents
 from benchmark.analysis.curves import Trace, expected_running_time, traces
-from benchmark.drawing import read
+from benchmark.display.drawing import read
+from benchmark.study import contents
 
 FRACTIONS = (0.05, 0.1, 0.25, 0.5, 1.0)
 CLOSE = 0.02

@@ -12,7 +12,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from benchmark.results import Results, load
+from benchmark.study.results import Results, load
 from tasks.base import REFERENCES
 
 

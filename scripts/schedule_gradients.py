@@ -35,7 +35,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from torch import Tensor
 
-from benchmark.analysis import style
+from benchmark.display import style
 from methods.bilevel.penalty import penalty_gradient
 from methods.bilevel.schedule import Options
 from tasks.diffusion import ddim

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from tasks.assets import Asset
+from tasks.assets.asset import Asset
 from tasks.space import Params, Space
 
 REFERENCES = Path(__file__).parent / "references.json"

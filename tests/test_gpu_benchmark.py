@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import compiled, gpu, published_costs
-from benchmarks.schedule_training import our_task
+from tests.speed import compiled, gpu, published_costs
+from tests.speed.schedule_training import our_task
 
 
 def test_both_sides_of_a_difference_do_the_same() -> None:
@@ -70,7 +70,7 @@ def test_a_compiled_network_trains_alike() -> None:
 @pytest.mark.slow
 def test_one_command_writes_the_report(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
-    command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--quick"]
+    command = [sys.executable, "-m", "tests.speed.gpu", "--device", "cpu", "--quick"]
     subprocess.run([*command, "--repetitions", "1", "--json", str(file)], check=True)
     report = json.loads(file.read_text())
     assert report["machine"]["precision"] == "float32, bfloat16"
@@ -82,7 +82,7 @@ def test_one_command_writes_the_report(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_without_a_gpu_it_says_so() -> None:
-    command = [sys.executable, "-m", "benchmarks.gpu"]
+    command = [sys.executable, "-m", "tests.speed.gpu"]
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 2
     assert "--device cuda: this machine has no usable CUDA device" in ended.stderr

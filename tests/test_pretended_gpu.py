@@ -106,7 +106,7 @@ class SaysWhere(Default):
 def test_the_gpu_benchmark_runs(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     few = ("--quick", "--repetitions", "1", "--precision", "bfloat16", "--peak-tflops", "100")
-    on_gpus("-m", "benchmarks.gpu", *few, "--json", str(file))
+    on_gpus("-m", "tests.speed.gpu", *few, "--json", str(file))
     report = json.loads(file.read_text())
     assert report["machine"]["device"] == "Pretended"
     assert report["step_costs"][0]["peak_memory_mb"] > 0
@@ -117,14 +117,14 @@ def test_the_benchmark_of_guided_sampling_runs(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     file = tmp_path / "report.json"
     few = ("--repetitions", "1", "--steps", "2", "--batch", "2")
-    on_gpus("-m", "benchmarks.guided_sampling", "--device", "cuda", *few, "--json", str(file))
+    on_gpus("-m", "tests.speed.guided_sampling", "--device", "cuda", *few, "--json", str(file))
     report = json.loads(file.read_text())
     assert report["machine"] | {"device": "Pretended", "precision": "bfloat16"} == report["machine"]
 
 
 def test_where_nothing_compiles_the_benchmark_says_so(tmp_path: Path) -> None:
     file, few = tmp_path / "report.json", ("--case", "digits", "--repetitions", "1")
-    on_gpus("-m", "benchmarks.compiled", "--device", "cuda", *few, "--json", str(file))
+    on_gpus("-m", "tests.speed.compiled", "--device", "cuda", *few, "--json", str(file))
     cases = json.loads(file.read_text())["cases"]
     assert [case["mode"] for case in cases] == ["default", "reduce-overhead"]
     assert all("nothing was compiled" in case["error"] for case in cases)

@@ -1,1 +1,1 @@
-"""Curves, statistics, tables and figures: pure functions of a `benchmark.results.Results`."""
+"""Curves, statistics, tables and figures: pure functions of a `benchmark.study.results.Results`."""

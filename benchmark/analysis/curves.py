@@ -15,8 +15,9 @@ import numpy.typing as npt
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from benchmark.analysis import contents, statistics
-from benchmark.results import Results
+from benchmark.analysis import statistics
+from benchmark.study import contents
+from benchmark.study.results import Results
 
 Array = npt.NDArray[np.float64]
 VARIABLES = ("param:", "shown:")

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from benchmark.analysis import contents, statistics
+from benchmark.analysis import statistics
 from benchmark.analysis.curves import Traces, at_fractions, cost_to_target
-from benchmark.results import Results
+from benchmark.study import contents
+from benchmark.study.results import Results
 
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)
 REFERENCES = ("default", "random")

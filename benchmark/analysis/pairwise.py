@@ -12,9 +12,10 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis import comparison, contents
+from benchmark.analysis import comparison
 from benchmark.analysis.curves import Array, Traces, at_fractions
-from benchmark.results import Results
+from benchmark.study import contents
+from benchmark.study.results import Results
 
 FRACTIONS = (0.25, 0.5, 1.0)
 LEVEL = 0.05

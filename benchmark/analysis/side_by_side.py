@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis import comparison, contents, formatting, pairwise, statistics
+from benchmark.analysis import comparison, pairwise, statistics
 from benchmark.analysis.curves import Traces, at_fractions, traces
-from benchmark.results import Results, descriptions
+from benchmark.display import formatting
+from benchmark.study import contents
+from benchmark.study.results import Results, descriptions
 
 COLUMNS = [
     "task", "method", "metric", "mean_a", "low_a", "high_a", "n_a", "mean_b", "low_b", "high_b",

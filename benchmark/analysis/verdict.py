@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis import contents, formatting, measures, pairwise
+from benchmark.analysis import measures, pairwise
 from benchmark.analysis.curves import traces
-from benchmark.results import Results
+from benchmark.display import formatting
+from benchmark.study import contents
+from benchmark.study.results import Results
 
 Row = dict[Any, Any]
 

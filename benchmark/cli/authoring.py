@@ -66,7 +66,7 @@ def check(
     """Run the contract suite on one method (name or .py file) or task."""
     with output.clear_errors():
         from benchmark import contract
-        from benchmark.devices import check_device
+        from benchmark.engine.devices import check_device
 
         check_device(device)
         failures = 0

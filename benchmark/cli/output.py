@@ -33,14 +33,14 @@ def clear_errors() -> Iterator[None]:
 
 def _actionable() -> tuple[type[Exception], ...]:
     """Errors that the user can act on; imports most of the harness, so only where one happened."""
-    from benchmark.admission import ClusterError
-    from benchmark.devices import DeviceError
+    from benchmark.engine.admission import ClusterError
+    from benchmark.engine.devices import DeviceError
+    from benchmark.engine.session import SessionError
     from benchmark.files import BadResults
-    from benchmark.merge import MergeError
     from benchmark.registry import BrokenModule, UnknownName
-    from benchmark.runner import SpecMismatch
-    from benchmark.session import SessionError
-    from benchmark.store import Busy
+    from benchmark.runs.folder import Busy
+    from benchmark.runs.runner import SpecMismatch
+    from benchmark.study.merge import MergeError
     from benchmark.suite import SuiteError
 
     return (

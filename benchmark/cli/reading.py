@@ -16,7 +16,7 @@ from benchmark.cli import output
 from benchmark.cli.options import JsonOption, ResultsOption, SuiteOption
 
 if TYPE_CHECKING:
-    from benchmark.results import Results
+    from benchmark.study.results import Results
 
 
 class Format(StrEnum):
@@ -28,8 +28,8 @@ class Format(StrEnum):
 def status(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:
     """Show every run of a suite: how far it is, or why it ended."""
     with output.clear_errors():
-        from benchmark.live import clock_time
-        from benchmark.survey import survey
+        from benchmark.engine.live import clock_time
+        from benchmark.study.survey import survey
 
         states = survey(results / Path(suite).stem)
     rows = []
@@ -51,9 +51,9 @@ def table(suite: SuiteOption = "quick", results: ResultsOption = Path("results")
     """Write the tables again from stored results; print the summary and what it says in words."""
     folder = results / Path(suite).stem
     with output.clear_errors():
-        from benchmark.analysis.tables import write_tables
-        from benchmark.drawing import read
-        from benchmark.results import save_frame
+        from benchmark.display.drawing import read
+        from benchmark.display.tables import write_tables
+        from benchmark.study.results import save_frame
 
         stored = read(folder)
         save_frame(stored)
@@ -64,7 +64,7 @@ def table(suite: SuiteOption = "quick", results: ResultsOption = Path("results")
 
 
 def print_summary(stored: Results) -> None:
-    from benchmark.analysis.tables import summary
+    from benchmark.display.tables import summary
 
     frame = summary(stored)
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -102,8 +102,8 @@ def plot(
     """Draw the figures again from stored results; PNG alone takes a third of the time."""
     folder = results / Path(suite).stem
     with output.clear_errors():
-        from benchmark.analysis.figures import write_figures
-        from benchmark.drawing import FORMATS, processes, read
+        from benchmark.display.drawing import FORMATS, processes, read
+        from benchmark.display.figures import write_figures
 
         stored = read(folder)
         paths = write_figures(stored, folder / "figures", formats or FORMATS, processes(), figure)
@@ -113,7 +113,7 @@ def plot(
 def report(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:
     """Write one HTML page of the stored results; it needs no network."""
     with output.clear_errors():
-        from benchmark.drawing import read, report
+        from benchmark.display.drawing import read, report
 
         path = report(read(results / Path(suite).stem))
     output.print_paths([path])
@@ -128,7 +128,7 @@ def compare(
     with output.clear_errors():
         from benchmark.analysis.side_by_side import EXPLANATION
         from benchmark.analysis.side_by_side import compare as set_side_by_side
-        from benchmark.drawing import read
+        from benchmark.display.drawing import read
 
         found = set_side_by_side(read(a), read(b))
     if as_json:
@@ -160,9 +160,9 @@ def merge(
 ) -> None:
     """Join results made on different machines; refuses conflicts before writing anything."""
     with output.clear_errors():
-        from benchmark.drawing import read
-        from benchmark.merge import merge as join
-        from benchmark.results import save_frame
+        from benchmark.display.drawing import read
+        from benchmark.study.merge import merge as join
+        from benchmark.study.results import save_frame
 
         done = join(target, sources)
         frame = save_frame(read(target))
@@ -181,8 +181,8 @@ def export(
 ) -> None:
     """Write all runs of a suite as Optuna studies, for optuna-dashboard."""
     with output.clear_errors():
-        from benchmark.export import export as write_studies
-        from benchmark.results import load
+        from benchmark.study.export import export as write_studies
+        from benchmark.study.results import load
 
         count = write_studies(load(results / Path(suite).stem), path)
     output.console.print(f"{count} studies in sqlite:///{path}", soft_wrap=True, highlight=False)

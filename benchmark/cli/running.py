@@ -14,9 +14,9 @@ from benchmark.cli.options import ResultsOption, SuiteOption
 from benchmark.cli.reading import print_summary
 
 if TYPE_CHECKING:
-    from benchmark.cluster import Executor
+    from benchmark.engine.cluster import Executor
+    from benchmark.engine.session import Plan
     from benchmark.prepare import Finding
-    from benchmark.session import Plan
     from benchmark.suite import Suite
 
 
@@ -56,12 +56,12 @@ def run(
     if not (everything or task or method):
         raise typer.BadParameter("say --all, or choose with --task and --method")
     with output.clear_errors():
-        from benchmark import session
-        from benchmark.drawing import sketch
-        from benchmark.estimate import unpaid
+        from benchmark.display.drawing import sketch
+        from benchmark.engine import session
+        from benchmark.engine.estimate import unpaid
+        from benchmark.engine.stopping import Stopped, stop_signals
         from benchmark.files import StorageError
         from benchmark.prepare import unavailable
-        from benchmark.stopping import Stopped, stop_signals
         from benchmark.suite import load, select
 
         chosen = select(load(suite), task or (), method or (), seeds, budget)
@@ -112,7 +112,7 @@ def run(
 
 def conclude(folder: Path) -> None:
     """Draw everything, print the summary, and say where to look."""
-    from benchmark.drawing import draw, read, report
+    from benchmark.display.drawing import draw, read, report
 
     stored = read(folder)
     paths = draw(stored)
@@ -126,8 +126,8 @@ def conclude(folder: Path) -> None:
 
 def _device(asked: str | None, executor: str) -> str:
     """The device asked for, or the best of this machine; workers elsewhere look for themselves."""
-    from benchmark.cluster import LOCAL
-    from benchmark.devices import check_device, default_device
+    from benchmark.engine.cluster import LOCAL
+    from benchmark.engine.devices import check_device, default_device
 
     if asked is None:
         return default_device()
@@ -160,7 +160,7 @@ def _amount(seconds: float) -> str:
 
 def _print_least_time(plan: Plan, workers: int) -> None:
     """Wall time of the budgets alone, with a few numbers of workers and with `workers`."""
-    from benchmark.live import clock_time
+    from benchmark.engine.live import clock_time
 
     counts = {n for n in (1, 2, 4, 8) if n <= len(plan.pending)} | {max(workers, 1)}
     times = [f"{clock_time(plan.least_hours(n) * 3600)} with {n}" for n in sorted(counts)]

@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, NoReturn
 
-from benchmark import calibration, registry
-from benchmark.clock import Clock, PricedClock
+from benchmark import registry
 from benchmark.contract.equality import same
 from benchmark.contract.tasks import Check
-from benchmark.runner import Outcome, RunSpec, execute
-from benchmark.store import effective_steps
+from benchmark.runs import calibration
+from benchmark.runs.clock import Clock, PricedClock
+from benchmark.runs.folder import effective_steps
+from benchmark.runs.runner import Outcome, RunSpec, execute
 from methods.base import Method
 from tasks.base import Task
 

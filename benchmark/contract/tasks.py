@@ -8,10 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
-from benchmark import calibration
-from benchmark.clock import BudgetExhausted, PricedClock
 from benchmark.contract.equality import same
-from benchmark.isolation import isolated
+from benchmark.runs import calibration
+from benchmark.runs.clock import BudgetExhausted, PricedClock
+from benchmark.runs.isolation import isolated
 from tasks.base import Candidate, FreeMeter, Task
 
 Check = Callable[[], str | None]

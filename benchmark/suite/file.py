@@ -17,7 +17,7 @@ label = "grid-shifted"            # how it is called in results; its name if lef
 options = { shifted = true }      # keyword arguments of the method
 tasks = ["finetune/*"]            # where it takes part; everywhere it can if left out
 
-[executor]                        # only for --executor slurm: benchmark.slurm.SETTINGS
+[executor]                        # only for --executor slurm: benchmark.engine.slurm.SETTINGS
 interface = "ib0"                 # network interface of the submitting machine
 workers = 8                       # jobs, one run at a time each
 """
@@ -34,8 +34,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import registry
+from benchmark.engine.slurm import SETTINGS as SLURM_SETTINGS
 from benchmark.registry import UnknownName
-from benchmark.slurm import SETTINGS as SLURM_SETTINGS
 from benchmark.suite.checks import (
     MOST_SEEDS,
     budget_of,

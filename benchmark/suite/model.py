@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import registry
-from benchmark.runner import RunSpec
+from benchmark.runs.runner import RunSpec
 
 
 class SuiteError(ValueError):

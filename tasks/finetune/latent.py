@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tasks import data, pretrained
+from tasks.assets import data, pretrained
 from tasks.base import Candidate, Metric
 from tasks.finetune.base import LOWER_REWARD, REWARD
 from tasks.finetune.images import ImageTask

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tasks import data, pretrained
+from tasks.assets import data, pretrained
 from tasks.finetune.latent import diffusion_name
 from tasks.finetune.models import CLASSES, Autoencoder, NoisePredictor, untrained
 from tasks.finetune.rewards import InkAndRecognition

@@ -12,7 +12,7 @@ from functools import cache
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tasks import pretrained
+from tasks.assets import pretrained
 
 DIMENSIONS = {"digits": 32, "mnist14": 64, "mnist28": 64, "cifar10": 128}
 _WIDTHS = {"first": 16, "second": 24}

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.assets import Asset, beside, digest
+from tasks.assets.asset import Asset, beside, digest
 from tasks.diffusion import torchvision_shim
 
 VARIABLE = "DTB_INCEPTION"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tasks import data, image_files, pretrained
+from tasks.assets import data, image_files, pretrained
 from tasks.metrics.features import FeatureNet, untrained
 
 EPOCHS = 60

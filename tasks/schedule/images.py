@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from tasks import data, pretrained
+from tasks.assets import data, pretrained
 from tasks.base import Metric
 from tasks.metrics.coverage import CoverageReference
 from tasks.metrics.features import feature_net, weights_name

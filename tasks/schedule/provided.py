@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tasks import data, image_assets, pretrained
-from tasks.assets import Asset
+from tasks.assets import data, image_assets, pretrained
+from tasks.assets.asset import Asset
 from tasks.base import Metric
 from tasks.metrics import inception
 from tasks.metrics.features import weights_name

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from benchmark.results import COLUMNS, RUN_COLUMNS, Results
+from benchmark.study.results import COLUMNS, RUN_COLUMNS, Results
 
 KNOWN = (
     "default", "grid", "grid-smoothed", "random", "sobol", "optuna-tpe", "optuna-gp",

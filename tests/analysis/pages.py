@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from benchmark.results import Results
+from benchmark.study.results import Results
 
 HOSTILE = """</script></title></style><!--<script><img src=x onerror=hacked=1>"'`&{{7*7}}"""
 

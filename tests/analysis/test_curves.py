@@ -18,7 +18,7 @@ from benchmark.analysis.curves import (
     expected_running_time,
     traces,
 )
-from benchmark.results import Results
+from benchmark.study.results import Results
 
 Make = Callable[..., Results]
 

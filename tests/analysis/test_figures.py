@@ -13,9 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from benchmark.analysis import contents, style
 from benchmark.analysis.curves import align, traces
-from benchmark.analysis.figures import (
+from benchmark.display import style
+from benchmark.display.figures import (
     anytime,
     cost,
     fractions,
@@ -28,7 +28,8 @@ from benchmark.analysis.figures import (
     trajectories,
     write_figures,
 )
-from benchmark.results import Results
+from benchmark.study import contents
+from benchmark.study.results import Results
 
 Make = Callable[..., Results]
 TASK = "schedule/digits"

@@ -22,13 +22,15 @@ from markupsafe import escape
 from pages import HOSTILE, hostile, with_samples
 from PIL import Image
 
-from benchmark.analysis import contents, measures, overall, statistics, style
+from benchmark.analysis import measures, overall, statistics
 from benchmark.analysis.curves import at_fractions, traces
-from benchmark.analysis.figures import schedules
-from benchmark.analysis.report import charts, gallery, learned, looks, provenance, render, sections
-from benchmark.analysis.report.prose import prose
 from benchmark.analysis.verdict import EXPLANATION, verdicts
-from benchmark.results import SCHEMA_VERSION, Results
+from benchmark.display import style
+from benchmark.display.figures import schedules
+from benchmark.display.page import charts, gallery, learned, looks, provenance, render, sections
+from benchmark.display.page.prose import prose
+from benchmark.study import contents
+from benchmark.study.results import SCHEMA_VERSION, Results
 
 Make = Callable[..., Results]
 TASK = "schedule/digits"

@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 from pages import HOSTILE, hostile, with_samples
 
-from benchmark.analysis import contents, formatting, statistics
+from benchmark.analysis import statistics
 from benchmark.analysis.curves import traces
-from benchmark.analysis.report import write_report
-from benchmark.results import Results
+from benchmark.display import formatting
+from benchmark.display.page import write_report
+from benchmark.study import contents
+from benchmark.study.results import Results
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium")

@@ -12,7 +12,7 @@ import pytest
 
 from benchmark.analysis import measures, statistics
 from benchmark.analysis.curves import traces
-from benchmark.results import Results
+from benchmark.study.results import Results
 
 Make = Callable[..., Results]
 FID, REWARD = "schedule/digits", "finetune/digits"

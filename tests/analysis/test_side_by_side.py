@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from benchmark.analysis.side_by_side import compare
 from benchmark.cli import app
-from benchmark.results import load
+from benchmark.study.results import load
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "quick"
 TASK, METHODS = "schedule/digits", ("default", "random", "bilevel")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import matplotlib as mpl
 
-from benchmark.analysis import contents, style
+from benchmark.display import style
+from benchmark.study import contents
 
 
 def test_known_methods_look_different() -> None:

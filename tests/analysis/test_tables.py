@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.analysis import contents, formatting, latex, measures, statistics
+from benchmark.analysis import measures, statistics
 from benchmark.analysis.curves import traces
-from benchmark.analysis.tables import summary, tables, write_tables
-from benchmark.results import Results
+from benchmark.display import formatting, latex
+from benchmark.display.tables import summary, tables, write_tables
+from benchmark.study import contents
+from benchmark.study.results import Results
 
 Make = Callable[..., Results]
 TASK = "schedule/digits"

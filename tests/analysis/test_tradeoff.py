@@ -17,12 +17,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmark import registry
-from benchmark.analysis import contents, style
 from benchmark.analysis.curves import traces
-from benchmark.analysis.figures import layout, strip, tradeoff
-from benchmark.analysis.figures.tradeoff import texts
-from benchmark.analysis.figures.tradeoff import values as shown
-from benchmark.results import Results
+from benchmark.display import style
+from benchmark.display.figures import layout, strip, tradeoff
+from benchmark.display.figures.tradeoff import texts
+from benchmark.display.figures.tradeoff import values as shown
+from benchmark.study import contents
+from benchmark.study.results import Results
 from tasks.base import LANDSCAPES, Candidate
 
 Make = Callable[..., Results]

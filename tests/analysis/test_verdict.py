@@ -14,7 +14,7 @@ from scipy import stats
 from benchmark.analysis import overall, pairwise
 from benchmark.analysis.curves import traces
 from benchmark.analysis.verdict import verdicts
-from benchmark.results import Results
+from benchmark.study.results import Results
 
 Make = Callable[..., Results]
 TASK = "schedule/digits"

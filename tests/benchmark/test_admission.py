@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark import admission, cluster
-from benchmark.admission import ClusterError, Terms, complaints, offer
-from benchmark.cluster import Cluster
-from benchmark.session import SessionError, make_executor
+from benchmark.engine import admission, cluster
+from benchmark.engine.admission import ClusterError, Terms, complaints, offer
+from benchmark.engine.cluster import Cluster
+from benchmark.engine.session import SessionError, make_executor
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_patch_level_of_python_does_not_matter(terms):
 
 def test_other_code_is_named_with_its_folder(terms):
     text = only_complaint(replace(terms, sources="0" * 12))
-    assert str(Path(admission.__file__).parents[1]) in text
+    assert str(Path(admission.__file__).parents[2]) in text
 
 
 def test_method_files_must_be_the_same_everywhere(terms, method_file):
@@ -205,7 +205,7 @@ def test_a_machine_without_slurm_says_so(toy_spec, monkeypatch):
 def test_dask_does_not_speak_for_the_command():
     """Also where it is imported only then: its import sets levels of its own."""
     code = (
-        "import logging; from benchmark.cluster import _silence_dask; _silence_dask(); "
+        "import logging; from benchmark.engine.cluster import _silence_dask; _silence_dask(); "
         "names = ('distributed.client', 'distributed.utils', 'distributed.core'); "
         "print(*(logging.getLogger(name).isEnabledFor(logging.ERROR) for name in names))"
     )

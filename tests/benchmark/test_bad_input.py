@@ -13,11 +13,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from suites import GOOD
 
-from benchmark import calibration, registry, results, suite
+from benchmark import registry, suite
 from benchmark.files import BadResults
 from benchmark.registry import BrokenModule, UnknownName
-from benchmark.runner import execute
-from benchmark.store import effective_steps
+from benchmark.runs import calibration
+from benchmark.runs.folder import effective_steps
+from benchmark.runs.runner import execute
+from benchmark.study import results
 from benchmark.suite import SuiteError
 from methods.base import Method, Problem
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.clock import LEDGERS, BudgetExhausted, Calibration, DeviceClock, PricedClock
+from benchmark.runs.clock import LEDGERS, BudgetExhausted, Calibration, DeviceClock, PricedClock
 
 EVENTS = st.lists(
     st.one_of(
@@ -66,7 +66,7 @@ class Clocks:
 def test_device_ledgers_add_up_to_the_time_that_passed_whichever_clock_leaps(steps):
     clocks = Clocks()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("benchmark.clock.time", clocks)
+        patch.setattr("benchmark.runs.clock.time", clocks)
         clock = DeviceClock(1e9)
         for ledger, seconds, leap, of_day in steps:
             clock.switch(ledger)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from benchmark.estimate import unpaid
-from benchmark.runner import RunSpec, execute
+from benchmark.engine.estimate import unpaid
+from benchmark.runs.runner import RunSpec, execute
 
 
 def beside(spec: RunSpec) -> float:

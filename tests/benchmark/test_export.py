@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from benchmark.analysis.tables import write_tables
 from benchmark.cli import app
-from benchmark.export import START
-from benchmark.results import SCHEMA_VERSION, load, save_frame
+from benchmark.display.tables import write_tables
+from benchmark.study.export import START
+from benchmark.study.results import SCHEMA_VERSION, load, save_frame
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "results" / "reference" / "quick"

@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmark.cli import app
-from benchmark.merge import MergeError, merge, read
-from benchmark.results import load
+from benchmark.study.merge import MergeError, merge, read
+from benchmark.study.results import load
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "quick"
 RUNS = ("finetune/gaussian/default", "finetune/gaussian/random", "schedule/digits/default")

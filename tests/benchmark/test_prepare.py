@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from benchmark import cli, prepare, suite
-from benchmark.runner import RunSpec
-from benchmark.session import Plan
-from tasks.assets import Asset, beside
+from benchmark.engine.session import Plan
+from benchmark.runs.runner import RunSpec
+from tasks.assets.asset import Asset, beside
 from tasks.base import Task
 
 WHOLE = b"the whole file"

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmark import registry, results
+from benchmark import registry
 from benchmark.contract.methods import crash_after
 from benchmark.contract.methods import essence as shared_by_runs
-from benchmark.runner import RunSpec, execute
-from benchmark.store import effective_steps
+from benchmark.runs.folder import effective_steps
+from benchmark.runs.runner import RunSpec, execute
+from benchmark.study import results
 from methods.base import Method, Problem
 from tasks.base import Candidate
 from tests.toy_methods import Descent, Oracle

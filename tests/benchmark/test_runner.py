@@ -2,10 +2,12 @@ import dataclasses
 
 import pytest
 
-from benchmark import results, runner, session
+from benchmark.engine import session
 from benchmark.files import BadResults, read_json
-from benchmark.runner import SpecMismatch, execute, standing
-from benchmark.store import planned, status
+from benchmark.runs import runner
+from benchmark.runs.folder import planned, status
+from benchmark.runs.runner import SpecMismatch, execute, standing
+from benchmark.study import results
 
 
 def test_ledgers_add_up_to_the_wall_time_of_the_run(toy_spec):

@@ -20,12 +20,12 @@ import torch
 from typer.testing import CliRunner
 
 from benchmark import files
-from benchmark.analysis import latex
-from benchmark.analysis.tables import write_tables
 from benchmark.cli import app
+from benchmark.display import latex
+from benchmark.display.tables import write_tables
 from benchmark.files import BadResults, plain
-from benchmark.results import load
-from benchmark.runner import execute
+from benchmark.runs.runner import execute
+from benchmark.study.results import load
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp"
 """Sets a terminal's title, clears it, colours it, turns text round."""

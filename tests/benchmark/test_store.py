@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.files import write_atomic
-from benchmark.store import Busy, RunFolder, effective_steps, parse_events, status
+from benchmark.runs.folder import Busy, RunFolder, effective_steps, parse_events, status
 
 STEP = st.builds(lambda n: {"kind": "trial", "n": n}, st.integers())
 

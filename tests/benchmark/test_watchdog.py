@@ -79,9 +79,9 @@ def test_a_run_that_holds_the_interpreter_is_ended_too(tmp_path):
     code = """
         import itertools
         from pathlib import Path
-        from benchmark import watchdog
-        from benchmark.clock import PricedClock
-        from benchmark.store import RunFolder
+        from benchmark.runs import watchdog
+        from benchmark.runs.clock import PricedClock
+        from benchmark.runs.folder import RunFolder
         watchdog.DEAD = 1.0
         folder = RunFolder(Path.cwd())
         folder.append({"kind": "start"})
@@ -92,7 +92,7 @@ def test_a_run_that_holds_the_interpreter_is_ended_too(tmp_path):
         [sys.executable, "-c", textwrap.dedent(code)], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 1, done.stderr
-    from benchmark.store import RunFolder, ending
+    from benchmark.runs.folder import RunFolder, ending
 
     assert ending(RunFolder(tmp_path)) == (
         "failed", "did not end within its hard limit, nor let go of the interpreter"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import slurm
-from benchmark.cluster import Executor
+from benchmark.engine import slurm
+from benchmark.engine.cluster import Executor
 from tests.cluster.conftest import RUN, SUITE, wait_for
 
 pytestmark = pytest.mark.slow

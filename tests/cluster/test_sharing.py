@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmark import cluster, session
-from benchmark.runner import RunSpec
-from benchmark.session import SessionError, make_executor
+from benchmark.engine import cluster, session
+from benchmark.engine.session import SessionError, make_executor
+from benchmark.runs.runner import RunSpec
 from benchmark.suite import SuiteError, load
 from tests.cluster.conftest import RUN, SUITE
 
@@ -104,7 +104,7 @@ def test_precision_goes_to_the_tasks_that_have_it(tmp_path: Path) -> None:
 
 
 def test_precision_is_stored_and_may_not_change(toy_spec: Callable[..., RunSpec]) -> None:
-    from benchmark.runner import SpecMismatch, check_identity
+    from benchmark.runs.runner import SpecMismatch, check_identity
 
     spec, older = toy_spec(), toy_spec().identity()
     del older["precision"]

@@ -12,9 +12,9 @@ import psutil
 import pytest
 from distributed import Client
 
-from benchmark.cluster import Cluster
-from benchmark.store import effective_steps, run_folders
-from benchmark.survey import survey
+from benchmark.engine.cluster import Cluster
+from benchmark.runs.folder import effective_steps, run_folders
+from benchmark.study.survey import survey
 from tests.cluster.conftest import (
     PATIENCE,
     RUN,

@@ -24,9 +24,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark import runner
-from benchmark.store import RunFolder, effective_steps, status
-from benchmark.survey import survey
+from benchmark.runs import runner
+from benchmark.runs.folder import RunFolder, effective_steps, status
+from benchmark.study.survey import survey
 from tests.faults import injection
 from tests.faults.injection import FailingDisk, Tripwire
 from tests.faults.world import LABELS, SUITE, World, folders_of, frame_of, wait

@@ -21,8 +21,9 @@ import torch
 import benchmark
 import methods
 import tasks
-from benchmark import executor, store
-from benchmark.runner import Outcome, RunSpec
+from benchmark.engine import executor
+from benchmark.runs import folder as store
+from benchmark.runs.runner import Outcome, RunSpec
 from tasks.base import Task
 from tests.conftest import ToyTask
 from tests.faults.world import Descent

@@ -21,8 +21,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark import calibration, cli, registry, results
-from benchmark.store import RunFolder, run_folders
+from benchmark import cli, registry
+from benchmark.runs import calibration
+from benchmark.runs.folder import RunFolder, run_folders
+from benchmark.study import results
 from tasks.base import Task
 from tests.conftest import PRICES, ToyTask
 from tests.toy_methods import Descent, Oracle

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from benchmark import calibration, registry
-from benchmark.runner import RunSpec, execute
-from benchmark.store import effective_steps
+from benchmark import registry
+from benchmark.runs import calibration
+from benchmark.runs.folder import effective_steps
+from benchmark.runs.runner import RunSpec, execute
 from methods.best_fixed import STORED, BestFixed, stored
 from methods.sampling_search import SamplingSearch
 from methods.search_then_tune import SearchThenTune

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from benchmark import registry
 from benchmark.contract.methods import crash_after, essence
-from benchmark.runner import execute
-from benchmark.store import effective_steps
+from benchmark.runs.folder import effective_steps
+from benchmark.runs.runner import execute
 from methods.grid import refining_grid
 from methods.grid_smoothed import smoothed_best
 from tasks.space import Space, Variable

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 
-from benchmark import calibration, cli, problem
-from tasks import image_assets, image_files
-from tasks.assets import digest
-from tasks.finetune.stable_diffusion import FinetuneStableDiffusion
+from benchmark import cli
+from benchmark.runs import calibration, problem
+from tasks.assets import image_assets, image_files
+from tasks.assets.asset import digest
+from tasks.finetune.sd15.task import FinetuneStableDiffusion
 from tasks.metrics import inception, training
 from tasks.schedule.network import UNet
 from tasks.schedule.provided import (

@@ -18,7 +18,7 @@ from tiny_files import write_cifar, write_inception, write_mnist
 pytest.importorskip("transformers")
 
 from benchmark import suite
-from benchmarks import tiny_pipeline
+from tests.speed import tiny_pipeline
 
 pytestmark = pytest.mark.slow
 PROGRAM = Path(__file__).with_name("small.py")
@@ -105,7 +105,7 @@ def test_without_files_each_asset_is_named_once(missing: str) -> None:
         ("inception-2015-12-05.pt", "DTB_INCEPTION"),
         ("data set MNIST", "DTB_DATA"),
         ("data set CIFAR10", "DTB_DATA"),
-        ("features-cifar10-first", "python -m tasks.pretrain"),
+        ("features-cifar10-first", "python -m tasks.make.pretrain"),
     ):
         (line,) = [line for line in errors if line.startswith(f"error: {name}")]
         assert remedy in line

@@ -13,10 +13,11 @@ import pytest
 from safetensors.numpy import save_file
 from tiny_files import idx, write_cifar, write_mnist
 
-from tasks import image_assets, image_files, pretrain, pretrained
-from tasks.assets import Asset, beside
-from tasks.finetune import published_weights
-from tasks.finetune import stable_diffusion_weights as weights
+from tasks.assets import image_assets, image_files, pretrained
+from tasks.assets.asset import Asset, beside
+from tasks.finetune.sd15 import published_weights
+from tasks.finetune.sd15 import stable_diffusion_weights as weights
+from tasks.make import pretrain
 from tasks.metrics import inception
 
 WRITERS = {"mnist60k": write_mnist, "cifar10": write_cifar}
@@ -310,12 +311,12 @@ def test_only_networks_that_lack_or_are_damaged_are_made(
 
     monkeypatch.setattr(pretrain, "make", make)
     asset: Asset = pretrained.asset(names)
-    assert f"python -m tasks.pretrain {' '.join(names)}" in (asset.check() or "")
+    assert f"python -m tasks.make.pretrain {' '.join(names)}" in (asset.check() or "")
     asset.fetch()
     assert asset.check() is None
     file = tmp_path / f"{names[1]}.safetensors"
     file.write_bytes(file.read_bytes()[:-4])
-    assert f"tasks.pretrain {names[1]}" in (asset.check() or "")
+    assert f"tasks.make.pretrain {names[1]}" in (asset.check() or "")
     asset.fetch()
     assert asset.check() is None
     assert made == [*names, names[1]]

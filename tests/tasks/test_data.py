@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tasks import data
+from tasks.assets import data
 
 SIZES = {"digits": (8, 1000, 397, 400), "mnist14": (14, 3000, 1000, 1000)}
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tasks import data, pretrained
+from tasks.assets import data, pretrained
 from tasks.diffusion.torchvision_shim import ensure
 from tasks.metrics import frechet
 from tasks.metrics.features import DIMENSIONS, feature_net, weights_name

@@ -14,7 +14,7 @@ import pytest
 import torch
 from tiny_files import COUNT, idx, old_batch, write_cifar, write_mnist
 
-from tasks import data, image_files
+from tasks.assets import data, image_files
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tasks import pretrained
-from tasks.finetune.natural_rewards import ClipScore, RandomHead
-from tasks.finetune.stable_diffusion_weights import CLIP, PIPELINE
+from tasks.assets import pretrained
+from tasks.finetune.sd15.natural_rewards import ClipScore, RandomHead
+from tasks.finetune.sd15.stable_diffusion_weights import CLIP, PIPELINE
 
 
 class Code:
@@ -76,7 +76,7 @@ def test_weights_that_cannot_be_used_are_named_with_the_remedy(file, damage):
         pretrained.load("small", nn.Linear(3, 2))
     message = str(caught.value)
     assert str(file) in message
-    assert message.endswith("make it again with: python -m tasks.pretrain small")
+    assert message.endswith("make it again with: python -m tasks.make.pretrain small")
     assert "\n" not in message
     assert len(message) < 1000
     assert not (file.parent / "owned").exists()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.published_unet import PublishedDiffusion, PublishedTraining
 from tasks.schedule.published_network import LevelUNet, Normalisation, PublishedUNet
 from tasks.schedule.schedules import COSINE, PUBLISHED
 from tasks.schedule.training import Training, denoising_loss, draw, learning
+from tests.speed.published_unet import PublishedDiffusion, PublishedTraining
 
 
 @pytest.fixture

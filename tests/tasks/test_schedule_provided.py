@@ -12,7 +12,8 @@ from tiny_files import write_cifar, write_mnist
 from torch import Tensor
 
 from benchmark import contract
-from tasks import data, image_files, pretrain, pretrained
+from tasks.assets import data, image_files, pretrained
+from tasks.make import pretrain
 from tasks.metrics import features, inception, training
 from tasks.schedule.digits import ScheduleDigits, ScheduleDigitsUnclipped
 from tasks.schedule.network import UNet
@@ -87,7 +88,7 @@ def test_mnist60k_runs_with_the_features_of_mnist28(root: Path, small: None) -> 
 def test_cifar10_asks_for_feature_networks_made_once(root: Path, small: None) -> None:
     write_cifar(root)
     reason = str(ScheduleCifar10.unavailable())
-    command = "python -m tasks.pretrain features-cifar10-first features-cifar10-second"
+    command = "python -m tasks.make.pretrain features-cifar10-first features-cifar10-second"
     assert command in reason
     assert pretrain.main(command.split()[3:]) == 0
     assert ScheduleCifar10.unavailable() is None

@@ -23,13 +23,14 @@ from host_syncs import host_syncs, sync_is_an_error
 from ledger import Ledger
 from tiny_files import write_inception
 
-from benchmark import catalogue, cli, contract, runner
-from benchmarks import tiny_pipeline
-from tasks.assets import digest
+from benchmark import catalogue, cli, contract
+from benchmark.runs import runner
+from tasks.assets.asset import digest
 from tasks.base import Candidate, FreeMeter
-from tasks.finetune import stable_diffusion, stable_diffusion_weights
-from tasks.finetune.natural_rewards import ClipScore, RandomHead
-from tasks.finetune.stable_diffusion import (
+from tasks.finetune.sd15 import stable_diffusion_weights
+from tasks.finetune.sd15 import task as stable_diffusion
+from tasks.finetune.sd15.natural_rewards import ClipScore, RandomHead
+from tasks.finetune.sd15.task import (
     CLIP_AT,
     GUIDANCE_SCALE,
     PROMPTS,
@@ -37,6 +38,7 @@ from tasks.finetune.stable_diffusion import (
     FinetuneStableDiffusionPerPrompt,
 )
 from tasks.metrics import inception
+from tests.speed import tiny_pipeline
 
 SMALL = {"samples": 50, "evaluation_samples": 10, "reference_samples": 10, "steps": 3}
 VARIABLES = ("DTB_SD15", "DTB_CLIP", "DTB_RESNET18", "DTB_INCEPTION")

@@ -1,0 +1,96 @@
+"""Device time until a target quality, with the runs that never reached it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from benchmark.analysis import measures
+from benchmark.analysis.curves import Traces
+from benchmark.display.figures import layout
+from benchmark.study import contents
+from benchmark.study.results import Results
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "default": {"marker": "s", "color": "#000000", "offset": -0.27},
+    "random": {"marker": "X", "color": layout.PALE, "offset": 0.0},
+    "best baseline": {"marker": "*", "color": "#0072B2", "offset": 0.27},
+}
+
+
+def draw(results: Results, found: Traces) -> Figure:
+    """One panel per task, one row per method, one mark per target."""
+    tasks, methods = contents.task_names(results), contents.method_names(results)
+    costs = measures.costs(results, found)
+    best = costs[costs["target"] == "best baseline"].drop_duplicates("task")
+    note = (
+        "Expected running time (cost of all runs over successes, with its chi-squared 95 % "
+        "interval, which may leave the axis) until the incumbent's reported "
+        "metric is as good as what default, random and the best baseline ("
+        + ", ".join(
+            f"{task}: {who}" for task, who in zip(best["task"], best["target_method"], strict=True)
+        )
+        + ") reach at the end. On the right: runs that got there, where not all did; open, "
+        "at the end of the runs: none did. Dashed: the budget."
+    ) + layout.not_ranked_note(results, methods)
+    figure, grid = layout.row_panels(len(tasks), len(methods), 0.32, note)
+    for axes, task in zip(grid, tasks, strict=True):
+        budget = contents.budget(results, task)
+        layout.method_rows(axes, results, methods, task)
+        _panel(axes, costs[costs["task"] == task], budget, contents.unit(results, task), methods)
+        axes.set_title(task)
+    present = set(costs["target"])
+    layout.add_legend(figure, _handles([name for name in LOOKS if name in present]))
+    layout.add_note(figure, note)
+    return figure
+
+
+def _panel(
+    axes: Axes, costs: pd.DataFrame, budget: float, unit: contents.Unit, methods: list[str]
+) -> None:
+    costs = costs[costs["runs"] > 0]
+    if costs.empty:
+        layout.nothing(axes)
+        return
+    budget *= unit.per_hour
+    axes.axvline(budget, color="#888888", lw=0.8, ls="--", zorder=1)
+    rows = np.array([methods.index(method) for method in costs["method"]])
+    reached = (costs["successes"] > 0).to_numpy()
+    x = costs["gpu_hours"].where(reached, costs["censored"]).to_numpy() * unit.per_hour
+    for target, look in LOOKS.items():
+        mark: dict[str, Any] = {"ls": "", "marker": look["marker"], "color": look["color"]}
+        chosen = (costs["target"] == target).to_numpy()
+        y = rows + look["offset"]
+        there, not_there = chosen & reached, chosen & ~reached
+        ends = costs[there][["low", "high"]].to_numpy().T * unit.per_hour
+        axes.hlines(y[there], *ends, color=look["color"], lw=0.6, zorder=2)
+        axes.plot(x[there], y[there], **mark, ms=4.5, mew=0.7, zorder=3)
+        axes.plot(x[not_there], y[not_there], **mark, ms=4, mew=0.7, mfc="white", zorder=3)
+        for index in np.flatnonzero(there & (costs["successes"] < costs["runs"])):
+            axes.annotate(
+                f"{costs['successes'].iloc[index]}/{costs['runs'].iloc[index]}",
+                (1.01, y[index]), xycoords=axes.get_yaxis_transform(), va="center_baseline",
+                fontsize=layout.SMALL, color=look["color"], annotation_clip=False,
+            )  # fmt: skip
+    times = costs["gpu_hours"].to_numpy() * unit.per_hour
+    times = times[np.isfinite(times) & (times > 0)]
+    low, high = min([budget * 0.5, *times]), max([budget, *times])
+    axes.set_xscale("log")
+    axes.set_xlim(low / 1.3, high * (high / low) ** 0.12 * 1.1)
+    layout.plain_ticks(axes, "x", log=True)
+    axes.set_xlabel(f"{unit.label} to target")
+
+
+def _handles(targets: list[str]) -> list[Line2D]:
+    return [
+        Line2D(
+            [], [], ls="", marker=LOOKS[name]["marker"], color=LOOKS[name]["color"], ms=4.5,
+            mew=0.7, label=f"quality of {name}",
+        )
+        for name in targets
+    ]  # fmt: skip

@@ -1,0 +1,108 @@
+"""Workers as Slurm jobs, in number kept up; what they say to each other is encrypted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmark.engine.admission import LOOPBACK, ClusterError
+from benchmark.runs.runner import RunSpec
+
+NO_DASHBOARD = ("--no-dashboard", "--dashboard-address", f"{LOOPBACK}:0")
+"""Without the second, a worker's pages of its health are there for whoever reaches the machine."""
+NO_MEMORY_LIMIT = ("--memory-limit", "0")
+"""Slurm holds jobs to their memory; Dask would pause a worker near it, and its run for good."""
+RESUBMIT_SPACING = 30.0
+"""Seconds after which a job that Slurm has refused is submitted again."""
+SETTINGS: dict[str, type] = {
+    "workers": int, "interface": str, "queue": str, "account": str, "walltime": str,
+    "memory": str, "job_cpu": int, "job_extra_directives": list, "job_script_prologue": list,
+    "worker_extra_args": list, "local_directory": str, "log_directory": str, "python": str,
+}  # fmt: skip
+"""Keys of a suite's `[executor]` table: `workers` is the number of jobs, the others are
+arguments of `dask_jobqueue.SLURMCluster`."""
+
+
+@contextmanager
+def jobs(
+    count: int, settings: Mapping[str, Any], specs: list[RunSpec], refusals: list[str]
+) -> Iterator[Any]:
+    """A client of a scheduler in this process with `count` Slurm jobs of one worker each, by the
+    suite's `settings`; what Slurm says when it refuses one is added to `refusals`.
+
+    Certificates are made for the session, so that nobody else reaches the scheduler.
+    """
+    from dask.distributed import Client, Security
+
+    settings = {key: value for key, value in settings.items() if key != "workers"}
+    device, results = specs[0].device, Path(specs[0].results)
+    if shutil.which("sbatch") is None:
+        raise ClusterError("--executor slurm: there is no sbatch on this machine's PATH")
+    if "interface" not in settings:
+        raise ClusterError(
+            "--executor slurm needs `interface` in the suite's [executor] table: the network "
+            'interface of this machine that jobs reach, such as "eth0" or "ib0"; see: ip address'
+        )
+    try:
+        from dask_jobqueue import SLURMCluster
+        from dask_jobqueue.slurm import SLURMJob
+        from distributed.core import Status
+
+        security = Security.temporary()
+    except ImportError as error:
+        raise ClusterError(
+            f"--executor slurm needs {error.name}; install the extra `cluster`: docs/cluster.md"
+        ) from None
+
+    class Job(SLURMJob):  # type: ignore[misc]
+        async def _submit_job(self, script_filename: str) -> str:
+            while True:
+                try:
+                    output: str = await super()._submit_job(script_filename)
+                except RuntimeError as error:
+                    refusals.append(_last_words(error))
+                    if await asyncio.to_thread(over.wait, RESUBMIT_SPACING):
+                        self.status = Status.failed  # else the cluster cannot be closed
+                        raise
+                else:
+                    refusals.clear()
+                    return output
+
+    over = threading.Event()
+    directives = ["--no-requeue", *settings.pop("job_extra_directives", [])]
+    arguments = [*settings.pop("worker_extra_args", []), *NO_DASHBOARD, *NO_MEMORY_LIMIT]
+    if device.startswith("cuda"):
+        arguments += ["--resources", "GPU=1"]
+        if not any("gpu" in directive for directive in directives):
+            directives.append("--gres=gpu:1")
+    logs = results / specs[0].suite / "slurm"
+    logs.mkdir(parents=True, exist_ok=True)
+    try:
+        cluster = SLURMCluster(
+            **{"memory": "8GB", "walltime": "24:00:00", "log_directory": str(logs)} | settings,
+            cores=1, processes=1, job_name=f"benchmark-{specs[0].suite}",
+            job_extra_directives=directives, worker_extra_args=arguments,
+            security=security, shared_temp_directory=str(logs),
+            scheduler_options={"dashboard": False, "dashboard_address": f"{LOOPBACK}:0"},
+            silence_logs=logging.CRITICAL, job_cls=Job,
+        )  # fmt: skip
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ClusterError(f"[executor]: {error}") from None
+    with cluster, Client(cluster, set_as_default=False) as client:
+        cluster.adapt(minimum_jobs=count, maximum_jobs=count)  # lost jobs are replaced
+        try:
+            yield client
+        finally:
+            over.set()
+
+
+def _last_words(error: RuntimeError) -> str:
+    """The last line of what `sbatch` said, out of an error of dask-jobqueue."""
+    said = str(error).partition("stderr:")[2].strip().splitlines() or ["it does not say why"]
+    return said[-1].removeprefix("sbatch: error: ")

@@ -1,0 +1,92 @@
+"""Ends the process of a run that does not end by itself.
+
+A method may wait for ever, loop without ever calling its problem, or catch what would stop it;
+nothing inside its thread can be relied on then. So a second thread counts the seconds, leaves
+word in `hang.txt` (why, and where every thread stood) and ends the process, whatever started it.
+Whoever opens the run next makes that a failure in its log (`RunFolder.mend`).
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import multiprocessing
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from benchmark.files import storing
+from benchmark.runs.clock import Clock
+from benchmark.runs.folder import RunFolder
+
+TICK = 1.0
+"""Seconds between two looks, or a tenth of the limit if that is less."""
+DEAD = 60.0
+"""Seconds beyond the limit after which a watchdog that got no turn (compiled code holds the
+interpreter) is taken over by one that needs none."""
+EXIT_CODE = 70
+
+
+@contextmanager
+def watched(folder: RunFolder, limit: float, clock: Clock) -> Iterator[None]:
+    """End this process if what happens inside takes more than `limit` seconds.
+
+    Evaluations, which the harness calls and the budget does not pay for, are not counted; but no
+    single one may take longer than that either. Seconds are counted in ticks, so that neither a
+    clock that is set nor a suspended process counts.
+    """
+
+    def end(reason: str) -> NoReturn:
+        _end_process(folder, reason)
+
+    def put_off() -> None:
+        """Push back the end that comes when this watchdog gets no turn."""
+        faulthandler.dump_traceback_later(limit + DEAD, exit=True, file=last_word)
+
+    def watch() -> None:
+        counted = evaluating = 0.0
+        while not over.wait(tick):
+            put_off()
+            if clock.ledger == "evaluation":
+                evaluating += tick
+            else:
+                evaluating = 0.0
+                counted += tick
+            if max(counted, evaluating) > limit:
+                end(f"did not end within its hard limit of {limit:g} s")
+
+    tick = min(TICK, limit / 10)
+    over = threading.Event()
+    clock.on_defiance = lambda: end("the method goes on after its budget has ended")
+    watcher = threading.Thread(target=watch, name="watchdog", daemon=True)
+    with storing():
+        last_word = open(folder.hang, "w")  # noqa: SIM115 - open while the watch lasts
+    with last_word:
+        put_off()
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
+            faulthandler.cancel_dump_traceback_later()
+    with storing():
+        folder.hang.unlink()
+
+
+def _end_process(folder: RunFolder, reason: str) -> NoReturn:
+    """Leave word and go. A worker's session tells the user; this process may have to itself."""
+    try:
+        with open(folder.hang, "w") as file:
+            file.write(f"{reason}\n\n")
+            file.flush()
+            faulthandler.dump_traceback(file)
+            os.fsync(file.fileno())
+        if multiprocessing.parent_process() is None:
+            stderr = sys.__stderr__.fileno() if sys.__stderr__ else 2
+            advice = "recorded as failed; start the command again to go on with the others"
+            os.write(stderr, f"error: {folder.path}: {reason}; {advice}\n".encode())
+    finally:
+        os._exit(EXIT_CODE)

@@ -1,0 +1,127 @@
+"""Stored runs as Optuna studies, for optuna-dashboard and Optuna's own plots.
+
+    python -m benchmark export studies.db --suite quick
+    optuna-dashboard sqlite:///studies.db
+
+One study per run, called `SUITE/TASK/METHOD/SEED`; one trial per recorded event. The objective is
+the selection score (minimised); in runs that record none, as single-run methods may, it is the
+task's primary reported metric. An event without a value of the objective becomes a pruned trial.
+Times count charged device time from 1 January 1970: a log has no dates of its events.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pandas as pd
+
+from benchmark.study.results import SCHEMA_VERSION, Results
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+FACTS = ("gpu_hours", "nfe", "train_images", "scored_images", "fidelity", "incumbent", "kind")
+"""Columns of the frame that every trial carries as user attributes, beside all its metrics."""
+
+START = datetime(1970, 1, 1)
+"""When a run's charged time begins, in the studies."""
+
+
+def export(results: Results, path: Path) -> int:
+    """Write all runs as studies into the SQLite file `path`; returns how many.
+
+    Raises FileExistsError rather than adding to a file that is there.
+    """
+    import optuna
+
+    if path.exists():
+        raise FileExistsError(f"{path} exists; choose another name, or remove it")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+    runs = results.runs.set_index(["task", "method", "seed"])
+    count = 0
+    for key, rows in results.frame.groupby(["task", "method", "seed"], sort=True):
+        task, method, seed = cast("tuple[str, str, int]", key)
+        described = results.tasks[task]
+        primary = described["metrics"][0]
+        scored = (rows["metric"] == "score").any()
+        objective = "score" if scored else primary["name"]
+        up = not scored and primary.get("higher_is_better", False)
+        study = optuna.create_study(
+            storage=storage,
+            study_name=f"{results.suite}/{task}/{method}/{seed}",
+            direction="maximize" if up else "minimize",
+        )
+        facts = {
+            "suite": results.suite, "task": task, "method": method, "seed": int(seed),
+            "schema": SCHEMA_VERSION, "budget_gpu_hours": float(rows["budget"].iloc[0]),
+            "status": str(runs.loc[(task, method, seed), "status"]), "objective": objective,
+            "evaluator": described.get("evaluator") or {},
+        }  # fmt: skip
+        _name_objective(study, objective)
+        for name, value in facts.items():
+            study.set_user_attr(name, value)
+        study.add_trials(list(_trials(rows, described["variables"], objective)))
+        count += 1
+    storage.engine.dispose()
+    return count
+
+
+def _name_objective(study: Study, objective: str) -> None:
+    """So that plots say what it is, not "Objective 0"."""
+    from optuna.exceptions import ExperimentalWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names([objective])
+
+
+def _trials(
+    rows: pd.DataFrame, variables: list[dict[str, Any]], objective: str
+) -> Iterator[FrozenTrial]:
+    from optuna.distributions import FloatDistribution
+    from optuna.trial import TrialState, create_trial
+
+    distributions = {
+        variable["name"]: FloatDistribution(
+            variable["low"], variable["high"], log=bool(variable.get("log"))
+        )
+        for variable in variables
+    }
+    begun = START
+    for _, event in rows.groupby("event", sort=True):
+        values = dict(zip(event["metric"], event["value"].astype(float), strict=True))
+        params = {
+            # A step in the last bit beyond a bound is none.
+            name: min(max(values[f"param:{name}"], space.low), space.high)
+            for name, space in distributions.items()
+        }
+        attributes = {name: event[name].iloc[0] for name in FACTS}
+        attributes |= {
+            name: value for name, value in values.items() if not name.startswith("param:")
+        }
+        value = values.get(objective, math.nan)
+        known = math.isfinite(value)
+        trial = create_trial(
+            state=TrialState.COMPLETE if known else TrialState.PRUNED,
+            value=value if known else None,
+            params=params,
+            distributions=dict(distributions),
+            user_attrs={name: _plain(entry) for name, entry in attributes.items()},
+        )
+        ended = START + timedelta(hours=float(attributes["gpu_hours"]))
+        trial.datetime_start, trial.datetime_complete = begun, ended
+        begun = ended
+        yield trial
+
+
+def _plain(value: Any) -> Any:
+    """As JSON can hold it; what is not finite becomes None."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
