@@ -62,6 +62,7 @@ def run(
         from benchmark.engine.stopping import Stopped, stop_signals
         from benchmark.files import StorageError
         from benchmark.prepare import unavailable
+        from benchmark.runs.design import record_design
         from benchmark.suite import load, select
 
         chosen = select(load(suite), task or (), method or (), seeds, budget)
@@ -85,6 +86,7 @@ def run(
                 output.print_lines([unpaid(plan.pending, plan.specs).describe()])
             return
         try:
+            record_design(results / chosen.name, chosen.design)
             session.record_plan(results / chosen.name, plan.specs)
             with stop_signals():
                 progress = session.run(plan, where, output.console, sketch)

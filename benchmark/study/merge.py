@@ -14,11 +14,12 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from benchmark.files import LARGEST_FILE, BadResults, read_bytes, write_atomic, write_json
+from benchmark.runs.design import DESIGN, combined, read_design
 from benchmark.runs.folder import PLAN, RunFolder, planned, run_folders, status
 from benchmark.study.results import SCHEMA_VERSION, load
 
@@ -89,6 +90,9 @@ def merge(target: Path, sources: Sequence[Path]) -> Merged:
     plan = frozenset[tuple[str, str]]().union(*map(planned, (target, *sources)))
     if plan:
         write_json(target / PLAN, sorted(plan))
+    stored = [folder for folder in (target, *sources) if (folder / DESIGN).exists()]
+    if stored:
+        write_json(target / DESIGN, asdict(combined(map(read_design, stored))))
     unfinished = sum(status(RunFolder(run.path)) != "finished" for run in new.values())
     return Merged(len(new), same, unfinished)
 

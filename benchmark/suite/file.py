@@ -6,6 +6,10 @@ hard_limit = 3600                 # seconds of wall time after which a run is en
 description = "..."
 precision = "bfloat16"            # what schedule tasks' networks compute in; float32 if left out
 runs_per_device = 2               # workers that share a GPU, with --clock priced; 1 if left out
+focus = "bilevel"                 # label of the method that the suite asks about
+smallest_effect = 0.01            # relative difference below which methods are tied
+targets = [0.5, 0.9]              # of the cost to target: shares of the gain from a task's stored
+                                  # default (0) to its stored tuned run (1)
 
 [[tasks]]
 name = "finetune/digits"          # or a pattern: "finetune/*"
@@ -16,6 +20,12 @@ name = "grid"                     # a registered name, or the path of a Python f
 label = "grid-shifted"            # how it is called in results; its name if left out
 options = { shifted = true }      # keyword arguments of the method
 tasks = ["finetune/*"]            # where it takes part; everywhere it can if left out
+
+[[contrasts]]                     # a comparison planned before anything runs
+name = "against searches"
+method = "bilevel"                # the focus if left out
+against = "best:search"           # a group of methods, a label, or a list of labels
+tasks = ["schedule/*"]            # all tasks if left out
 
 [executor]                        # only for --executor slurm: benchmark.engine.slurm.SETTINGS
 interface = "ib0"                 # network interface of the submitting machine
@@ -29,6 +39,7 @@ import json
 import re
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -36,6 +47,7 @@ from typing import Any
 from benchmark import registry
 from benchmark.engine.slurm import SETTINGS as SLURM_SETTINGS
 from benchmark.registry import UnknownName
+from benchmark.suite import design
 from benchmark.suite.checks import (
     MOST_SEEDS,
     budget_of,
@@ -53,7 +65,7 @@ LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Labels name folders."""
 KEYS = {
     "description", "seeds", "suite_seed", "hard_limit", "precision", "runs_per_device", "tasks",
-    "methods", "executor",
+    "methods", "executor", "focus", "smallest_effect", "targets", "contrasts",
 }  # fmt: skip
 MOST_SHARING = 64
 MOST_WORKERS = 10_000
@@ -96,7 +108,7 @@ def _suite(name: str, content: dict[str, Any]) -> Suite:
         for pattern in method.tasks:
             if not any(fnmatchcase(entry.name, pattern) for entry in tasks):
                 raise SuiteError(f"method {method.label!r}: tasks pattern {pattern!r} fits none")
-    return Suite(
+    suite = Suite(
         name=name,
         description=str(content.get("description", "")),
         seeds=seeds,
@@ -110,6 +122,7 @@ def _suite(name: str, content: dict[str, Any]) -> Suite:
             "runs_per_device", content.get("runs_per_device", 1), least=1, most=MOST_SHARING
         ),
     )
+    return replace(suite, design=design.read(content, methods, suite.pairs()))
 
 
 def _precision(value: Any, tasks: Sequence[TaskEntry]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import registry
+from benchmark.runs.design import Design
 from benchmark.runs.runner import RunSpec
 
 
@@ -45,6 +46,8 @@ class Suite:
     precision: str = "float32"
     """Where a task computes in it; the others compute in float32."""
     runs_per_device: int = 1
+    design: Design = field(default_factory=Design)
+    """What is compared. Narrowing a suite leaves it as it was stated."""
 
     def pairs(self) -> list[tuple[TaskEntry, MethodEntry]]:
         """Tasks in order and, for each, the methods that take part in it."""

@@ -1,0 +1,107 @@
+"""The design of a comparison: what a suite set out to compare, stored beside its runs.
+
+Contrasts count as planned only if they were stated before any run began, so the design is written
+with the plan of the first session, and a later change is recorded as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmark.files import BadResults, plain, read_json, storing, write_json
+
+DESIGN = "design.json"
+SMALLEST_EFFECT = 0.01
+"""Relative difference below which two methods are called tied, if the suite says nothing else."""
+TARGETS = (0.5, 0.9)
+"""Targets of a suite that states none, as shares of the gain between the stored references."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One planned comparison on one task: `method` against the best of `against` (labels)."""
+
+    name: str
+    task: str
+    method: str
+    against: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a suite compares, and by which standard."""
+
+    focus: str | None = None
+    """Label of the method that the suite asks about."""
+    smallest_effect: float = SMALLEST_EFFECT
+    """Smallest relative difference of interest."""
+    targets: tuple[float, ...] = TARGETS
+    """Qualities of the cost to target: 0 is a task's stored default, 1 its stored tuned run."""
+    contrasts: tuple[Contrast, ...] = ()
+    changed: bool = False
+    """Whether it was changed after runs had begun: then nothing in it was planned."""
+
+
+def read_design(suite_folder: Path) -> Design:
+    """The stored design; an empty one for results that have none. Raises BadResults."""
+    path = suite_folder / DESIGN
+    found = read_json(path)
+    if found is None:
+        return Design()
+    try:
+        return _parsed(plain(found))
+    except (LookupError, TypeError, ValueError) as error:
+        raise BadResults(
+            f"{path} is damaged ({error}); run the suite again to restore it"
+        ) from None
+
+
+def record_design(suite_folder: Path, design: Design) -> None:
+    """Store the design. One that differs from a stored one, or comes after runs that were begun
+    without one, is stored as changed. Raises BadResults and StorageError."""
+    path = suite_folder / DESIGN
+    if path.exists():
+        design = combined([read_design(suite_folder), design], last_wins=True)
+    elif design.contrasts and (suite_folder / "runs").exists():
+        design = replace(design, changed=True)
+    with storing():
+        suite_folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, asdict(design))
+
+
+def combined(designs: Iterable[Design], last_wins: bool = False) -> Design:
+    """The first (or last) design, marked as changed where the others state something else."""
+    known = list(designs)
+    kept = known[-1 if last_wins else 0]
+    stated = {replace(design, changed=False) for design in known}
+    return replace(kept, changed=len(stated) > 1 or any(design.changed for design in known))
+
+
+def _parsed(found: dict[str, Any]) -> Design:
+    """Raises LookupError, TypeError or ValueError for what no session writes."""
+    focus, targets = found["focus"], tuple(map(float, found["targets"]))
+    contrasts = tuple(
+        Contrast(
+            _text(entry["name"]),
+            _text(entry["task"]),
+            _text(entry["method"]),
+            tuple(map(_text, entry["against"])),
+        )
+        for entry in found["contrasts"]
+    )
+    return Design(
+        focus=None if focus is None else _text(focus),
+        smallest_effect=float(found["smallest_effect"]),
+        targets=targets,
+        contrasts=contrasts,
+        changed=bool(found["changed"]),
+    )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a name")
+    return value

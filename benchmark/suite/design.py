@@ -1,0 +1,108 @@
+"""Planned contrasts of a suite file: labels and groups of methods, made into one row per task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from benchmark import registry
+from benchmark.registry import UnknownName
+from benchmark.runs.design import SMALLEST_EFFECT, TARGETS, Contrast, Design
+from benchmark.suite.checks import distinct, keys, text
+from benchmark.suite.model import MethodEntry, SuiteError, TaskEntry
+
+BEST = "best:"
+"""Prefix of a group of methods in `against`."""
+Pairs = Sequence[tuple[TaskEntry, MethodEntry]]
+
+
+def read(content: Mapping[str, Any], methods: Sequence[MethodEntry], pairs: Pairs) -> Design:
+    """The design of a suite file whose methods take part in `pairs`. Raises SuiteError."""
+    labels = [entry.label for entry in methods]
+    focus = content.get("focus")
+    if focus is not None:
+        _known("focus", focus, labels)
+    effect = content.get("smallest_effect", SMALLEST_EFFECT)
+    if not _is_number(effect) or not 0 <= effect < 1:
+        raise SuiteError(f"smallest_effect must be at least 0 and below 1, got {effect!r}")
+    targets = content.get("targets", list(TARGETS))
+    if not isinstance(targets, list) or not all(_is_number(value) for value in targets):
+        raise SuiteError(f"targets must be a list of shares such as [0.5, 0.9], got {targets!r}")
+    tables = content.get("contrasts", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise SuiteError("contrasts are [[contrasts]] tables")
+    names = [text("contrast", "name", table) for table in tables]
+    distinct("contrast", names)
+    rows = [row for table in tables for row in _contrasts(table, focus, methods, pairs)]
+    return Design(focus, float(effect), tuple(map(float, targets)), tuple(rows))
+
+
+def _contrasts(
+    table: dict[str, Any], focus: str | None, methods: Sequence[MethodEntry], pairs: Pairs
+) -> Iterator[Contrast]:
+    where = f"contrast {table['name']!r}"
+    keys(where, table, {"name", "tasks", "method", "against"})
+    method = table.get("method", focus)
+    if method is None:
+        raise SuiteError(f"{where}: needs a method, or the suite a focus")
+    labels = [entry.label for entry in methods]
+    _known(f"{where}: method", method, labels)
+    against, strict = _against(where, table.get("against"), method, methods)
+    if method in against:
+        raise SuiteError(f"{where}: {method!r} is compared with itself")
+    patterns = table.get("tasks", ["*"])
+    if not isinstance(patterns, list) or not all(isinstance(item, str) for item in patterns):
+        raise SuiteError(f"{where}: tasks must be a list of names or patterns, got {patterns!r}")
+    taking_part: dict[str, set[str]] = {}
+    for pair in pairs:
+        taking_part.setdefault(pair[0].name, set()).add(pair[1].label)
+    chosen = [task for task in taking_part if any(fnmatchcase(task, x) for x in patterns)]
+    if not chosen:
+        raise SuiteError(f"{where}: tasks {patterns} fit none of the suite's tasks")
+    for task in chosen:
+        present = tuple(label for label in against if label in taking_part[task])
+        needed = (method, *against) if strict else (method,)
+        absent = [label for label in needed if label not in taking_part[task]]
+        if absent or not present:
+            who = absent[0] if absent else f"no method of {table['against']!r}"
+            raise SuiteError(
+                f"{where}: {who} does not take part in {task}; name the contrast's tasks by "
+                "`tasks = [...]`"
+            )
+        yield Contrast(table["name"], task, method, present)
+
+
+def _against(
+    where: str, value: Any, method: str, methods: Sequence[MethodEntry]
+) -> tuple[tuple[str, ...], bool]:
+    """Labels that the method is compared with, and whether each must be on every task."""
+    if isinstance(value, str) and value.startswith(BEST):
+        group = value.removeprefix(BEST)
+        groups = {
+            entry.label: getattr(registry.method(entry.name), "group", "") for entry in methods
+        }
+        found = tuple(x for x, own in groups.items() if own == group and x != method)
+        if not found:
+            raise UnknownName(f"group in {where}:", group, {own for own in groups.values() if own})
+        return found, False
+    listed = [value] if isinstance(value, str) else value
+    if not isinstance(listed, list) or not listed:
+        raise SuiteError(
+            f"{where}: against must be a label, a list of labels or 'best:GROUP', got {value!r}"
+        )
+    for label in listed:
+        _known(f"{where}: against", label, [entry.label for entry in methods])
+    distinct(f"{where}: method", listed)
+    return tuple(listed), True
+
+
+def _known(where: str, label: Any, labels: Sequence[str]) -> None:
+    if not isinstance(label, str):
+        raise SuiteError(f"{where} must be the label of a method, got {label!r}")
+    if label not in labels:
+        raise UnknownName(f"label in {where}:", label, labels)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
