@@ -25,19 +25,17 @@ class {cls}(Search):
     def start(self, space: Space, rng: np.random.Generator) -> None:
         # Make the optimiser. All randomness comes from `rng`, or a run cannot be repeated.
         self.space, self.rng = space, rng
-        self.best: tuple[float, Params] | None = None
+        self.best = (float("inf"), space.default)
 
     def ask(self) -> Params:
         # The next parameters to try: {{variable: value}} inside the space. Here: a step of a
         # tenth of the box from the best point so far.
-        if self.best is None:
-            return self.space.default
         position = self.space.to_unit(self.best[1])
         return self.space.from_unit(position + self.rng.normal(0, 0.1, len(self.space)))
 
     def tell(self, params: Params, score: float) -> None:
-        # `score` is a loss: lower is better, on every task.
-        if self.best is None or score < self.best[0]:
+        # `score` is a loss: lower is better, on every task. The first one is the default's.
+        if score < self.best[0]:
             self.best = (score, params)
 '''
 

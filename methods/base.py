@@ -122,6 +122,7 @@ class Method(ABC):
 class Search(Method):
     """A black-box search: ask for parameters, evaluate them, tell the score.
 
+    Every search is told the default first: it is the first trial, and its score the first one told.
     `fidelity` is the length of a trial in units of the task's standard trial. The last
     `finish` share of the budget, if any, goes to one solve at the best parameters found; with
     `trials` no more than so many are made, and what is left of the budget goes there too.
@@ -146,10 +147,10 @@ class Search(Method):
 
     @abstractmethod
     def ask(self) -> Params:
-        """The next parameters to try."""
+        """The next parameters to try; called after the default's score was told."""
 
     def tell(self, params: Params, score: float) -> None:
-        """Learn the score (a loss) of the parameters last asked for."""
+        """Learn the score (a loss) of the default, and then of what was last asked for."""
 
     def run(self, problem: Problem) -> None:
         self.search(problem, 1 - self.finish)
@@ -157,13 +158,14 @@ class Search(Method):
             problem.develop(problem.incumbent)
 
     def search(self, problem: Problem, until: float) -> None:
-        """Ask, evaluate and tell `until` a share of the budget is used, or `trials` are made."""
+        """Evaluate and tell, the default first, `until` a share of the budget is used or `trials`
+        are made."""
         self.start(problem.space, problem.rng)
         worst = 0.0
-        for _ in count() if self.trials is None else range(self.trials):
+        for trial in count() if self.trials is None else range(self.trials):
             if problem.progress >= until:
                 return
-            params = self.ask()
+            params = self.ask() if trial else problem.space.default
             score = problem.evaluate(params, self.fidelity)
             if math.isfinite(score):
                 worst = max(worst, score)

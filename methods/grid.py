@@ -38,23 +38,23 @@ def refining_grid(
 
 
 class GridSearch(Search):
-    """Full-factorial grid in random order, refined once it is complete."""
+    """Full-factorial grid in random order, refined once it is complete.
+
+    Five levels per variable, ends included; the default is tried first.
+    """
 
     name = "grid"
     citation = "-"
     libraries = ("sklearn.model_selection",)
 
-    def __init__(
-        self, levels: int = 5, fidelity: float = 1.0, finish: float = 0.0, shifted: bool = False
-    ) -> None:
+    def __init__(self, levels: int = 5, fidelity: float = 1.0, finish: float = 0.0) -> None:
         super().__init__(fidelity, finish)
         if levels < 2:
             raise ValueError(f"levels must be at least 2, got {levels}")
         self.levels = levels
-        self.shifted = shifted
 
     def start(self, space: Space, rng: np.random.Generator) -> None:
-        self.points = refining_grid(space, self.levels, rng, self.shifted)
+        self.points = refining_grid(space, self.levels, rng)
 
     def ask(self) -> Params:
         return next(self.points)

@@ -13,7 +13,7 @@ over five levels costs one standard trial.
 from __future__ import annotations
 
 import math
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 
@@ -38,8 +38,9 @@ POINTS = np.linspace(0, 1, 201)
 class GridByClass(Method):
     """Refining grid of one level for all classes, each choosing by its own smoothed mean.
 
-    `fidelity` is the samples per level, all classes together, in units of the task's standard
-    trial. Without `smooth`, or within the first pass, a class takes the best level seen.
+    The default's level is the first one. `fidelity` is the samples per level, all classes
+    together, in units of the task's standard trial. Without `smooth`, or within the first pass,
+    a class takes the best level seen.
     """
 
     name = "grid-by-class"
@@ -66,14 +67,16 @@ class GridByClass(Method):
         line = Space((Variable("level", 0.0, 1.0, 0.5),))
         order = np.random.default_rng(problem.seed("order"))
         grid = refining_grid(line, self.levels, order)
-        levels = [point["level"] for point in islice(grid, len(means))]  # of a restored run
-        for point in grid:
+        first = float(space.to_unit(space.default).mean())
+        tried = chain([first], (point["level"] for point in grid))
+        levels = list(islice(tried, len(means)))  # of a restored run
+        for level in tried:
             problem.checkpoint({"means": means})
-            shared = space.from_unit(np.full(len(space), point["level"]))
+            shared = space.from_unit(np.full(len(space), level))
             rewards = task.guided(shared, count, problem.seed("guided", len(means)))
             by_class = moments(rewards.upper, rewards.lower, rewards.group, len(space)).upper
             means.append(by_class.tolist())
-            levels.append(point["level"])
+            levels.append(level)
             chosen = self.chosen(np.array(levels), np.array(means))
             problem.report(Candidate(space.from_unit(chosen)))
 

@@ -1,5 +1,6 @@
 """Grid search with its noisy scores smoothed before the best point is chosen."""
 
+import itertools
 import warnings
 
 import numpy as np
@@ -11,6 +12,9 @@ from tasks.base import Candidate, Task
 
 class SmoothedGrid(Method):
     """Grid search that delivers the scored point with the best Gaussian-process mean.
+
+    The default is scored first. A `shifted` grid lies anywhere, so that no point of it is on an
+    optimum by the luck of round numbers.
 
     Only where a candidate is its parameters alone (fine-tuning): a network trained in an
     earlier trial is not kept.
@@ -34,7 +38,7 @@ class SmoothedGrid(Method):
     def run(self, problem: Problem) -> None:
         scored: list[tuple[np.ndarray, float]] = []
         grid = refining_grid(problem.space, self.levels, problem.rng, self.shifted)
-        for params in grid:
+        for params in itertools.chain([problem.space.default], grid):
             score = problem.evaluate(params, self.fidelity, keep=False)
             scored.append((problem.space.to_unit(params), score))
             problem.report(Candidate(problem.space.from_unit(smoothed_best(scored))))

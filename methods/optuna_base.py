@@ -35,12 +35,14 @@ class OptunaSearch(Search):
     """A search by one Optuna sampler."""
 
     @abstractmethod
-    def sampler(self, seed: int) -> optuna.samplers.BaseSampler:
+    def sampler(self, space: Space, seed: int) -> optuna.samplers.BaseSampler:
         """The sampler, seeded."""
 
     def start(self, space: Space, rng: np.random.Generator) -> None:
         self.distributions = distributions(space)
-        self.study = new_study(self.sampler(int(rng.integers(2**31))))
+        self.study = new_study(self.sampler(space, int(rng.integers(2**31))))
+        self.study.enqueue_trial(space.default)
+        self.trial = self.study.ask(self.distributions)
 
     def ask(self) -> Params:
         self.trial = self.study.ask(self.distributions)

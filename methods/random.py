@@ -7,7 +7,7 @@ from tasks.space import Params, Space
 
 
 class RandomSearch(Search):
-    """Uniform random search."""
+    """Uniform random search (log-uniform on log scales), after the default."""
 
     name = "random"
     citation = "Bergstra & Bengio, JMLR 2012"

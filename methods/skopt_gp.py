@@ -7,7 +7,10 @@ from tasks.space import Params, Space
 
 
 class SkoptGP(Search):
-    """Bayesian search with a Gaussian process and hedged acquisition (scikit-optimize)."""
+    """Bayesian search with a Gaussian process and hedged acquisition (scikit-optimize).
+
+    The first trial is the default and four more are random; else scikit-optimize's settings.
+    """
 
     name = "skopt-gp"
     citation = "Head et al., scikit-optimize, 2018; Hoffman et al., UAI 2011"
@@ -23,6 +26,7 @@ class SkoptGP(Search):
             n_initial_points=5,
             random_state=int(rng.integers(2**31)),
         )
+        self.point = space.to_unit(space.default).tolist()
 
     def ask(self) -> Params:
         self.point = [float(x) for x in self.optimizer.ask()]

@@ -7,7 +7,7 @@ from tasks.space import Params, Space
 
 
 class SobolSearch(Search):
-    """Quasi-random search along a scrambled Sobol sequence."""
+    """Quasi-random search along a scrambled Sobol sequence, after the default."""
 
     name = "sobol"
     citation = "Sobol', 1967; Owen, J. Complexity 1998"

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class SuccessiveHalving(Method):
     """Asynchronous successive halving over random draws (Optuna's pruner).
 
-    A trial is trained on from rung to rung and abandoned where it ranks below the best
-    `1 / reduction` of what reached that rung.
+    The first trial is the default. A trial is trained on from rung to rung and abandoned where it
+    ranks below the best `1 / reduction` of what reached that rung.
     """
 
     name = "successive-halving"
@@ -48,6 +48,7 @@ class SuccessiveHalving(Method):
 
         sampler = RandomSampler(seed=int(problem.rng.integers(2**31)))
         study = new_study(sampler, self.pruner())
+        study.enqueue_trial(problem.space.default)
         while True:
             trial = study.ask(distributions(problem.space))
             pruned = False

@@ -17,8 +17,8 @@ budget = 0.003                    # GPU-hours per run; the task's own default if
 
 [[methods]]
 name = "grid"                     # a registered name, or the path of a Python file
-label = "grid-shifted"            # how it is called in results; its name if left out
-options = { shifted = true }      # keyword arguments of the method
+label = "grid-seven"              # how it is called in results; its name if left out
+options = { levels = 7 }          # keyword arguments of the method
 tasks = ["finetune/*"]            # where it takes part; everywhere it can if left out
 
 [[contrasts]]                     # a comparison planned before anything runs

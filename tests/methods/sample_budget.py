@@ -30,6 +30,8 @@ class SampleBudget:
         self.states: list[tuple[int, dict[str, Any]]] = []
         self.reports: list[tuple[Params, float | None]] = []
         self.candidates: list[Candidate] = []
+        self.trials: list[tuple[Params, float]] = []
+        self.rng = np.random.default_rng(seed)
 
     @contextmanager
     def charge(self, operation: str, count: int = 1, **work: int) -> Iterator[None]:
@@ -41,6 +43,22 @@ class SampleBudget:
     @property
     def progress(self) -> float:
         return self.used / self.budget
+
+    @property
+    def incumbent(self) -> Params | None:
+        return self.reports[-1][0] if self.reports else None
+
+    def evaluate(self, params: Params, fidelity: float = 1.0, keep: bool = True) -> float:
+        seed = self.seed("trial", len(self.trials))
+        (candidate,) = self.task.iterate(params, (fidelity,), seed)
+        score = self.task.score(candidate, seed)
+        if keep and score < min((score for _, score in self.trials), default=np.inf):
+            self.report(candidate, score)
+        self.trials.append((params, score))
+        return score
+
+    def develop(self, params: Params) -> None:
+        raise Exhausted
 
     def seed(self, *axes: str | int) -> int:
         return int(

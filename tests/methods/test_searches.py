@@ -11,8 +11,10 @@ from benchmark import registry
 from benchmark.contract.methods import crash_after, essence
 from benchmark.runs.folder import effective_steps
 from benchmark.runs.runner import execute
+from methods.base import Search
 from methods.grid import refining_grid
 from methods.grid_smoothed import smoothed_best
+from tasks.finetune.gaussian import FinetuneGaussianPerClass
 from tasks.space import Space, Variable
 
 
@@ -36,6 +38,37 @@ def test_searches_find_the_step_size(toy_spec, method):
     incumbents = [s for s in effective_steps(spec.folder.events()) if s["incumbent"]]
     assert incumbents[-1]["metrics"]["distance"] < 0.3
     assert 0.1 < incumbents[-1]["params"]["step_size"] < 0.9
+
+
+SEARCHES = [name for name, cls in registry.all_methods().items() if issubclass(cls, Search)]
+
+
+@pytest.mark.parametrize("method", [*SEARCHES, "grid-smoothed", "grid-by-class"])
+def test_every_search_starts_from_the_default(toy_spec, method):
+    """Told what everybody knows, a search cannot end below it but by a lucky score."""
+    prices = {"trial": 1.0} | dict.fromkeys(("denoise", "guided_denoise", "reward"), 1e-6)
+    spec = toy_spec(method, task="finetune/gaussian-perclass", prices=prices, budget=3.5 / 3600)
+    execute(spec)
+    steps = effective_steps(spec.folder.events())
+    assert steps[0]["params"] == pytest.approx(FinetuneGaussianPerClass.space.default)
+
+
+@pytest.mark.parametrize("method", ["successive-halving", "hyperband"])
+def test_multi_fidelity_searches_start_from_the_default_too(toy_spec, method):
+    spec = toy_spec(method, budget=3 / 3600)
+    execute(spec)
+    assert effective_steps(spec.folder.events())[0]["params"] == {"step_size": 0.01}
+
+
+def test_cmaes_starts_from_the_default(toy_spec):
+    """Its first generation lies around the default, where the box's middle is a decade away."""
+    prices = {"trial": 1.0} | dict.fromkeys(("denoise", "guided_denoise", "reward"), 1e-6)
+    spec = toy_spec("optuna-cmaes", task="finetune/gaussian-perclass", prices=prices,
+                    options={"spread": 0.02}, budget=8.5 / 3600)  # fmt: skip
+    execute(spec)
+    steps = effective_steps(spec.folder.events())
+    tried = [value for step in steps[1:8] for value in step["params"].values()]
+    assert 3 < min(tried) < max(tried) < 30
 
 
 def test_successive_halving_abandons_bad_trials(toy_spec):
