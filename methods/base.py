@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import numpy as np
 
 from tasks.base import Candidate, Task
+from tasks.oracles import Oracles
 from tasks.space import Params, Space
 
 Settings = TypeVar("Settings")
@@ -37,8 +38,9 @@ class Problem(Protocol):
         ...
 
     @property
-    def task(self) -> Task:
-        """The task itself: its family's white-box oracles, each metered."""
+    def oracles(self) -> Oracles:
+        """The white-box oracles of the task's family, each metered, and nothing else of the task:
+        `tasks.finetune.base.FinetuneOracles` or `tasks.schedule.base.ScheduleOracles`."""
         ...
 
     @property
@@ -60,10 +62,10 @@ class Problem(Protocol):
         """A 63-bit seed hashed from the run's identity and `axes`; stateless, so resumable."""
         ...
 
-    def evaluate(self, params: Params, fidelity: float = 1.0, keep: bool = True) -> float:
+    def evaluate(self, params: Params, fidelity: float = 1.0, deliver: bool = True) -> float:
         """Solve the lower level at `params` from scratch, score it, record a trial.
 
-        The best-scored trial becomes the incumbent; with `keep=False` it does not, and the
+        The best-scored trial becomes the incumbent; with `deliver=False` it does not, and the
         method hands over its choice by `report`.
         """
         ...
@@ -102,9 +104,9 @@ class Method(ABC):
     citation: ClassVar[str]
     uses: ClassVar[str] = "scores"
     """What the method uses beyond the space, in words a table can show."""
-    rival: ClassVar[bool] = True
+    ranked: ClassVar[bool] = True
     """Whether it competes on the terms of all. If not (an oracle that knows more, another lower
-    level), tables and figures show it, but it sets no target and is nobody's best rival."""
+    level), it is shown in tables and figures but excluded from ranking and targets."""
     libraries: ClassVar[tuple[str, ...]] = ()
     """Modules that `run` imports. They are loaded before the clock starts: an import takes as
     long for a budget of seconds as for one of days, and only once per process."""

@@ -19,21 +19,21 @@ STORED = Path(__file__).parent / "best_fixed.json"
 class BestFixed(Method):
     """Oracle in hindsight: the best setting of a coarse grid, for the whole budget.
 
-    No rival, for it does not pay for its grid of whole trainings; it shows what a search of fixed
+    Not ranked, for it does not pay for its grid of whole trainings; it shows what a search of fixed
     settings could reach at best, noise of the grid aside.
     """
 
     name = "best-fixed"
     citation = "-"
     uses = "hindsight: a grid of whole runs that is not charged"
-    rival = False
+    ranked = False
 
     @classmethod
     def supports(cls, task: type[Task]) -> bool:
         return task.name in stored()
 
     def run(self, problem: Problem) -> None:
-        problem.develop(stored()[problem.task.name])
+        problem.develop(stored()[problem.oracles.name])
 
 
 @cache

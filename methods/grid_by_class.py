@@ -3,7 +3,7 @@
 With one strength per class the mean reward is a mean over classes, each a function of its own
 strength alone. So one level for all classes scores that level for each of them at once, and a
 grid in ten dimensions is ten grids in one dimension at the price of one. This is the fair
-rival of methods that use the classes' own gradients.
+competitor of methods that use the classes' own gradients.
 
 Defaults were chosen on `finetune/digits-perclass` with other seeds (10 to 12) than those of the
 suites: `fidelity` 0.1, 0.2 and 0.5, with and without smoothing and `FLOOR`. At 0.2 a first pass
@@ -20,7 +20,7 @@ import numpy as np
 from methods.base import Method, Problem
 from methods.grid import refining_grid
 from tasks.base import Candidate, Task
-from tasks.finetune.base import FinetuneTask
+from tasks.finetune.base import FinetuneOracles
 from tasks.finetune.estimators import moments
 from tasks.space import Space, Variable
 
@@ -60,8 +60,8 @@ class GridByClass(Method):
         )
 
     def run(self, problem: Problem) -> None:
-        task, space = problem.task, problem.space
-        assert isinstance(task, FinetuneTask)
+        task, space = problem.oracles, problem.space
+        assert isinstance(task, FinetuneOracles)
         count = max(round(self.fidelity * task.samples), len(space))
         means: list[list[float]] = (problem.restored or {"means": []})["means"]
         line = Space((Variable("level", 0.0, 1.0, 0.5),))

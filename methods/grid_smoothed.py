@@ -39,7 +39,7 @@ class SmoothedGrid(Method):
         scored: list[tuple[np.ndarray, float]] = []
         grid = refining_grid(problem.space, self.levels, problem.rng, self.shifted)
         for params in itertools.chain([problem.space.default], grid):
-            score = problem.evaluate(params, self.fidelity, keep=False)
+            score = problem.evaluate(params, self.fidelity, deliver=False)
             scored.append((problem.space.to_unit(params), score))
             problem.report(Candidate(problem.space.from_unit(smoothed_best(scored))))
 

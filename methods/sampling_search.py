@@ -21,7 +21,7 @@ from methods.optuna_tpe import OptunaTPE
 from methods.random import RandomSearch
 from methods.sobol import SobolSearch
 from tasks.base import Task
-from tasks.schedule.base import ScheduleTask
+from tasks.schedule.base import ScheduleOracles
 from tasks.schedule.training import Training
 from tasks.space import Params
 
@@ -73,8 +73,8 @@ def train_and_search(problem: Problem, params: Params, search: Search, share: fl
     `share` is the search's part of the budget that is left. The first schedule tried is the
     training schedule itself.
     """
-    task = problem.task
-    assert isinstance(task, ScheduleTask)
+    task = problem.oracles
+    assert isinstance(task, ScheduleOracles)
     state: dict[str, Any] = {"begun": problem.progress, "reported": 0.0, "scores": []}
     training = task.begin(problem.seed("training"))
     restored = problem.restored
@@ -87,7 +87,7 @@ def train_and_search(problem: Problem, params: Params, search: Search, share: fl
 
 def _train(
     problem: Problem,
-    task: ScheduleTask,
+    task: ScheduleOracles,
     training: Training,
     params: Params,
     state: dict[str, Any],
@@ -106,7 +106,7 @@ def _train(
 
 def _search(
     problem: Problem,
-    task: ScheduleTask,
+    task: ScheduleOracles,
     training: Training,
     params: Params,
     state: dict[str, Any],

@@ -28,7 +28,7 @@ import numpy as np
 
 from methods.base import Method, Problem
 from tasks.base import Candidate, Task
-from tasks.finetune.base import FinetuneTask
+from tasks.finetune.base import FinetuneOracles
 from tasks.space import Params, Space
 
 REPORT_SPACING = 0.03
@@ -113,8 +113,8 @@ class SPSA(Method):
         self, problem: Problem, state: dict[str, Any], seed: int
     ) -> tuple[float, np.ndarray]:
         """Slope of the loss -E[r1] along random signs at the current position, and the signs."""
-        task, position = problem.task, np.array(state["position"])
-        assert isinstance(task, FinetuneTask)
+        task, position = problem.oracles, np.array(state["position"])
+        assert isinstance(task, FinetuneOracles)
         signs = np.random.default_rng(seed).choice((-1.0, 1.0), len(position))
         offset = self.perturbation / (state["iteration"] + 1) ** 0.101
 

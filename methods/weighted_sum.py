@@ -12,7 +12,7 @@ from statistics import fmean
 
 from methods.base import Method, Problem
 from tasks.base import Candidate, Task
-from tasks.finetune.base import FinetuneTask
+from tasks.finetune.base import FinetuneOracles
 from tasks.finetune.solvers import LookAhead
 
 LEVELS = (1.0, 10.0, 0.1, 100.0, 0.01)
@@ -31,7 +31,7 @@ class WeightedSum(Method):
     name = "weighted-sum"
     citation = "baseline of Xiao et al., ICML 2025, arXiv:2502.08808"
     uses = "gradients of the upper reward: another lower level"
-    rival = False
+    ranked = False
 
     def __init__(self, weight: float = 1.0, fidelity: float = 1.0) -> None:
         if not fidelity > 0:
@@ -44,8 +44,8 @@ class WeightedSum(Method):
         return task.family == "finetune"
 
     def run(self, problem: Problem) -> None:
-        task, names = problem.task, problem.space.names
-        assert isinstance(task, FinetuneTask)
+        task, names = problem.oracles, problem.space.names
+        assert isinstance(task, FinetuneOracles)
         count = max(round(self.fidelity * task.samples), 1)
         drawn: list[float] = (problem.restored or {"means": []})["means"]
         while True:

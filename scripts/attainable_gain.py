@@ -57,7 +57,7 @@ def main(folder: Path) -> None:
         methods = contents.method_names(results)
         runs = {method: found.of(task, method, metric) for method in methods}
         floor = {run.seed: run.values[-1] for run in runs["default"]}
-        rivals = [m for m in methods if results.methods[m]["rival"] and runs[m]]
+        rivals = [m for m in methods if results.methods[m]["ranked"] and runs[m]]
         best = {
             seed: max(run.values[-1] for m in rivals for run in runs[m] if run.seed == seed)
             for seed in floor

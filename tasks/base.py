@@ -3,7 +3,8 @@
 A task owns a search space for the upper level, a lower-level solver (`iterate`), the score
 that a tuner may see (`score`: selection split, few samples) and the metrics that figures
 show (`evaluate`: fresh seeds, many samples, held-out reference). A task family adds the
-oracles that a first-order method needs; see `tasks.finetune.base` and `tasks.schedule.base`.
+oracles that a first-order method needs, named by a protocol (`tasks.oracles`); see
+`tasks.finetune.base` and `tasks.schedule.base`.
 
 Every primitive operation (a training step, a denoising step, a batch of rewards) runs inside
 `self.meter.charge(...)`: the harness injects its clock there, and ends a run between two
@@ -23,6 +24,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from tasks.assets.asset import Asset
+from tasks.oracles import Oracles
 from tasks.space import Params, Space
 
 REFERENCES = Path(__file__).parent / "references.json"
@@ -92,6 +94,8 @@ class Task(ABC):
     """Default budget of one run in GPU-hours."""
     fidelities: ClassVar[bool] = False
     """Whether a fraction of a trial says something about the whole (multi-fidelity search)."""
+    oracles: ClassVar[type] = Oracles
+    """The protocol of what a method may call of a task of this family."""
     precisions: ClassVar[tuple[str, ...]] = ("float32",)
     """What `precision` may be."""
     precision: str = "float32"

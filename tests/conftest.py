@@ -20,6 +20,7 @@ from benchmark.cli import output
 from benchmark.runs.runner import RunSpec
 from tasks.base import Candidate, Metric, Task
 from tasks.space import Params, Space, Variable
+from tests.toy_methods import ToyOracles
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")  # tests assert no timing: a loaded machine fails none
@@ -38,6 +39,7 @@ class ToyTask(Task):
     metrics = (Metric("distance", "distance", log=True),)
     budget = 2 / 3600
     fidelities = True
+    oracles = ToyOracles
     STEPS = 10
 
     def iterate(
@@ -57,6 +59,10 @@ class ToyTask(Task):
             with self.meter.charge("step", train_images=1):
                 x -= params["step_size"] * 2 * x
                 step += 1
+
+    def step(self) -> None:
+        with self.meter.charge("step", train_images=1):
+            pass
 
     def score(self, candidate: Candidate, seed: int) -> float:
         with self.meter.charge("score", scored_images=1):

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from typing import Protocol
 
 from methods.base import Method, Problem
 from tasks.base import Candidate
+from tasks.oracles import Oracles
+
+
+class ToyOracles(Oracles, Protocol):
+    """What a method may call of `tests.conftest.ToyTask`."""
+
+    def step(self) -> None:
+        """One charged primitive that does nothing."""
 
 
 class Descent(Method):
@@ -19,8 +28,7 @@ class Descent(Method):
         while True:
             position = 1.0 / (1 + state["iteration"])
             for _ in range(7):
-                with problem.task.meter.charge("step", train_images=1):
-                    pass
+                problem.oracles.step()
             problem.report(Candidate(problem.space.from_unit([position]), position))
             state = {"iteration": state["iteration"] + 1, "draw": float(problem.rng.random())}
             problem.checkpoint(state)
@@ -35,8 +43,7 @@ class Oracle(Method):
     def run(self, problem: Problem) -> None:
         for iteration in itertools.count():
             for _ in range(3):
-                with problem.task.meter.charge("step"):
-                    pass
+                problem.oracles.step()
             problem.evaluate(problem.space.from_unit([problem.rng.random()]), 0.5)
             if iteration % 3 == 2:
                 for score in problem.stages(problem.space.default, (0.2, 0.4, 0.8)):

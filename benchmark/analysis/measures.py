@@ -118,8 +118,8 @@ def targets(results: Results, found: Traces) -> pd.DataFrame:
 
     Columns: task, target (what it is called), method (who set it), value. The value is the
     mean over seeds of the primary metric (geometric for log metrics). A baseline is any
-    rival (`methods.base.Method.rival`) that is not a variant of `bilevel`. Targets that nobody
-    set are left out.
+    ranked method (`methods.base.Method.ranked`) that is not a variant of `bilevel`. Targets that
+    nobody set are left out.
     """
     rows = []
     for task in contents.task_names(results):

@@ -16,7 +16,7 @@ FORMATS = ("png", "pdf", "svg")
 
 def read(folder: Path) -> Results:
     """The results in `folder`, with what is known here of their tasks (stored landscapes) and
-    methods (who is a rival)."""
+    methods (which are ranked)."""
     from benchmark.study.results import load
     from tasks.base import stored_landscape
 
@@ -26,18 +26,18 @@ def read(folder: Path) -> Results:
         for name, described in results.tasks.items()
     }
     methods = {
-        label: described if "rival" in described else described | {"rival": _is_rival(described)}
+        label: described if "ranked" in described else described | {"ranked": _ranked(described)}
         for label, described in results.methods.items()
     }
     return replace(results, tasks=tasks, methods=methods)
 
 
-def _is_rival(described: dict[str, Any]) -> bool:
+def _ranked(described: dict[str, Any]) -> bool:
     """Of a method stored before runs said so. Imports all methods, and torch with them."""
     from benchmark import registry
 
     known = registry.all_methods().get(described["name"])
-    return known is None or known.rival
+    return known is None or known.ranked
 
 
 def draw(results: Results, formats: Sequence[str] = FORMATS) -> list[Path]:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from tasks.oracles import detached
+
 LEDGERS = ("setup", "method", "evaluation", "checkpoint")
 WORK = ("nfe", "train_images", "scored_images")
 OVERHEAD = "overhead"
@@ -142,6 +144,13 @@ class Clock(ABC):
 
     @abstractmethod
     def _end(self, operation: str, count: int) -> None: ...
+
+
+class NarrowMeter:
+    """A clock as a task sees it: work is charged to it, and nothing else can be done."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.charge = detached(clock.charge)
 
 
 class Stopwatch:

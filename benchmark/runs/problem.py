@@ -24,6 +24,7 @@ from benchmark.runs import checkpoint
 from benchmark.runs.clock import WORK, BudgetExhausted, Clock
 from benchmark.runs.folder import Record, RunFolder, effective_steps
 from tasks.base import Candidate, Task
+from tasks.oracles import exposed
 from tasks.space import Params, Space
 
 DEVELOP_STOPS = (0.1, 0.25, 0.5, 0.75, 1.0)
@@ -80,7 +81,8 @@ class RecordedProblem:
         method: str,
         shared: tuple[str | int, ...],
     ) -> None:
-        self.task = task
+        self._task = task
+        self.oracles = exposed(task)
         self.space: Space = task.space
         self.rng = np.random.default_rng(hashed_seed(*shared, method))
         self._method = method
@@ -114,13 +116,13 @@ class RecordedProblem:
     def seed(self, *axes: str | int) -> int:
         return hashed_seed(*self._shared, self._method, *axes)
 
-    def evaluate(self, params: Params, fidelity: float = 1.0, keep: bool = True) -> float:
-        return next(self._trial(params, (fidelity,), keep))
+    def evaluate(self, params: Params, fidelity: float = 1.0, deliver: bool = True) -> float:
+        return next(self._trial(params, (fidelity,), deliver))
 
     def stages(self, params: Params, fidelities: Sequence[float]) -> Iterator[float]:
-        return self._trial(params, fidelities, keep=True)
+        return self._trial(params, fidelities, deliver=True)
 
-    def _trial(self, params: Params, fidelities: Sequence[float], keep: bool) -> Iterator[float]:
+    def _trial(self, params: Params, fidelities: Sequence[float], deliver: bool) -> Iterator[float]:
         params = self.space.validate(params)
         stops = _increasing(fidelities)
         seed = self._trial_seed()
@@ -140,7 +142,7 @@ class RecordedProblem:
             try:
                 with _ending():
                     if candidates is None:
-                        candidates = self.task.iterate(params, stops, seed)
+                        candidates = self._task.iterate(params, stops, seed)
                         with self._clock.enter("setup"):  # paid for before the interruption
                             for _ in range(replayed):
                                 next(candidates)
@@ -151,7 +153,7 @@ class RecordedProblem:
             except BudgetExhausted:
                 self._cut_short(step)
                 raise
-            better = keep and math.isfinite(score) and score < self._best_score
+            better = deliver and math.isfinite(score) and score < self._best_score
             record = self._append(step, candidate, score, incumbent=better, evaluated=better)
             yield _score_of(record)
 
@@ -172,7 +174,7 @@ class RecordedProblem:
             return min((self._clock.used - start) / left, 1.0) if left > 0 else 1.0
 
         self._require_budget()
-        candidates = self.task.iterate(
+        candidates = self._task.iterate(
             params, DEVELOP_STOPS, seed, progress, restored.get("resume")
         )
         while True:
@@ -185,7 +187,7 @@ class RecordedProblem:
                 self._offer("develop", {"start": start, "resume": candidate.resume})
 
     def score(self, candidate: Candidate) -> float:
-        return float(self.task.score(candidate, hashed_seed(*self._shared, "score")))
+        return float(self._task.score(candidate, hashed_seed(*self._shared, "score")))
 
     def report(self, candidate: Candidate, score: float | None = None) -> None:
         params = self.space.validate(candidate.params)
@@ -296,9 +298,9 @@ class RecordedProblem:
         """
         seed = hashed_seed(*self._shared, "report")
         with self._clock.enter("evaluation"):
-            values = self.task.evaluate(candidate, seed)
+            values = self._task.evaluate(candidate, seed)
             metrics = {name: float(value) for name, value in values.items()}
-            images = self.task.images(candidate, SAMPLES_SHOWN, seed)
+            images = self._task.images(candidate, SAMPLES_SHOWN, seed)
             if images is not None:
                 name = f"samples-{trial:06d}.png"
                 with storing():

@@ -42,7 +42,7 @@ def describe_method(method: Method | type[Method]) -> dict[str, Any]:
         "description": doc[0] if doc else "",
         "citation": method.citation,
         "uses": method.uses,
-        "rival": method.rival,
+        "ranked": method.ranked,
     }
 
 

@@ -17,7 +17,14 @@ from typing import Any
 
 from benchmark import registry
 from benchmark.files import BadResults, StorageError, storing, write_atomic, write_json
-from benchmark.runs.clock import BudgetExhausted, Clock, DeviceClock, PricedClock, Stopwatch
+from benchmark.runs.clock import (
+    BudgetExhausted,
+    Clock,
+    DeviceClock,
+    NarrowMeter,
+    PricedClock,
+    Stopwatch,
+)
 from benchmark.runs.folder import Busy, RunFolder, effective_steps, ending, run_folder
 from benchmark.runs.isolation import isolated, output_to
 from benchmark.runs.problem import RecordedProblem, RunEnded
@@ -218,7 +225,7 @@ def _work(spec: RunSpec, clock: Clock) -> str:
         task.setup()
         _name_evaluator(spec.folder, task)
         _warm_up(task)
-        task.meter = clock
+        task.meter = NarrowMeter(clock)
         for library in method.libraries:
             importlib.import_module(library)
         shared = (spec.suite_seed, spec.task, spec.seed)

@@ -81,8 +81,8 @@ def methods_on(results: Results, task: str) -> list[str]:
 
 
 def is_rival(results: Results, label: str) -> bool:
-    """Whether the method competes: no oracle, no hindsight (`methods.base.Method.rival`)."""
-    return bool(results.methods.get(label, {}).get("rival", True))
+    """Whether the method competes: no oracle, no hindsight (`methods.base.Method.ranked`)."""
+    return bool(results.methods.get(label, {}).get("ranked", True))
 
 
 NOT_RANKED = "not ranked"

@@ -154,7 +154,7 @@ def load(folder: Path) -> Results:
             if spec["task"] not in tasks:
                 tasks[spec["task"]] = _described_task(description["task"])
             if spec["label"] not in methods:
-                methods[spec["label"]] = dict(plain(description["method"]))
+                methods[spec["label"]] = _described_method(description["method"])
             key = {
                 "suite": str(plain(spec["suite"])),
                 "task": spec["task"],
@@ -193,6 +193,13 @@ def _spec(place: Sequence[str], description: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(spec["seed"], int):
         raise TypeError(f"the seed is {spec['seed']!r}")
     return spec
+
+
+def _described_method(stored: dict[str, Any]) -> dict[str, Any]:
+    method = dict(plain(stored))
+    if "rival" in method:  # as older versions called it
+        method["ranked"] = method.pop("rival")
+    return method
 
 
 def _described_task(stored: dict[str, Any]) -> dict[str, Any]:

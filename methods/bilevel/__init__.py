@@ -40,7 +40,7 @@ class Bilevel(Method):
     def run(self, problem: Problem) -> None:
         from methods.bilevel import finetune, schedule
 
-        if problem.task.family == "finetune":
+        if problem.oracles.family == "finetune":
             finetune.run(problem, self.finetune)
         else:
             schedule.run(problem, self.schedule)

@@ -36,7 +36,7 @@ from torch import Tensor
 
 from methods.base import Problem
 from tasks.base import Candidate
-from tasks.finetune.base import FinetuneTask
+from tasks.finetune.base import FinetuneOracles
 from tasks.finetune.estimators import Moments, moments
 from tasks.finetune.rewards import Rewards
 from tasks.space import Params, Space
@@ -118,8 +118,8 @@ class _State:
 def run(problem: Problem, options: Options | None = None) -> None:
     """Ascend E[r1] from the space's default until the problem raises."""
     options = options or Options()
-    task, space = problem.task, problem.space
-    assert isinstance(task, FinetuneTask)
+    task, space = problem.oracles, problem.space
+    assert isinstance(task, FinetuneOracles)
     restored = problem.restored
     if restored is None:
         state = _State.start(space)
@@ -140,7 +140,7 @@ def run(problem: Problem, options: Options | None = None) -> None:
 
 
 def _begin_from_pool(
-    state: _State, task: FinetuneTask, space: Space, options: Options, seed: int
+    state: _State, task: FinetuneOracles, space: Space, options: Options, seed: int
 ) -> None:
     """Move to the best strengths within reach of samples of the pre-trained model."""
     size = max(options.pool, 20 * state.groups)
@@ -172,7 +172,7 @@ def _perturbation(state: _State, options: Options, seed: int) -> tuple[float, Te
 
 
 def _draw(
-    task: FinetuneTask, space: Space, state: _State, options: Options, offset: Tensor, seed: int
+    task: FinetuneOracles, space: Space, state: _State, options: Options, offset: Tensor, seed: int
 ) -> list[Rewards]:
     """One batch: halves on either side of the position from the same noise, or one whole."""
     first = max(options.batch, 10 * state.groups)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tasks.schedule.base import ScheduleTask
+from tasks.schedule.base import ScheduleOracles
 from tasks.schedule.training import Training
 
 
@@ -34,7 +34,7 @@ class Lookahead:
 
 
 def penalty_gradient(
-    task: ScheduleTask,
+    task: ScheduleOracles,
     training: Training,
     position: Tensor,
     weight: float,

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from methods.base import Problem
 from methods.bilevel.penalty import Lookahead, penalty_gradient
 from tasks.metrics.frechet import Moments
-from tasks.schedule.base import ScheduleTask
+from tasks.schedule.base import ScheduleOracles
 from tasks.space import Params
 
 END = 0.985
@@ -128,8 +128,8 @@ class ScheduleRun:
     """One run: a network in training, its training schedule and its sampling schedule."""
 
     def __init__(self, problem: Problem, options: Options, params: Params) -> None:
-        task = problem.task
-        assert isinstance(task, ScheduleTask)
+        task = problem.oracles
+        assert isinstance(task, ScheduleOracles)
         self.problem, self.task, self.options = problem, task, options
         self.begun = problem.progress
         """Share of the budget spent before this run."""

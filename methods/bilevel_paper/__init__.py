@@ -45,7 +45,7 @@ class PublishedBilevel(Method):
     def run(self, problem: Problem) -> None:
         from methods.bilevel_paper import finetune, schedule
 
-        if problem.task.family == "finetune":
+        if problem.oracles.family == "finetune":
             finetune.run(problem, self.finetune)
         else:
             schedule.run(problem, self.schedule)

@@ -42,7 +42,7 @@ from torch import Tensor
 
 from methods.base import Problem
 from tasks.base import Candidate
-from tasks.finetune.base import FinetuneTask
+from tasks.finetune.base import FinetuneOracles
 from tasks.finetune.estimators import penalty_gradient, pool_gradient, published_gradient
 from tasks.finetune.rewards import Rewards
 from tasks.finetune.solvers import LOOK_AHEAD, Linearised, Solver
@@ -85,8 +85,8 @@ class Options:
 def run(problem: Problem, options: Options | None = None) -> None:
     """Descend from the first lambda, and report a few dozen times."""
     options = options or Options()
-    task, variables = problem.task, problem.space.variables
-    assert isinstance(task, FinetuneTask)
+    task, variables = problem.oracles, problem.space.variables
+    assert isinstance(task, FinetuneOracles)
     iterations = math.inf if options.iterations is None else options.iterations
     state: dict[str, Any] = problem.restored or {
         "strengths": [options.start] * len(variables),

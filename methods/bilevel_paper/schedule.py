@@ -56,7 +56,7 @@ from torch import Tensor, nn
 
 from methods.base import Problem
 from tasks.schedule import estimators
-from tasks.schedule.base import ScheduleTask
+from tasks.schedule.base import ScheduleOracles
 from tasks.schedule.schedules import STEPS
 from tasks.schedule.training import EMA, Training
 from tasks.space import Params, Space
@@ -115,8 +115,8 @@ class ScheduleRun:
     """One run. Points are `(4,)` float64: start, end, tau, eps."""
 
     def __init__(self, problem: Problem, options: Options) -> None:
-        task = problem.task
-        assert isinstance(task, ScheduleTask)
+        task = problem.oracles
+        assert isinstance(task, ScheduleOracles)
         self.problem, self.task, self.options = problem, task, options
         self.training = task.begin(problem.seed("training"))
         """theta_y, in training."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ import torch
 from tasks.base import Candidate, Metric, Task
 from tasks.finetune.rewards import Rewards
 from tasks.finetune.solvers import LOOK_AHEAD, Solver
+from tasks.oracles import Oracles
 from tasks.space import Params, Space, Variable
 
 REWARD = Metric("reward", "E[r1]", higher_is_better=True)
@@ -35,6 +36,21 @@ def per_group(groups: int) -> Space:
     return Space(tuple(replace(STRENGTH, name=f"lambda_{group}") for group in range(groups)))
 
 
+@runtime_checkable
+class FinetuneOracles(Oracles, Protocol):
+    """What a method may call of a fine-tuning task; `FinetuneTask` documents the members."""
+
+    samples: int
+
+    def pool(self, count: int, seed: int) -> Rewards: ...
+
+    def guided(
+        self, params: Params, count: int, seed: int, solver: Solver = LOOK_AHEAD
+    ) -> Rewards: ...
+
+    def guided_each(self, points: Sequence[Params], count: int, seed: int) -> list[Rewards]: ...
+
+
 class FinetuneTask(Task):
     """A pre-trained model with two rewards, and the white-box oracles `pool` and `guided`.
 
@@ -43,6 +59,7 @@ class FinetuneTask(Task):
     """
 
     family = "finetune"
+    oracles = FinetuneOracles
     space = Space((STRENGTH,))
     fidelities = False  # fewer samples only make a noisier score of the same thing
     samples: ClassVar[int]

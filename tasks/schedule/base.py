@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from tasks.diffusion import ddim
 from tasks.diffusion.ddim import Denoiser
 from tasks.diffusion.precision import BFLOAT16, FULL, lowered
 from tasks.metrics.frechet import FrechetReference, Moments
+from tasks.oracles import Oracles
 from tasks.schedule.schedules import COSINE, STEPS, ScheduleFamily
 from tasks.schedule.training import (
     BATCH,
@@ -40,10 +41,65 @@ from tasks.space import Params
 Features = Callable[[Tensor], Tensor]
 
 
+@runtime_checkable
+class ScheduleOracles(Oracles, Protocol):
+    """What a method may call of a schedule task; `ScheduleTask` documents the members."""
+
+    device: str
+    rate: float
+    schedule: ScheduleFamily
+
+    def begin(self, seed: int) -> Training: ...
+
+    def generator(self, seed: int) -> torch.Generator: ...
+
+    def alpha_bar(self, position: Tensor) -> Tensor: ...
+
+    def table(self, params: Params) -> Tensor: ...
+
+    def candidate(
+        self,
+        net: nn.Module,
+        params: Params,
+        sampling: Params | None = None,
+        resume: dict[str, Any] | None = None,
+    ) -> Candidate: ...
+
+    def batch(self, generator: torch.Generator) -> Batch: ...
+
+    def noise(self, count: int, generator: torch.Generator) -> Tensor: ...
+
+    def train_step(self, training: Training, table: Tensor, fraction: float) -> None: ...
+
+    def loss(self, net: nn.Module, table: Tensor, batch: Batch) -> Tensor: ...
+
+    def loss_gradient(
+        self, net: nn.Module, table: Tensor, batch: Batch, scale: float = 1.0
+    ) -> Tensor: ...
+
+    def sample(self, net: nn.Module, table: Tensor, noise: Tensor) -> Tensor: ...
+
+    def sample_each(self, net: nn.Module, tables: Tensor, noise: Tensor) -> Tensor: ...
+
+    def frechet(self, images: Tensor, moments: Moments | None = None) -> Tensor: ...
+
+    def frechet_gradient(
+        self,
+        net: nn.Module,
+        table: Tensor,
+        noise: Tensor,
+        scale: float = 1.0,
+        moments: Moments | None = None,
+    ) -> Tensor: ...
+
+    def update(self, training: Training, rate: float, decay: float = EMA) -> None: ...
+
+
 class ScheduleTask(Task):
     """A data set, a network and a family of schedules."""
 
     family = "schedule"
+    oracles = ScheduleOracles
     citation = "Xiao et al., ICML 2025, arXiv:2502.08808"
     fidelities = True
     precisions: ClassVar[tuple[str, ...]] = (FULL, BFLOAT16)

@@ -262,7 +262,7 @@ def test_profile_draws_the_methods_that_ran_everywhere(make_results: Make) -> No
 
 def test_improvement_is_of_bilevel_over_each_rival(make_results: Make) -> None:
     results = make_results(tasks=2, methods=("default", "random", "bilevel"), seeds=5)
-    results.methods["random"] |= {"rival": False}
+    results.methods["random"] |= {"ranked": False}
     with style.applied():
         figure = improvement.draw(results, traces(results))
         assert figure is not None

@@ -124,7 +124,7 @@ def test_who_is_no_rival_sets_no_target(make_results: Make) -> None:
     found = traces(results)
     goals = measures.targets(results, found).set_index("target")
     best = goals.loc["best baseline", "method"]
-    methods = results.methods | {best: results.methods[best] | {"rival": False}}
+    methods = results.methods | {best: results.methods[best] | {"ranked": False}}
     goals = measures.targets(replace(results, methods=methods), found).set_index("target")
     assert goals.loc["best baseline", "method"] not in (best, "bilevel")
 

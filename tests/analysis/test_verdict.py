@@ -143,7 +143,7 @@ def test_few_seeds_claim_nothing(ten: Results) -> None:
 
 
 def test_an_oracle_is_named_and_not_counted(ten: Results) -> None:
-    ten.methods["bilevel"] |= {"rival": False, "uses": "hindsight"}
+    ten.methods["bilevel"] |= {"ranked": False, "uses": "hindsight"}
     verdict = verdicts(ten)[0]
     assert verdict.leader in ("random", "sobol")
     assert verdict.unranked_ahead == ["bilevel"]

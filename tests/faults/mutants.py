@@ -68,7 +68,7 @@ MUTANTS = (
     Mutant("the incumbent is not replayed", "problem",
            "self._cursor += 1\n        self._note(record)", "self._cursor += 1"),
     Mutant("an infinite score becomes the incumbent", "problem",
-           "keep and math.isfinite(score) and score", "keep and score"),
+           "deliver and math.isfinite(score) and score", "deliver and score"),
     Mutant("counts of work are not replayed", "clock",
            'self.work = Counter(snapshot["work"])', "pass"),
     Mutant("what a session cut off is charged as well", "runner",

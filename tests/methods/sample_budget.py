@@ -12,6 +12,7 @@ import pytest
 
 from methods.base import Method, Problem
 from tasks.base import Candidate, Task
+from tasks.oracles import exposed
 from tasks.space import Params
 
 
@@ -24,6 +25,7 @@ class SampleBudget:
 
     def __init__(self, task: Task, budget: int, seed: int = 0) -> None:
         self.task, self.space = task, task.space
+        self.oracles = exposed(task)
         task.meter = self
         self.budget, self.used, self.run_seed = budget, 0, seed
         self.restored: dict[str, Any] | None = None

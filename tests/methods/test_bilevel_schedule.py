@@ -18,6 +18,7 @@ from methods.bilevel import Bilevel, schedule
 from methods.bilevel.penalty import penalty_gradient
 from methods.bilevel.schedule import Options
 from tasks.base import Candidate
+from tasks.oracles import exposed
 from tasks.schedule.gaussian import ScheduleGaussian
 
 COSTS = {"denoise_forward": 0.005, "denoise_backward": 0.01}
@@ -33,6 +34,7 @@ class PricedProblem:
 
     def __init__(self, task: ScheduleGaussian, budget: float, seed: int = 0) -> None:
         self.task, self.space = task, task.space
+        self.oracles = exposed(task)
         task.meter = self
         self.budget, self.used, self.run_seed = budget, 0.0, seed
         self.restored: dict[str, Any] | None = None
