@@ -13,7 +13,7 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from tasks.finetune.estimators import covariance, penalty_gradient, published_gradient
-from tasks.finetune.weights import log_weights
+from tasks.finetune.importance import log_weights
 
 X = torch.linspace(-14, 14, 20_001, dtype=torch.float64)
 BASE = torch.log_softmax(-(X**2) / 2, dim=0)

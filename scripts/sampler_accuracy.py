@@ -12,9 +12,9 @@ import torch
 
 from benchmark import registry
 from tasks.finetune.images import ImageTask
+from tasks.finetune.importance import effective_sample_size, log_weights
 from tasks.finetune.particles import ParticleSampler
 from tasks.finetune.rewards import Rewards
-from tasks.finetune.weights import effective_sample_size, log_weights
 
 STRENGTHS = (0.5, 1.0, 2.0, 5.0)
 POOL = 50_000

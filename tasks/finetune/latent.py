@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tasks.assets import data, pretrained
+from tasks.assets import data, networks
 from tasks.base import Candidate, Metric
 from tasks.finetune.base import LOWER_REWARD, REWARD
 from tasks.finetune.images import ImageTask
@@ -35,10 +35,10 @@ class LatentTask(ImageTask):
     batch = 250
 
     def setup(self) -> None:
-        self.model: LatentDiffusion = pretrained.load(
+        self.model: LatentDiffusion = networks.load(
             diffusion_name(self.dataset), untrained(self.dataset), self.device
         )
-        self.rewards: InkAndRecognition = pretrained.load(
+        self.rewards: InkAndRecognition = networks.load(
             rewards_name(self.dataset), InkAndRecognition(), self.device
         )
         self.features = feature_net(self.dataset, "first", self.device)
@@ -87,7 +87,7 @@ class LatentTask(ImageTask):
         reference = len(data.load(self.dataset).report)
         return super().evaluator() | {
             "reference": f"{self.dataset} report split, {reference} images",
-            "weights": {name: pretrained.fingerprint(name) for name in names},
+            "weights": {name: networks.fingerprint(name) for name in names},
         }
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tasks.assets import data, pretrained
+from tasks.assets import data, networks
 from tasks.finetune.latent import diffusion_name
 from tasks.finetune.models import CLASSES, Autoencoder, NoisePredictor, untrained
 from tasks.finetune.rewards import InkAndRecognition
@@ -39,7 +39,7 @@ def train_diffusion(name: str) -> Path:
     with torch.no_grad():
         latents = model.autoencoder.encode(split.images)
     loss = fit_denoiser(model.denoiser, latents, split.labels, DENOISER_STEPS[dataset], generator)
-    return pretrained.save(
+    return networks.save(
         name,
         model,
         data=f"{dataset}, train split of {len(split)}",
@@ -124,13 +124,13 @@ def train_rewards(name: str) -> Path:
         model = InkAndRecognition()
     generator = torch.Generator().manual_seed(SEED)
     metrics_training.fit(model.classifier, splits.train, generator)
-    diffusion = pretrained.load(diffusion_name(dataset), untrained(dataset))
+    diffusion = networks.load(diffusion_name(dataset), untrained(dataset))
     labels = torch.arange(INK_SAMPLES) % CLASSES
     images = diffusion.sample(labels, Sampler(), generator).clean
     ink = images.mean(dim=(1, 2, 3))
     model.ink_mean.copy_(ink.mean())
     model.ink_scale.copy_(ink.std())
-    return pretrained.save(
+    return networks.save(
         name,
         model,
         data=f"{dataset}, train split of {len(splits.train)}",

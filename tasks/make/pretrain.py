@@ -1,7 +1,7 @@
 """Make the shipped weights again: `python -m tasks.make.pretrain NAME...` (no name: list them).
 
 A recipe trains on the train split only, from fixed seeds, and saves through
-`tasks.assets.pretrained.save`. Weights made on another machine differ in rounding and so in their
+`tasks.assets.networks.save`. Weights made on another machine differ in rounding and so in their
 fingerprint, which is why the files are shipped; all but those of `cifar10`, which need the
 user's own copy of that data set.
 """

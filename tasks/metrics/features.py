@@ -12,7 +12,7 @@ from functools import cache
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tasks.assets import pretrained
+from tasks.assets import networks
 
 DIMENSIONS = {"digits": 32, "mnist14": 64, "mnist28": 64, "cifar10": 128}
 _WIDTHS = {"first": 16, "second": 24}
@@ -61,4 +61,4 @@ def untrained(dataset: str, which: str) -> FeatureNet:
 @cache
 def feature_net(dataset: str, which: str, device: str = "cpu") -> FeatureNet:
     """The frozen network `which` ("first" or "second") of `dataset`."""
-    return pretrained.load(weights_name(dataset, which), untrained(dataset, which), device)
+    return networks.load(weights_name(dataset, which), untrained(dataset, which), device)

@@ -1,27 +1,15 @@
-"""Inception-v3 features for FID, as clean-fid measures them (Parmar et al., CVPR 2022).
-
-The weights are the user's own copy of the file that clean-fid uses, given by path, and checked:
-a download cut short leaves a file that loads badly or not at all.
-"""
+"""Inception-v3 features for FID, as clean-fid measures them (Parmar et al., CVPR 2022)."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.assets.asset import Asset, beside, digest
+from tasks.assets import inception
 from tasks.diffusion import torchvision_shim
-
-VARIABLE = "DTB_INCEPTION"
-"""Environment variable with the path of the weights; without it no FID by that name is reported."""
-NAME = "inception-2015-12-05.pt"
-SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
-"""Of the file called `NAME`."""
-SIZE = 299
 
 
 class InceptionFeatures:
@@ -31,7 +19,7 @@ class InceptionFeatures:
     """
 
     def __init__(self, file: Path, device: str = "cpu") -> None:
-        check(file)
+        inception.check(file)
         torchvision_shim.ensure()  # clean-fid imports torchvision
         from cleanfid.resize import build_resizer
 
@@ -54,64 +42,3 @@ class InceptionFeatures:
         as the Inception score is defined on the original network."""
         scores: Tensor = features @ self.network.output.weight.T
         return scores
-
-
-def provided() -> Path | None:
-    """The file that the environment names, whether or not it exists."""
-    value = os.environ.get(VARIABLE)
-    return Path(value).expanduser() if value else None
-
-
-def asset() -> Asset:
-    """The Inception weights; optional."""
-    file = provided()
-    return Asset(
-        name=NAME,
-        place=None if file is None else str(file),
-        remedy=f"set {VARIABLE} to the path where it is or shall be",
-        missing=missing,
-        damage=damage,
-        fetch=fetch,
-        hashes=f"SHA-256 {SHA256}",
-    )
-
-
-def missing() -> str | None:
-    """That the file the environment names is not there; None where none is named."""
-    file = provided()
-    return None if file is None or file.is_file() else f"{VARIABLE}={file}: no such file"
-
-
-def damage() -> str | None:
-    """That the file the environment names is not the original one."""
-    file = provided()
-    try:
-        if file is not None:
-            check(file)
-    except ValueError as error:
-        return str(error)
-    return None
-
-
-def fetch() -> None:
-    """Have clean-fid fetch its file to where the environment names it."""
-    file = provided()
-    if file is None:
-        return
-    torchvision_shim.ensure()
-    from cleanfid.downloads_helper import check_download_inception
-
-    with beside(file) as temporary:
-        fetched = Path(check_download_inception(str(temporary)))
-        check(fetched)  # a connection that ends early goes unnoticed there
-        fetched.replace(file)
-
-
-def check(file: Path) -> None:
-    """Raise ValueError if `file` is not the whole, original Inception file."""
-    found = digest(file, "sha256")
-    if found != SHA256:
-        raise ValueError(
-            f"{file} ({file.stat().st_size} bytes) is not {NAME}: "
-            f"its SHA-256 is {found}, expected {SHA256}; fetch it again"
-        )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tasks.assets import data, image_files, pretrained
+from tasks.assets import data, networks, user_data
 from tasks.metrics.features import FeatureNet, untrained
 
 EPOCHS = 60
@@ -26,12 +26,12 @@ def train(name: str) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEEDS[which])
         net = untrained(dataset, which)
-    net.to("cuda" if dataset in image_files.SETS and torch.cuda.is_available() else "cpu")
+    net.to("cuda" if dataset in user_data.SETS and torch.cuda.is_available() else "cpu")
     fit(net, splits.train, torch.Generator().manual_seed(SEEDS[which]))
-    return pretrained.save(
+    return networks.save(
         name,
         net,
-        folder=pretrained.MADE_HERE if dataset in image_files.SETS else pretrained.WEIGHTS,
+        folder=networks.MADE_HERE if dataset in user_data.SETS else networks.SHIPPED,
         data=f"{dataset}, train split of {len(splits.train)}",
         seed=str(SEEDS[which]),
         selection_accuracy=f"{accuracy(net, splits.selection):.4f}",

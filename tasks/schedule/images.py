@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from tasks.assets import data, pretrained
+from tasks.assets import data, networks
 from tasks.base import Metric
 from tasks.metrics.coverage import CoverageReference
 from tasks.metrics.features import feature_net, weights_name
@@ -59,7 +59,7 @@ class ImageScheduleTask(ScheduleTask):
     def evaluator(self) -> dict[str, Any]:
         names = [weights_name(self.feature_set or self.dataset, which) for which in FEATURES]
         return super().evaluator() | {
-            "features": {name: pretrained.fingerprint(name) for name in names},
+            "features": {name: networks.fingerprint(name) for name in names},
             "selection_images": len(data.load(self.dataset).selection),
             "report_images": len(data.load(self.dataset).report),
         }

@@ -11,12 +11,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tasks.assets import data, image_assets, pretrained
+from tasks.assets import data, inception, networks, user_data
 from tasks.assets.asset import Asset
 from tasks.base import Metric
-from tasks.metrics import inception
 from tasks.metrics.features import weights_name
 from tasks.metrics.frechet import FrechetReference
+from tasks.metrics.inception import InceptionFeatures
 from tasks.metrics.inception_score import SPLITS, inception_score
 from tasks.schedule.images import FEATURES, ImageScheduleTask
 from tasks.schedule.network import UNet
@@ -41,14 +41,14 @@ class ProvidedScheduleTask(ImageScheduleTask):
 
     @classmethod
     def assets(cls) -> tuple[Asset, ...]:
-        networks = tuple(weights_name(cls.feature_set or cls.dataset, kind) for kind in FEATURES)
-        made = () if all(map(pretrained.shipped, networks)) else (pretrained.asset(networks),)
-        return (image_assets.asset(cls.dataset), *made, inception.asset())
+        names = tuple(weights_name(cls.feature_set or cls.dataset, kind) for kind in FEATURES)
+        made = () if all(map(networks.shipped, names)) else (networks.asset(names),)
+        return (user_data.asset(cls.dataset), *made, inception.asset())
 
     def setup(self) -> None:
         super().setup()
         file = inception.provided()
-        self.inception = None if file is None else inception.InceptionFeatures(file, self.device)
+        self.inception = None if file is None else InceptionFeatures(file, self.device)
         if self.inception is not None:
             self.inception_reference = FrechetReference(self.seen_by_inception(self.report_images))
 

@@ -8,13 +8,14 @@ is the same on any machine), and the published hashes of files that the tests re
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 from benchmark import cli
 from benchmark.runs import calibration, problem
-from tasks.assets import image_assets, image_files
+from tasks.assets import inception, user_data
 from tasks.assets.asset import digest
 from tasks.finetune.sd15.task import FinetuneStableDiffusion
-from tasks.metrics import inception, training
+from tasks.metrics import training
 from tasks.schedule.network import UNet
 from tasks.schedule.provided import (
     ProvidedScheduleTask,
@@ -58,10 +59,10 @@ def accept_tiny_files() -> None:
         inception.SHA256 = digest(file, "sha256")
 
     def md5s(name: str) -> dict[str, str]:
-        found = [image_files.present(file) for file in image_files.files(name)]
-        return {file.name: hashlib.md5(file.read_bytes()).hexdigest() for file in found if file}
+        found = filter(Path.is_file, user_data.files(name))
+        return {file.name: hashlib.md5(file.read_bytes()).hexdigest() for file in found}
 
-    image_assets.md5s = md5s
+    user_data.md5s = md5s
 
 
 def fix_prices() -> None:

@@ -31,7 +31,7 @@ from tasks.diffusion import torchvision_shim
 from tasks.finetune.mnist import FinetuneMnist
 from tasks.finetune.models import GUIDANCE_SCALE as DIGITS_SCALE
 from tasks.finetune.sampling import Sampler
-from tasks.finetune.sd15 import stable_diffusion_weights as weights
+from tasks.finetune.sd15 import assets
 from tasks.finetune.sd15.task import (
     GUIDANCE_SCALE,
     PROMPTS,
@@ -117,7 +117,7 @@ def stable_diffusion_rows(task: FinetuneStableDiffusion, batch: int) -> dict[str
     labels = torch.arange(batch, device=task.device) % task.groups
     with no_progress_bars():
         pipeline = StableDiffusionPipeline.from_pretrained(
-            weights.find().pipeline, safety_checker=None, requires_safety_checker=False,
+            assets.find().pipeline, safety_checker=None, requires_safety_checker=False,
             local_files_only=True,
         )  # fmt: skip
     if model.decoder.dtype is torch.bfloat16:
@@ -264,7 +264,7 @@ def main() -> None:
     if not arguments.device.startswith("cuda"):
         torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        tiny = weights.unavailable() is not None
+        tiny = assets.unavailable() is not None
         if tiny:
             saved = tiny_pipeline.save(Path(folder), true_size=arguments.true_size)
             os.environ.update(saved)

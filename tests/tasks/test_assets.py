@@ -5,28 +5,27 @@ from __future__ import annotations
 import gzip
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from tiny_files import idx, write_cifar, write_mnist
+from tiny_files import idx, write_cifar, write_fashion, write_mnist
 
-from tasks.assets import image_assets, image_files, pretrained
+from tasks.assets import inception, networks, user_data
 from tasks.assets.asset import Asset, beside
-from tasks.finetune.sd15 import published_weights
-from tasks.finetune.sd15 import stable_diffusion_weights as weights
+from tasks.finetune.sd15 import assets
 from tasks.make import pretrain
-from tasks.metrics import inception
 
-WRITERS = {"mnist60k": write_mnist, "cifar10": write_cifar}
+WRITERS = {"mnist60k": write_mnist, "fashion28": write_fashion, "cifar10": write_cifar}
 DATA = list(WRITERS)
 
 
 def read_by_tasks(name: str, place: int = 0) -> Path:
-    found = image_files.present(image_files.files(name)[place])
-    assert found is not None
+    found = user_data.files(name)[place]
+    assert found.is_file()
     return found
 
 
@@ -37,12 +36,14 @@ def md5s_below(folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's folder of data, empty; published are the tiny files of another folder."""
+    """The user's empty folder of data; the tiny files of another folder count as published."""
     for name, write in WRITERS.items():
         write(tmp_path / "published" / name)
     published = {name: md5s_below(tmp_path / "published" / name) for name in WRITERS}
-    monkeypatch.setattr(image_assets, "md5s", published.__getitem__)
-    monkeypatch.setenv(image_files.VARIABLE, str(tmp_path / "data"))
+    monkeypatch.setattr(user_data, "md5s", published.__getitem__)
+    monkeypatch.setenv(user_data.VARIABLE, str(tmp_path / "data"))
+    alone = replace(user_data.SETS["fashion28"], places=(Path("FashionMNIST/raw"),))
+    monkeypatch.setitem(user_data.SETS, "fashion28", alone)  # whatever packages are installed
     return tmp_path / "data"
 
 
@@ -63,7 +64,7 @@ def offer(monkeypatch: pytest.MonkeyPatch, root: Path, name: str, lacking: str =
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(file, target)
 
-    monkeypatch.setattr(image_assets, "_torchvision", lambda _: download)
+    monkeypatch.setattr(user_data, "_torchvision", lambda _: download)
 
 
 # -- data sets --------------------------------------------------------------------------------
@@ -71,9 +72,9 @@ def offer(monkeypatch: pytest.MonkeyPatch, root: Path, name: str, lacking: str =
 
 @pytest.mark.parametrize("name", DATA)
 def test_a_folder_filled_by_hand_is_whole(root: Path, name: str) -> None:
-    asset = image_assets.asset(name)
+    asset = user_data.asset(name)
     assert str(root) in (asset.check() or "")
-    assert image_files.VARIABLE in (asset.check() or "")
+    assert user_data.VARIABLE in (asset.check() or "")
     fill(root, name)
     assert asset.check() is None
 
@@ -87,7 +88,7 @@ def test_a_damaged_file_is_named_and_fetched_again(
     file = read_by_tasks(name, 2)
     content = file.read_bytes()
     file.write_bytes(content[:-1] if damage == "cut" else content[:-1] + b"~")
-    asset = image_assets.asset(name)
+    asset = user_data.asset(name)
     assert asset.missing() is None  # looks at no content
     problem = asset.check() or ""
     assert str(file) in problem
@@ -101,7 +102,7 @@ def test_unpacked_files_are_held_against_the_packed_ones(root: Path) -> None:
     fill(root, "mnist60k")
     file = root / "MNIST/raw/t10k-labels-idx1-ubyte"
     packed = file.with_name(f"{file.name}.gz")
-    asset = image_assets.asset("mnist60k")
+    asset = user_data.asset("mnist60k")
     file.write_bytes(gzip.decompress(packed.read_bytes()))
     assert asset.check() is None
     file.write_bytes(idx(np.zeros(120, np.uint8)))
@@ -119,7 +120,7 @@ def test_a_fetch_that_breaks_off_leaves_nothing(
     root: Path, monkeypatch: pytest.MonkeyPatch, name: str, lacking: str
 ) -> None:
     offer(monkeypatch, root, name, lacking)
-    asset = image_assets.asset(name)
+    asset = user_data.asset(name)
     with pytest.raises(RuntimeError, match="connection"):
         asset.fetch()
     assert list(root.iterdir()) == []
@@ -130,13 +131,13 @@ def test_a_fetch_that_breaks_off_leaves_nothing(
 
 
 def test_hashes_are_those_that_torchvision_holds() -> None:
-    assert image_assets.md5s("mnist60k") == {
+    assert user_data.md5s("mnist60k") == {
         "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
         "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
         "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
         "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
     }
-    assert set(image_assets.md5s("cifar10")) == {file.name for file in image_files.files("cifar10")}
+    assert set(user_data.md5s("cifar10")) == set(user_data.SETS["cifar10"].names)
 
 
 # -- Inception --------------------------------------------------------------------------------
@@ -183,25 +184,25 @@ def test_files_named_by_their_hash_are_held_against_it(tmp_path: Path) -> None:
     blob.write_bytes(content)
     file = tmp_path / "pytorch_model.bin"
     file.symlink_to(blob)
-    assert published_weights.damage(file) is None
+    assert assets.damage(file) is None
     blob.write_bytes(content[:-1])
-    assert "its SHA256 is" in (published_weights.damage(file) or "")
+    assert "its SHA256 is" in (assets.damage(file) or "")
     checkpoint = tmp_path / f"resnet18-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     checkpoint.write_bytes(content)
-    assert published_weights.damage(checkpoint) is None
+    assert assets.damage(checkpoint) is None
     checkpoint.write_bytes(b"others")
-    assert str(checkpoint) in (published_weights.damage(checkpoint) or "")
+    assert str(checkpoint) in (assets.damage(checkpoint) or "")
 
 
 def test_other_files_are_held_against_their_format(tmp_path: Path) -> None:
     tensors, config = tmp_path / "model.safetensors", tmp_path / "config.json"
     save_file({"weight": np.ones(50, np.float32)}, tensors)
     config.write_text('{"layers": 2}')
-    assert published_weights.damage(tensors) is None
-    assert published_weights.damage(config) is None
+    assert assets.damage(tensors) is None
+    assert assets.damage(config) is None
     for file in (tensors, config):
         file.write_bytes(file.read_bytes()[:-4])
-        assert f"{file} is damaged" in (published_weights.damage(file) or "")
+        assert f"{file} is damaged" in (assets.damage(file) or "")
 
 
 @pytest.fixture
@@ -240,20 +241,20 @@ def test_a_repository_is_fetched_into_the_cache(
         return str(clip_folder(snapshot))
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    problem = weights.CLIP.asset().check() or ""
+    problem = assets.CLIP.asset().check() or ""
     assert "hf download openai/clip-vit-base-patch16" in problem
-    assert weights.CLIP.asset().place == str(cache)
-    weights.CLIP.asset().fetch()
-    assert weights.CLIP.asset().check() is None
-    assert weights.CLIP.asset().place == str(snapshot)
+    assert assets.CLIP.asset().place == str(cache)
+    assets.CLIP.asset().fetch()
+    assert assets.CLIP.asset().check() is None
+    assert assets.CLIP.asset().place == str(snapshot)
     tensors = snapshot / "model.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-4])
-    assert weights.CLIP.missing() is None
-    assert f"{tensors} is damaged" in (weights.CLIP.asset().check() or "")
-    weights.CLIP.asset().fetch()
-    assert weights.CLIP.asset().check() is None
+    assert assets.CLIP.missing() is None
+    assert f"{tensors} is damaged" in (assets.CLIP.asset().check() or "")
+    assets.CLIP.asset().fetch()
+    assert assets.CLIP.asset().check() is None
     assert [settings["force_download"] for settings in asked] == [False, True]
-    assert {settings["name"] for settings in asked} == {weights.CLIP.default}
+    assert {settings["name"] for settings in asked} == {assets.CLIP.default}
 
 
 def test_a_folder_that_the_user_names_is_only_looked_at(
@@ -261,11 +262,11 @@ def test_a_folder_that_the_user_names_is_only_looked_at(
 ) -> None:
     folder = clip_folder(cache / "by hand")
     monkeypatch.setenv("DTB_CLIP", str(folder))
-    assert weights.CLIP.asset().check() is None
+    assert assets.CLIP.asset().check() is None
     (folder / "config.json").unlink()
-    assert "config.json is missing" in (weights.CLIP.asset().check() or "")
+    assert "config.json is missing" in (assets.CLIP.asset().check() or "")
     with pytest.raises(ValueError, match="yours to fill; unset it"):
-        weights.CLIP.asset().fetch()
+        assets.CLIP.asset().fetch()
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -273,7 +274,7 @@ def test_resnet_is_renamed_into_place_when_whole(
     cache: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
 ) -> None:
     name = f"resnet18-{hashlib.sha256(b'numbers').hexdigest()[:8]}.pth"
-    monkeypatch.setattr(published_weights, "RESNET_FILE", name)
+    resnet = replace(assets.RESNET, default=name)
     from tasks.diffusion import torchvision_shim
 
     torchvision_shim.ensure()
@@ -287,10 +288,10 @@ def test_resnet_is_renamed_into_place_when_whole(
     monkeypatch.setattr("torchvision.models.ResNet18_Weights.get_state_dict", download)
     if broken:
         with pytest.raises(RuntimeError, match="invalid hash"):
-            published_weights.fetch_resnet()
+            resnet.fetch()
     else:
-        published_weights.fetch_resnet()
-    kept = [file.name for file in published_weights.checkpoints().iterdir()]
+        resnet.fetch()
+    kept = [file.name for file in resnet.home().iterdir()]
     assert kept == ([] if broken else [name])
 
 
@@ -301,7 +302,7 @@ def test_only_networks_that_lack_or_are_damaged_are_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ("features-cifar10-first", "features-cifar10-second")
-    monkeypatch.setattr(pretrained, "MADE_HERE", tmp_path)
+    monkeypatch.setattr(networks, "MADE_HERE", tmp_path)
     made = []
 
     def make(name: str) -> Path:
@@ -310,7 +311,7 @@ def test_only_networks_that_lack_or_are_damaged_are_made(
         return tmp_path / f"{name}.safetensors"
 
     monkeypatch.setattr(pretrain, "make", make)
-    asset: Asset = pretrained.asset(names)
+    asset: Asset = networks.asset(names)
     assert f"python -m tasks.make.pretrain {' '.join(names)}" in (asset.check() or "")
     asset.fetch()
     assert asset.check() is None

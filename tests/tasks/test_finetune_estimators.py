@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from torch import Tensor
 
-from tasks.finetune import estimators, weights
+from tasks.finetune import estimators, importance
 
 Reward = Callable[[Tensor], Tensor]
 Quadratic = tuple[float, float]
@@ -97,8 +97,8 @@ def test_penalty_gradient_has_its_root_where_theory_says(case: str, gamma: float
 def penalty_objective(case: str, strength: float, gamma: float) -> float:
     x, base = standard_normal()
     upper, lower = (reward(x) for reward in CASES[case])
-    y = weights.log_partition(lower / strength, base).item()
-    z = weights.log_partition((lower + upper / gamma) / strength, base).item()
+    y = importance.log_partition(lower / strength, base).item()
+    z = importance.log_partition((lower + upper / gamma) / strength, base).item()
     return gamma * strength * (y - z)
 
 
@@ -484,41 +484,6 @@ def test_pool_estimate_collapses_to_zero_beyond() -> None:
     gradients, _, exact = pool_study(8.0, 64)
     assert exact < -400
     assert gradients.abs().median().item() < 5
-
-
-def defensive_study(ratio: float, n: int, helper: float, seeds: int = 200) -> tuple[Tensor, Tensor]:
-    """As `pool_study`, half of the samples being drawn at 1 / lambda = `helper` instead."""
-    generator = torch.Generator().manual_seed(n)
-    counts, betas = torch.tensor([n // 2, n // 2]), torch.tensor([0.0, helper])
-    found = []
-    for _ in range(seeds):
-        x = torch.randn(n, generator=generator, dtype=torch.float64)
-        x[n // 2 :] += helper
-        base = weights.mixture_base(x, betas, counts)
-        found.append(torch.stack(estimators.pool_gradient(linear_upper(x), x, 1 / ratio, base)))
-    gradients, shares = torch.stack(found).T
-    return gradients, shares
-
-
-@pytest.mark.parametrize("helper", [1.5, 2.0, 3.0])
-def test_defensive_mixture_repairs_the_pool_estimate_at_twice_the_strength(helper: float) -> None:
-    """Whether the other half is drawn at lambda itself, or a third away on either side."""
-    gradients, shares = defensive_study(2.0, 512, helper)
-    exact = -2.0
-    plain, _, _ = pool_study(2.0, 512)
-    error = (gradients - exact).square().mean().sqrt().item()
-    assert abs(gradients.mean().item() - exact) < 0.2  # of 2
-    assert error < 1.1
-    assert error < (plain - exact).square().mean().sqrt().item() / 1.5
-    assert (gradients < 0).all()
-    assert shares.min().item() > 0.3
-
-
-def test_defensive_mixture_still_serves_the_untilted_law() -> None:
-    """Half the samples being its own, a strength of infinity or nearly so keeps half of them."""
-    gradients, shares = defensive_study(0.1, 512, helper=3.0)
-    assert shares.min().item() > 0.4
-    assert gradients.mean().item() == pytest.approx((1.5 - 0.1) * 0.1**2, rel=0.1)
 
 
 @pytest.mark.parametrize(("upper", "lower"), [(0.7, 1.0), (-0.4, 2.0), (1.0, -1.5)])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tasks.assets import data, pretrained
+from tasks.assets import data, networks
 from tasks.diffusion.torchvision_shim import ensure
 from tasks.metrics import frechet
 from tasks.metrics.features import DIMENSIONS, feature_net, weights_name
@@ -154,7 +154,7 @@ def test_shipped_networks_recognise_held_out_images(dataset: str, which: str) ->
     net, split = feature_net(dataset, which), data.load(dataset).report
     assert accuracy(net, split) > 0.95
     assert net(split.images[:3]).shape == (3, DIMENSIONS[dataset])
-    assert pretrained.path(weights_name(dataset, which)).stat().st_size < 300_000
+    assert networks.path(weights_name(dataset, which)).stat().st_size < 300_000
     assert not any(p.requires_grad for p in net.parameters())
 
 

@@ -12,9 +12,10 @@ from tiny_files import write_cifar, write_mnist
 from torch import Tensor
 
 from benchmark import contract
-from tasks.assets import data, image_files, pretrained
+from tasks.assets import data, inception, networks, user_data
 from tasks.make import pretrain
-from tasks.metrics import features, inception, training
+from tasks.metrics import features, training
+from tasks.schedule import provided
 from tasks.schedule.digits import ScheduleDigits, ScheduleDigitsUnclipped
 from tasks.schedule.network import UNet
 from tasks.schedule.provided import (
@@ -28,10 +29,10 @@ from tasks.schedule.published_network import LevelUNet
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv(image_files.VARIABLE, str(tmp_path))
+    monkeypatch.setenv(user_data.VARIABLE, str(tmp_path))
     monkeypatch.delenv(inception.VARIABLE, raising=False)
-    monkeypatch.setattr(pretrained, "MADE_HERE", tmp_path / "weights")
-    caches = (data.load, features.feature_net, pretrained.fingerprint)
+    monkeypatch.setattr(networks, "MADE_HERE", tmp_path / "weights")
+    caches = (data.load, features.feature_net, networks.fingerprint)
     for cached in caches:
         cached.cache_clear()
     yield tmp_path
@@ -163,7 +164,7 @@ def test_inception_fid_is_reported_where_its_weights_are(
     assert "weights.pt: no such file" in str(ScheduleMnist60k.unavailable())
     file.touch()
     assert ScheduleMnist60k.unavailable() is None
-    monkeypatch.setattr(inception, "InceptionFeatures", FewFeatures)
+    monkeypatch.setattr(provided, "InceptionFeatures", FewFeatures)
     task = ScheduleMnist60k()
     task.setup()
     assert [metric.name for metric in task.metrics] == [*OWN, "fid_inception", "inception_score"]

@@ -25,9 +25,10 @@ from tiny_files import write_inception
 
 from benchmark import catalogue, cli, contract
 from benchmark.runs import runner
+from tasks.assets import inception
 from tasks.assets.asset import digest
 from tasks.base import Candidate, FreeMeter
-from tasks.finetune.sd15 import stable_diffusion_weights
+from tasks.finetune.sd15 import assets
 from tasks.finetune.sd15 import task as stable_diffusion
 from tasks.finetune.sd15.natural_rewards import ClipScore, RandomHead
 from tasks.finetune.sd15.task import (
@@ -37,7 +38,7 @@ from tasks.finetune.sd15.task import (
     FinetuneStableDiffusion,
     FinetuneStableDiffusionPerPrompt,
 )
-from tasks.metrics import inception
+from tasks.metrics.inception import InceptionFeatures
 from tests.speed import tiny_pipeline
 
 SMALL = {"samples": 50, "evaluation_samples": 10, "reference_samples": 10, "steps": 3}
@@ -136,23 +137,23 @@ def test_a_repository_in_the_local_cache_is_found(
     (repository / "refs" / "main").write_text("abc")
     (repository / "snapshots").mkdir()
     (repository / "snapshots" / "abc").symlink_to(tiny["DTB_CLIP"])
-    assert stable_diffusion_weights.CLIP.path() == repository / "snapshots" / "abc"
+    assert assets.CLIP.path() == repository / "snapshots" / "abc"
     checkpoints = tmp_path / "hub" / "checkpoints"
     checkpoints.mkdir(parents=True)
     (checkpoints / "resnet18-f37072fd.pth").symlink_to(tiny["DTB_RESNET18"])
-    assert stable_diffusion_weights.RESNET.missing() is None
+    assert assets.RESNET.missing() is None
 
 
 def test_looking_for_weights_loads_neither_torch_nor_models() -> None:
     code = (
-        "import sys; from tasks.finetune import stable_diffusion_weights as weights; "
-        "weights.unavailable(); assert not {'torch', 'transformers'} & set(sys.modules)"
+        "import sys; from tasks.finetune.sd15 import assets; "
+        "assets.unavailable(); assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_without_transformers_it_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stable_diffusion_weights, "find_spec", lambda name: None)
+    monkeypatch.setattr(assets, "find_spec", lambda name: None)
     assert "[paper]" in (FinetuneStableDiffusion.unavailable() or "")
 
 
@@ -263,7 +264,7 @@ def test_a_small_device_decodes_again_instead_of_keeping_the_graph(
 ) -> None:
     monkeypatch.setattr(stable_diffusion, "_memory", lambda device: memory)
     load = stable_diffusion.load_diffusion.__wrapped__
-    assert load(stable_diffusion_weights.find(), PROMPTS, 5, "cpu").recompute == recompute
+    assert load(assets.find(), PROMPTS, 5, "cpu").recompute == recompute
 
 
 def test_a_network_that_does_not_predict_noise_is_refused(
@@ -345,7 +346,7 @@ def test_clip_is_read_in_the_layout_it_was_published_in(
         json.dumps({k: v for k, v in settings.items() if k != "image_processor_type"})
     )
     monkeypatch.setenv("DTB_CLIP", str(old))
-    assert stable_diffusion_weights.CLIP.path() == old
+    assert assets.CLIP.path() == old
     images = torch.rand(5, 3, 16, 16) * 2 - 1
     labels = torch.arange(5)
     torch.testing.assert_close(
@@ -494,14 +495,14 @@ def inception_file(tmp_path: Path) -> Path:
 
 def test_a_truncated_inception_file_is_refused(inception_file: Path) -> None:
     with pytest.raises(ValueError, match=r"is not inception-2015-12-05\.pt"):
-        inception.InceptionFeatures(inception_file)
+        InceptionFeatures(inception_file)
 
 
 def test_features_are_those_of_clean_fid(
     inception_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inception, "SHA256", digest(inception_file, "sha256"))
-    ours = inception.InceptionFeatures(inception_file)
+    ours = InceptionFeatures(inception_file)
     from cleanfid.inception_torchscript import InceptionV3W
     from cleanfid.resize import build_resizer
 
@@ -516,7 +517,7 @@ def test_class_scores_leave_out_the_bias(
     inception_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inception, "SHA256", digest(inception_file, "sha256"))
-    ours = inception.InceptionFeatures(inception_file)
+    ours = InceptionFeatures(inception_file)
     features = torch.rand(3, 2048)
     output = ours.network.output
     torch.testing.assert_close(ours.logits(features), output(features) - output.bias)

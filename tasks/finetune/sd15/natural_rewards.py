@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tasks.diffusion import torchvision_shim
-from tasks.finetune.sd15.stable_diffusion_weights import CLIP
+from tasks.finetune.sd15.assets import CLIP
 
 RESNET_SIZE = 224
 RESNET_MEAN = (0.485, 0.456, 0.406)

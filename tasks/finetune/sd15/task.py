@@ -4,7 +4,7 @@ The lower level is this project's sampler over the pipeline's own network with c
 guidance, in its latent space; rewards are taken on the decoded image. r1 and r2
 (`tasks.finetune.sd15.natural_rewards`) are standardised on unguided samples, so that lambda has the
 unit of the other tasks. What to fetch, what it costs and what is assumed of the device stands
-in docs/stable-diffusion.md.
+in docs/your-data-and-models.md.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from tasks.assets import inception
 from tasks.assets.asset import Asset
 from tasks.base import Candidate, Meter, Metric
 from tasks.diffusion import torchvision_shim
@@ -27,9 +28,8 @@ from tasks.finetune.base import LOWER_REWARD, REWARD, per_group
 from tasks.finetune.images import ImageTask
 from tasks.finetune.latent import PATH_KL
 from tasks.finetune.sampling import TRAIN_STEPS, LogTilt, Sampler, Samples
-from tasks.finetune.sd15 import stable_diffusion_weights as weights
+from tasks.finetune.sd15 import assets
 from tasks.finetune.sd15.natural_rewards import ClipScore, RandomHead
-from tasks.metrics import inception
 from tasks.metrics.frechet import FrechetReference
 from tasks.metrics.inception import InceptionFeatures
 
@@ -145,14 +145,14 @@ def precision(device: str) -> torch.dtype:
 
 @cache
 def load_diffusion(
-    found: weights.Weights, prompts: tuple[str, ...], batch: int, device: str
+    found: assets.Paths, prompts: tuple[str, ...], batch: int, device: str
 ) -> PromptedDiffusion:
     """The pipeline at `found` for guided batches of `batch` images; once per process."""
     torchvision_shim.ensure()
     from diffusers import StableDiffusionPipeline
 
     dtype = precision(device)
-    with no_progress_bars(), weights.PIPELINE.loading(found.pipeline):
+    with no_progress_bars(), assets.PIPELINE.loading(found.pipeline):
         pipeline = StableDiffusionPipeline.from_pretrained(
             found.pipeline,
             safety_checker=None,
@@ -181,7 +181,7 @@ def _memory(device: str) -> float:
 
 @cache
 def load_rewards(
-    found: weights.Weights, prompts: tuple[str, ...], device: str
+    found: assets.Paths, prompts: tuple[str, ...], device: str
 ) -> tuple[ClipScore, RandomHead]:
     """Both reward models, in float32; once per process."""
     with no_progress_bars():
@@ -236,25 +236,25 @@ class FinetuneStableDiffusion(ImageTask):
 
     def __init__(self, device: str = "cpu") -> None:
         super().__init__(device)
-        if weights.inception() is not None:
+        if inception.provided() is not None:
             self.metrics = (*self.metrics, FID)  # type: ignore[misc]
 
     @classmethod
     def assets(cls) -> tuple[Asset, ...]:
-        return (*(part.asset() for part in weights.PARTS), inception.asset())
+        return (*(part.asset() for part in assets.PARTS), inception.asset())
 
     @classmethod
     def unavailable(cls) -> str | None:
-        return weights.unavailable()
+        return assets.unavailable()
 
     def setup(self) -> None:
         """Load the models, then measure the pre-trained one: minutes on a GPU, once per
         process."""
         self._load()
-        self.reference = _measure(type(self), weights.find(), self.device)
+        self.reference = _measure(type(self), assets.find(), self.device)
 
     def _load(self) -> None:
-        found = weights.find()
+        found = assets.find()
         self.model = load_diffusion(found, PROMPTS, self.batch, self.device)
         self.clip_score, self.random_head = load_rewards(found, PROMPTS, self.device)
         self.features = _inception(found, self.device)
@@ -310,7 +310,7 @@ class FinetuneStableDiffusion(ImageTask):
             "prompts": list(PROMPTS),
             "steps": self.steps,
             "precision": str(precision(self.device)).removeprefix("torch."),
-            "weights": weights.fingerprints(),
+            "weights": assets.fingerprints(),
         }
 
 
@@ -323,14 +323,14 @@ class FinetuneStableDiffusionPerPrompt(FinetuneStableDiffusion):
 
 
 @cache
-def _inception(found: weights.Weights, device: str) -> InceptionFeatures | None:
+def _inception(found: assets.Paths, device: str) -> InceptionFeatures | None:
     return InceptionFeatures(found.inception, device) if found.inception else None
 
 
 @cache
 @torch.no_grad()
 def _measure(
-    task_type: type[FinetuneStableDiffusion], found: weights.Weights, device: str
+    task_type: type[FinetuneStableDiffusion], found: assets.Paths, device: str
 ) -> Reference:
     """Draw and rate unguided samples; once per process, not charged."""
     task = task_type(device)

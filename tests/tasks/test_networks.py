@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tasks.assets import pretrained
+from tasks.assets import networks
+from tasks.finetune.sd15.assets import CLIP, PIPELINE
 from tasks.finetune.sd15.natural_rewards import ClipScore, RandomHead
-from tasks.finetune.sd15.stable_diffusion_weights import CLIP, PIPELINE
 
 
 class Code:
@@ -29,9 +29,9 @@ class Code:
 @pytest.fixture
 def file(tmp_path, monkeypatch) -> Path:
     """Whole weights of a small model."""
-    monkeypatch.setattr(pretrained, "WEIGHTS", tmp_path)
-    monkeypatch.setattr(pretrained, "MADE_HERE", tmp_path / "made")
-    return pretrained.save("small", nn.Linear(3, 2), tmp_path)
+    monkeypatch.setattr(networks, "SHIPPED", tmp_path)
+    monkeypatch.setattr(networks, "MADE_HERE", tmp_path / "made")
+    return networks.save("small", nn.Linear(3, 2), tmp_path)
 
 
 def empty(file: Path) -> None:
@@ -72,8 +72,8 @@ DAMAGES = [empty, text, cut, zeros, endless_header, code]
 @pytest.mark.parametrize("damage", [*DAMAGES, other_shape, other_names])
 def test_weights_that_cannot_be_used_are_named_with_the_remedy(file, damage):
     damage(file)
-    with pytest.raises(ValueError, match="does not hold the weights of small") as caught:
-        pretrained.load("small", nn.Linear(3, 2))
+    with pytest.raises(ValueError, match="does not hold the parameters of small") as caught:
+        networks.load("small", nn.Linear(3, 2))
     message = str(caught.value)
     assert str(file) in message
     assert message.endswith("make it again with: python -m tasks.make.pretrain small")
@@ -85,11 +85,11 @@ def test_weights_that_cannot_be_used_are_named_with_the_remedy(file, damage):
 def test_missing_weights_are_named_with_the_remedy(file):
     file.unlink()
     with pytest.raises(FileNotFoundError, match=r"small\.safetensors is missing; make it again"):
-        pretrained.load("small", nn.Linear(3, 2))
+        networks.load("small", nn.Linear(3, 2))
 
 
 def test_whole_weights_are_loaded_frozen(file):
-    model = pretrained.load("small", nn.Linear(3, 2))
+    model = networks.load("small", nn.Linear(3, 2))
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
@@ -119,7 +119,7 @@ def test_a_damaged_part_of_stable_diffusion_is_named(tmp_path, part, damage):
     ):
         opened.keys()
     assert str(tmp_path) in str(caught.value)
-    assert part.fetch in str(caught.value)
+    assert part.command in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""MNIST and CIFAR-10 from the user's files: the formats, what is missing, what is damaged."""
+"""Data sets from the user's files: formats, missing files, damaged files, other data."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ import os
 import pickle
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tiny_files import COUNT, idx, old_batch, write_cifar, write_mnist
+from tiny_files import COUNT, idx, old_batch, write_cifar, write_fashion, write_mnist
 
-from tasks.assets import data, image_files
+from tasks.assets import data, user_data
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv(image_files.VARIABLE, str(tmp_path))
+    monkeypatch.setenv(user_data.VARIABLE, str(tmp_path))
+    fashion = user_data.SETS["fashion28"]
+    places = (*fashion.places[:1], tmp_path / "package")
+    monkeypatch.setitem(user_data.SETS, "fashion28", replace(fashion, places=places))
     data.load.cache_clear()
     yield tmp_path
     data.load.cache_clear()
@@ -28,7 +32,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.mark.parametrize("packed", [True, False])
 def test_mnist_is_split_in_three_with_its_test_set_for_reports(root: Path, packed: bool) -> None:
     pixels, labels = write_mnist(root, packed)
-    assert image_files.unavailable("mnist60k") is None
+    assert user_data.unavailable("mnist60k") is None
     dataset = data.load("mnist60k")
     assert [len(split) for split in vars(dataset).values()] == [2 * COUNT, COUNT, COUNT]
     expected = torch.from_numpy(pixels)[:, None] / 127.5 - 1
@@ -48,22 +52,55 @@ def test_cifar_is_read_from_the_pickles_of_its_time(root: Path) -> None:
     assert dataset.report.labels.tolist() == labels.tolist()
 
 
-@pytest.mark.parametrize("name", list(image_files.SETS))
+@pytest.mark.parametrize("name", list(user_data.SETS))
 def test_what_is_missing_is_said_in_one_line_with_the_command(root: Path, name: str) -> None:
-    reason = image_files.unavailable(name)
+    reason = user_data.unavailable(name)
     assert reason is not None
     assert "\n" not in reason
     assert str(root) in reason
     assert "download=True" in reason
-    assert image_files.VARIABLE in reason
+    assert user_data.VARIABLE in reason
     with pytest.raises(FileNotFoundError, match="is missing: run"):
         data.load(name)
+
+
+def test_fashion_mnist_is_found_where_a_package_puts_it_too(root: Path) -> None:
+    pixels, labels = write_fashion(root / "elsewhere")
+    os.rename(root / "elsewhere/FashionMNIST/raw", root / "package")
+    assert user_data.unavailable("fashion28") is None
+    assert user_data.damage("fashion28") is None  # compressed anew: no published hash
+    dataset = data.load("fashion28")
+    expected = torch.from_numpy(pixels)[:, None] / 127.5 - 1
+    torch.testing.assert_close(dataset.report.images, expected.float())
+    assert dataset.report.labels.tolist() == labels.tolist()
+    pooled = data.load("fashion14").report.images
+    torch.testing.assert_close(pooled.mean((2, 3)), dataset.report.images.mean((2, 3)))
+    write_fashion(root)  # the user's own files come first
+    assert user_data.files("fashion28")[0].parent == root / "FashionMNIST/raw"
+
+
+@pytest.mark.parametrize(
+    ("part", "array", "reason"),
+    [
+        ("t10k-images-idx3", np.zeros((120, 20, 20)), r"images of \(1, 20, 20\) pixels, expected"),
+        ("t10k-labels-idx1", np.arange(120) % 10 + 200, "label 209, expected 0 to 9"),
+        ("t10k-labels-idx1", np.zeros(120), "0 images of class 1, expected 2 or more"),
+        ("train-labels-idx1", np.minimum(np.arange(360), 9), "1 images of class 0"),
+    ],
+)
+def test_files_of_other_data_are_refused_by_name(
+    root: Path, part: str, array: np.ndarray, reason: str
+) -> None:
+    write_mnist(root, packed=False)
+    (root / f"MNIST/raw/{part}-ubyte").write_bytes(idx(array.astype(np.uint8)))
+    with pytest.raises(ValueError, match=rf"{part[:4]}.*{reason}"):
+        data.load("mnist60k")
 
 
 def test_one_missing_batch_is_noticed(root: Path) -> None:
     write_cifar(root)
     (root / "cifar-10-batches-py" / "data_batch_3").unlink()
-    reason = image_files.unavailable("cifar10")
+    reason = user_data.unavailable("cifar10")
     assert reason is not None
     assert "data_batch_3 is missing" in reason
 

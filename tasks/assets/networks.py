@@ -1,14 +1,13 @@
-"""Pre-trained models that tasks rely on: shipped as package data, made again by a command.
+"""Pre-trained networks that tasks rely on: shipped as package data, made again by a command.
 
-The shipped file is part of the benchmark: every machine scores with the same feature
-networks and fine-tunes the same pre-trained model, named by the hash of the file's content.
-`python -m tasks.make.pretrain NAME` runs the recipe that made a file. Weights trained on data that
-the user provides cannot be shipped: they are made once and kept in the user's cache folder.
+A shipped file is part of the benchmark: every machine scores with the same feature networks and
+fine-tunes the same pre-trained model, identified by the hash of the file.
+`python -m tasks.make.pretrain NAME` runs the recipe that made a file. Networks trained on data
+that the user provides cannot be shipped: they are made once and kept in the user's cache folder.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -19,27 +18,27 @@ from platformdirs import user_cache_path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from tasks.assets.asset import Asset, beside
+from tasks.assets.asset import Asset, beside, digest
 
-WEIGHTS = Path(__file__).parents[1] / "weights"
+SHIPPED = Path(__file__).parents[1] / "networks"
 MADE_HERE = Path(user_cache_path(appname="diffusion-tuning-benchmark")) / "weights"
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 
 
 def path(name: str) -> Path:
-    """Where the weights called `name` are shipped or, failing that, kept after being made."""
-    packaged, made = (folder / f"{name}.safetensors" for folder in (WEIGHTS, MADE_HERE))
+    """Where the network called `name` is shipped or, failing that, kept after being made."""
+    packaged, made = (folder / f"{name}.safetensors" for folder in (SHIPPED, MADE_HERE))
     return made if made.exists() and not packaged.exists() else packaged
 
 
 def shipped(name: str) -> bool:
-    """Whether the weights called `name` are part of the package."""
-    return (WEIGHTS / f"{name}.safetensors").exists()
+    """Whether the network called `name` is part of the package."""
+    return (SHIPPED / f"{name}.safetensors").exists()
 
 
 def asset(names: tuple[str, ...]) -> Asset:
-    """Weights made once on this machine, from data that is here already."""
+    """Networks made once on this machine, from data that is here already."""
     return Asset(
         name=" and ".join(names),
         place=str(MADE_HERE),
@@ -57,13 +56,13 @@ def _recipe(names: Sequence[str]) -> str:
 
 
 def _missing(names: Sequence[str]) -> str | None:
-    lacking = [name for name in names if not path(name).exists()]
-    return f"feature networks are missing: run `{_recipe(lacking)}`" if lacking else None
+    missing = [name for name in names if not path(name).exists()]
+    return f"feature networks are missing: run `{_recipe(missing)}`" if missing else None
 
 
 def _damage(names: Sequence[str]) -> str | None:
     for name in names:
-        reason = damaged_tensors(path(name))
+        reason = damage(path(name))
         if reason:
             return f"{reason}; make it again: {_recipe([name])}"
     return None
@@ -73,12 +72,12 @@ def _make(names: Sequence[str]) -> None:
     from tasks.make import pretrain
 
     for name in names:
-        if not path(name).exists() or damaged_tensors(path(name)):
+        if not path(name).exists() or damage(path(name)):
             pretrain.make(name)
 
 
-def damaged_tensors(file: Path) -> str | None:
-    """That a safetensors file is cut short or something else; None if it is whole."""
+def damage(file: Path) -> str | None:
+    """That a safetensors file is truncated or something else; None if it is whole."""
     try:
         with safe_open(file, framework="numpy"):
             return None
@@ -88,18 +87,18 @@ def damaged_tensors(file: Path) -> str | None:
 
 @cache
 def fingerprint(name: str) -> str:
-    """Identity of the weights called `name`: 12 hex digits of the file's SHA-256."""
-    return hashlib.sha256(path(name).read_bytes()).hexdigest()[:12]
+    """Identity of the network called `name`: 12 hex digits of the file's SHA-256."""
+    return digest(path(name), "sha256")[:12]
 
 
 def load(name: str, model: Model, device: str = "cpu") -> Model:
-    """Fill `model` with the weights called `name`; frozen, in evaluation mode.
+    """Fill `model` with the parameters called `name`; frozen, in evaluation mode.
 
     Raises FileNotFoundError when the file is missing, and ValueError when it is damaged or holds
     another model, both with the command that makes it.
     """
     file = path(name)
-    remedy = f"make it again with: python -m tasks.make.pretrain {name}"
+    remedy = f"make it again with: {_recipe([name])}"
     if not file.exists():
         raise FileNotFoundError(f"{file} is missing; {remedy}")
     try:
@@ -107,14 +106,13 @@ def load(name: str, model: Model, device: str = "cpu") -> Model:
     except (SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"{file} does not hold the weights of {name} ({reason}); {remedy}"
+            f"{file} does not hold the parameters of {name} ({reason}); {remedy}"
         ) from None
     return model.to(device).eval().requires_grad_(False)
 
 
-def save(name: str, model: torch.nn.Module, folder: Path = WEIGHTS, **metadata: str) -> Path:
-    """Write the weights of `model` under `name`, with `metadata` (how it was made)."""
-    folder.mkdir(parents=True, exist_ok=True)
+def save(name: str, model: torch.nn.Module, folder: Path = SHIPPED, **metadata: str) -> Path:
+    """Write the parameters of `model` under `name`, with `metadata` (how it was made)."""
     tensors = {key: value.contiguous().cpu() for key, value in model.state_dict().items()}
     file = folder / f"{name}.safetensors"
     with beside(file) as temporary:
