@@ -23,6 +23,21 @@ from tasks.space import Params, Space
 
 Settings = TypeVar("Settings")
 
+GROUPS = {
+    "fixed": "#000000",
+    "grid": "#0072B2",
+    "random": "#777777",
+    "model-based": "#009E73",
+    "multi-fidelity": "#CC79A7",
+    "staged": "#332288",
+    "weighted sum": "#E69F00",
+    "stochastic approximation": "#882255",
+    "bilevel": "#D55E00",
+}
+"""Groups of methods in the order in which they are listed, with their colours: Okabe and Ito's
+("Color Universal Design", 2008) and Paul Tol's muted scheme ("Colour Schemes", SRON 2021), safe for
+the common colour-vision deficiencies."""
+
 
 class Problem(Protocol):
     """A task under a budget, as a method sees it. Scores are losses: lower is better."""
@@ -107,6 +122,11 @@ class Method(ABC):
     ranked: ClassVar[bool] = True
     """Whether it competes on the terms of all. If not (an oracle that knows more, another lower
     level), it is shown in tables and figures but excluded from ranking and targets."""
+    group: ClassVar[str] = ""
+    """Kind of method, if any: tables and figures list the methods of a group together and draw them
+    in one colour. `GROUPS` has those with a place and a colour of their own."""
+    colour: ClassVar[str | None] = None
+    """`#rrggbb`, where it is to differ from its group's."""
     libraries: ClassVar[tuple[str, ...]] = ()
     """Modules that `run` imports. They are loaded before the clock starts: an import takes as
     long for a budget of seconds as for one of days, and only once per process."""

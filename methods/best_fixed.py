@@ -24,6 +24,7 @@ class BestFixed(Method):
     """
 
     name = "best-fixed"
+    group = "fixed"
     citation = "-"
     uses = "hindsight: a grid of whole runs that is not charged"
     ranked = False

@@ -7,6 +7,7 @@ class Default(Method):
     """The space's initial point, trained or sampled for the whole budget."""
 
     name = "default"
+    group = "fixed"
     citation = "-"
     uses = "nothing"
 

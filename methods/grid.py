@@ -44,6 +44,7 @@ class GridSearch(Search):
     """
 
     name = "grid"
+    group = "grid"
     citation = "-"
     libraries = ("sklearn.model_selection",)
 

@@ -44,6 +44,7 @@ class GridByClass(Method):
     """
 
     name = "grid-by-class"
+    group = "grid"
     citation = "Rasmussen & Williams, 2006"
     uses = "mean r1 of each class"
     libraries = ("sklearn.model_selection",)

@@ -21,6 +21,7 @@ class SmoothedGrid(Method):
     """
 
     name = "grid-smoothed"
+    group = "grid"
     citation = "Rasmussen & Williams, 2006"
     libraries = ("sklearn.model_selection", "sklearn.gaussian_process")
 

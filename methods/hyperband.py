@@ -18,6 +18,7 @@ class Hyperband(SuccessiveHalving):
     """
 
     name = "hyperband"
+    group = "multi-fidelity"
     citation = "Li et al., JMLR 2018; Akiba et al., KDD 2019"
 
     def pruner(self) -> optuna.pruners.BasePruner:

@@ -22,6 +22,7 @@ class OptunaCMAES(OptunaSearch):
     """
 
     name = "optuna-cmaes"
+    group = "model-based"
     citation = "Hansen & Ostermeier, Evol. Comput. 2001; Akiba et al., KDD 2019"
     libraries = ("optuna", "cmaes")
 

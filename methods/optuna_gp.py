@@ -18,6 +18,7 @@ class OptunaGP(OptunaSearch):
     """
 
     name = "optuna-gp"
+    group = "model-based"
     citation = "Akiba et al., KDD 2019"
     libraries = ("optuna", "scipy.optimize", "torch")
 

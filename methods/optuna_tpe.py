@@ -18,6 +18,7 @@ class OptunaTPE(OptunaSearch):
     """
 
     name = "optuna-tpe"
+    group = "model-based"
     citation = "Bergstra et al., NeurIPS 2011; Akiba et al., KDD 2019"
     libraries = ("optuna",)
 

@@ -10,6 +10,7 @@ class RandomSearch(Search):
     """Uniform random search (log-uniform on log scales), after the default."""
 
     name = "random"
+    group = "random"
     citation = "Bergstra & Bengio, JMLR 2012"
 
     def start(self, space: Space, rng: np.random.Generator) -> None:

@@ -42,6 +42,7 @@ class SamplingSearch(Method):
     """
 
     name = "sampling-search"
+    group = "staged"
     citation = "-"
     uses = "scores of one network under many sampling schedules"
     libraries = LIBRARIES

@@ -23,6 +23,7 @@ class SearchThenTune(Method):
     """
 
     name = "search-then-tune"
+    group = "staged"
     citation = "Xiao et al., ICML 2025, arXiv:2502.08808"
     uses = "scores; gradients of the loss and of FID if tuning is joint"
     libraries = LIBRARIES

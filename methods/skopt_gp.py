@@ -13,6 +13,8 @@ class SkoptGP(Search):
     """
 
     name = "skopt-gp"
+    group = "model-based"
+    colour = "#56B4E9"
     citation = "Head et al., scikit-optimize, 2018; Hoffman et al., UAI 2011"
     libraries = ("skopt",)
 

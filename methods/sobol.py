@@ -10,6 +10,7 @@ class SobolSearch(Search):
     """Quasi-random search along a scrambled Sobol sequence, after the default."""
 
     name = "sobol"
+    group = "random"
     citation = "Sobol', 1967; Owen, J. Complexity 1998"
     libraries = ("scipy.stats",)
 

@@ -47,6 +47,7 @@ class SPSA(Method):
     """
 
     name = "spsa-crn"
+    group = "stochastic approximation"
     citation = "Spall, IEEE TAC 1992; gains: Spall, IEEE TAES 1998"
     uses = "mean r1 of pairs of batches with common noise"
 

@@ -20,6 +20,7 @@ class SuccessiveHalving(Method):
     """
 
     name = "successive-halving"
+    group = "multi-fidelity"
     citation = "Jamieson & Talwalkar, AISTATS 2016; Li et al., MLSys 2020"
     uses = "scores of unfinished trials"
     libraries = ("optuna",)

@@ -29,6 +29,7 @@ class WeightedSum(Method):
     """
 
     name = "weighted-sum"
+    group = "weighted sum"
     citation = "baseline of Xiao et al., ICML 2025, arXiv:2502.08808"
     uses = "gradients of the upper reward: another lower level"
     ranked = False

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from benchmark.analysis.curves import Trace, expected_running_time, traces
-from benchmark.display.drawing import read
-from benchmark.study import contents
+from benchmark.analysis.curves import expected_running_time
+from benchmark.study.model import Study
+from benchmark.study.traces import Trace
 
 FRACTIONS = (0.05, 0.1, 0.25, 0.5, 1.0)
 CLOSE = 0.02
@@ -50,14 +50,13 @@ def row(method: str, runs: list[Trace], floor: dict, best: dict, budget: float) 
 
 
 def main(folder: Path) -> None:
-    results = read(folder)
-    found = traces(results)
-    for task in contents.task_names(results):
-        metric, budget = contents.primary(results, task).name, contents.budget(results, task)
-        methods = contents.method_names(results)
-        runs = {method: found.of(task, method, metric) for method in methods}
+    study = Study.load(folder)
+    for task in study.tasks:
+        metric, budget = study.task(task).primary.name, study.task(task).budget
+        methods = list(study.methods)
+        runs = {method: study.task(task).trace(method, metric) for method in methods}
         floor = {run.seed: run.values[-1] for run in runs["default"]}
-        rivals = [m for m in methods if results.methods[m]["ranked"] and runs[m]]
+        rivals = [m for m in methods if study.method(m).ranked and runs[m]]
         best = {
             seed: max(run.values[-1] for m in rivals for run in runs[m] if run.seed == seed)
             for seed in floor

@@ -10,30 +10,28 @@ scores are anchored to these two, so that they do not move when a method is adde
 import json
 import statistics
 import sys
-from pathlib import Path
 
-from benchmark.study.results import Results, load
+from benchmark.study.model import Study, Task
 from tasks.base import REFERENCES
 
 
-def final(results: Results, task: str, method: str) -> dict[str, float]:
+def final(task: Task, method: str) -> dict[str, float]:
     """Medians over seeds of the metrics of the last evaluated incumbent."""
-    frame = results.frame.query("task == @task and method == @method and incumbent")
-    names = [metric["name"] for metric in results.tasks[task]["metrics"]]
-    last = frame[frame.metric.isin(names)].sort_values("event").groupby(["seed", "metric"]).last()
-    return {name: statistics.median(last.xs(name, level="metric").value) for name in names}
+    return {
+        metric.name: statistics.median(run.values[-1] for run in task.trace(method, metric.name))
+        for metric in task.metrics
+    }
 
 
-def references(results: Results) -> dict[str, object]:
-    """The content of the reference file for the tasks in `results`."""
+def references(study: Study) -> dict[str, object]:
+    """The content of the reference file for the tasks of `study`."""
     stored: dict[str, object] = {}
-    for task, described in results.tasks.items():
-        primary = described["metrics"][0]
-        found = {method: final(results, task, method) for method in results.methods}
-        sign = -1 if primary["higher_is_better"] else 1
-        tuned = min(found, key=lambda method: sign * found[method][primary["name"]])
-        runs = results.runs.query("task == @task")
-        stored[task] = {
+    for name, task in study.tasks.items():
+        found = {method: final(task, method) for method in task.methods}
+        sign = -1 if task.primary.higher_is_better else 1
+        tuned = min(found, key=lambda method: sign * found[method][task.primary.name])
+        runs = task.runs()
+        stored[name] = {
             "scores": {"default": found["default"], "tuned": found[tuned]},
             "made_by": {
                 "tuned": tuned,
@@ -48,5 +46,5 @@ def references(results: Results) -> dict[str, object]:
 
 if __name__ == "__main__":
     content = json.loads(REFERENCES.read_text()) if REFERENCES.exists() else {}
-    content |= references(load(Path(sys.argv[1])))
+    content |= references(Study.load(sys.argv[1]))
     REFERENCES.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")

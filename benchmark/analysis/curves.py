@@ -8,117 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from benchmark.analysis import statistics
-from benchmark.study import contents
-from benchmark.study.results import Results
-
-Array = npt.NDArray[np.float64]
-VARIABLES = ("param:", "shown:")
-"""Prefixes of what a candidate is, beside the metrics of what it does."""
-
-
-@dataclass(frozen=True)
-class Trace:
-    """One run's incumbent in one metric, right-continuous."""
-
-    seed: int
-    hours: Array
-    """`(k,)` non-decreasing GPU-hours at which the incumbent changed."""
-    values: Array
-    """`(k,)` the metric from then on; NaN where it was measured as not finite."""
-    end: float
-    """Last moment at which the value is known: the budget, or where an unfinished run is."""
-
-    @property
-    def first(self) -> float:
-        """When the first finite value was there; infinity if never."""
-        known = np.isfinite(self.values)
-        return float(self.hours[known][0]) if known.any() else float("inf")
-
-    def at(self, hours: ArrayLike) -> Array:
-        """The value at each of `hours`; NaN before the first report and after `end`."""
-        moments = np.asarray(hours, dtype=float)
-        position = self.hours.searchsorted(moments, side="right") - 1
-        known = (position >= 0) & (moments <= self.end)
-        return np.where(known, self.values[position], np.nan)
-
-    def reaches(self, target: float, higher_is_better: bool) -> float:
-        """GPU-hours until the value is first as good as `target`; infinity if never."""
-        good = self.values >= target if higher_is_better else self.values <= target
-        return float(self.hours[good][0]) if good.any() else float("inf")
-
-
-class Traces(dict[tuple[str, str, str], list[Trace]]):
-    """`(task, method, metric)` to the traces of its runs, in order of seeds.
-
-    Compared by identity, so that what follows from them can be cached.
-    """
-
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__  # type: ignore[assignment]
-
-    def of(self, task: str, method: str, metric: str) -> list[Trace]:
-        return self.get((task, method, metric), [])
-
-
-@lru_cache(maxsize=2)
-def traces(results: Results) -> Traces:
-    """Traces of all runs that have not failed and have delivered something."""
-    metric = results.frame["metric"]
-    return _traces(results, ~metric.str.startswith(VARIABLES) & (metric != "score"))
-
-
-@lru_cache(maxsize=2)
-def variable_traces(results: Results) -> Traces:
-    """The same of what was delivered: its `param:NAME` and `shown:NAME`."""
-    return _traces(results, results.frame["metric"].str.startswith(VARIABLES))
-
-
-def _traces(results: Results, chosen: pd.Series) -> Traces:
-    ends = _ends(results.runs)
-    frame = results.frame
-    chosen = chosen & frame["incumbent"].astype(bool)
-    keys = ["task", "method", "metric", "seed"]
-    delivered = frame.loc[chosen, [*keys, "gpu_hours", "event", "value"]]
-    # Sorted and cut by codes: strings take ten times as long, a pandas group per trace a hundred.
-    codes = np.array([pd.factorize(delivered[key], sort=True)[0] for key in keys])
-    order = np.lexsort((delivered["event"], delivered["gpu_hours"], *codes[::-1]))
-    delivered, codes = delivered.iloc[order], codes[:, order]
-    first = (np.diff(codes, axis=1, prepend=-1) != 0).any(axis=0).nonzero()[0]
-    labels = list(delivered[keys].iloc[first].itertuples(index=False, name=None))
-    until = [ends.get((task, method, seed)) for task, method, _, seed in labels]
-    last = np.append(first, len(delivered))[1:]
-    # A run may pass its budget by one primitive step: that still counts as its end.
-    latest = np.repeat(np.array(until, dtype=float), last - first)
-    hours = np.minimum(delivered["gpu_hours"].to_numpy(float), latest)
-    values = delivered["value"].to_numpy(float)
-    values = np.where(np.isfinite(values), values, np.nan)
-    found = Traces()
-    for (task, method, metric, seed), end, start, stop in zip(
-        labels, until, first, last, strict=True
-    ):
-        if end is not None:
-            trace = Trace(seed, hours[start:stop], values[start:stop], end)
-            found.setdefault((task, method, metric), []).append(trace)
-    return found
-
-
-def _ends(runs: pd.DataFrame) -> dict[tuple[str, str, int], float]:
-    """Until when each run's value is known: a finished run holds its last until its budget."""
-    good = runs[runs["status"] != "failed"]
-    keys = zip(good["task"], good["method"], good["seed"], strict=True)
-    return {key: float(end) for key, end in zip(keys, _known_until(good), strict=True)}
-
-
-def _known_until(runs: pd.DataFrame) -> pd.Series:
-    return runs["budget"].where(runs["status"] == "finished", runs["gpu_hours"])
+from benchmark.study.model import Study
+from benchmark.study.traces import Array, Trace, known_until
 
 
 @dataclass(frozen=True)
@@ -187,19 +83,19 @@ class Cost:
     """How far the longest run is known: a target that no run reached costs more than this."""
 
 
-def cost_to_target(results: Results, found: Traces, task: str, method: str, target: float) -> Cost:
+def cost_to_target(study: Study, task: str, method: str, target: float) -> Cost:
     """Expected GPU-hours until the task's primary metric is as good as `target`.
 
     Runs that failed or delivered nothing count as runs that did not reach it.
     """
-    metric = contents.primary(results, task)
+    metric = study.task(task).primary
     hits = {
         trace.seed: trace.reaches(target, metric.higher_is_better)
-        for trace in found.of(task, method, metric.name)
+        for trace in study.task(task).trace(method, metric.name)
     }
-    runs = contents.runs_of(results, task, method)
+    runs = study.task(task).runs(method)
     reached = np.array([hits.get(int(seed), np.inf) for seed in runs["seed"]])
-    return expected_running_time(reached, runs["gpu_hours"], float(_known_until(runs).max()))
+    return expected_running_time(reached, runs["gpu_hours"], float(known_until(runs).max()))
 
 
 def expected_running_time(hits: ArrayLike, spent: ArrayLike, censored: float) -> Cost:

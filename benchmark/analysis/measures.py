@@ -15,9 +15,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from benchmark.analysis import statistics
-from benchmark.analysis.curves import Traces, at_fractions, cost_to_target
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.analysis.curves import at_fractions, cost_to_target
+from benchmark.study.model import Study
 
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)
 REFERENCES = ("default", "random")
@@ -37,15 +36,15 @@ KINDS = {
 LEDGERS = ("method", "evaluation", "checkpoint", "setup", "wall")
 
 
-def pairs(results: Results) -> Iterator[tuple[str, str]]:
+def pairs(study: Study) -> Iterator[tuple[str, str]]:
     """Every task with the methods that run on it, in the suite's order."""
-    for task in contents.task_names(results):
-        for method in contents.methods_on(results, task):
+    for task in study.tasks:
+        for method in study.task(task).methods:
             yield task, method
 
 
 @lru_cache(maxsize=2)
-def quality(results: Results, found: Traces) -> pd.DataFrame:
+def quality(study: Study) -> pd.DataFrame:
     """Every reported metric at fractions of the budget, over seeds.
 
     Columns: task, method, metric, fraction, gpu_hours, mean, low, high (95 % Student-t, on
@@ -54,11 +53,11 @@ def quality(results: Results, found: Traces) -> pd.DataFrame:
     scale of the mean), n (finite values), runs (all runs).
     """
     rows = []
-    for task, method in pairs(results):
-        budget = contents.budget(results, task)
-        runs = len(contents.runs_of(results, task, method))
-        for metric in contents.metrics(results, task):
-            values = at_fractions(found.of(task, method, metric.name), budget, FRACTIONS)
+    for task, method in pairs(study):
+        budget = study.task(task).budget
+        runs = len(study.task(task).runs(method))
+        for metric in study.task(task).metrics:
+            values = at_fractions(study.task(task).trace(method, metric.name), budget, FRACTIONS)
             estimate = statistics.mean_interval(values, metric.log)
             for column, fraction in enumerate(FRACTIONS):
                 middle = statistics.median_interval(values[:, column])
@@ -87,52 +86,51 @@ def quality(results: Results, found: Traces) -> pd.DataFrame:
 
 
 @lru_cache(maxsize=2)
-def usage(results: Results) -> pd.DataFrame:
+def usage(study: Study) -> pd.DataFrame:
     """Work done, as means over the runs that have not failed (`n` of them).
 
     Columns: task, method, gpu_hours, nfe, train_images, scored_images, trials, reports, n,
     status (how many runs are in which state).
     """
     keys = ["task", "method", "seed"]
-    work = results.frame.groupby(keys)[["nfe", "train_images", "scored_images"]].max()
-    numbers = results.frame.groupby([*keys, "kind"])["trial"].nunique().unstack("kind")
+    work = study.frame.groupby(keys)[["nfe", "train_images", "scored_images"]].max()
+    numbers = study.frame.groupby([*keys, "kind"])["trial"].nunique().unstack("kind")
     numbers = numbers.reindex(columns=["trial", "report"])
     counts = numbers.rename(columns={"trial": "trials", "report": "reports"})
-    per_run = results.runs.set_index(keys)[["status", "gpu_hours"]]
+    per_run = study.runs.set_index(keys)[["status", "gpu_hours"]]
     per_run = per_run.join(work).join(counts)
     columns = ["nfe", "train_images", "scored_images", "trials", "reports"]
     per_run[columns] = per_run[columns].fillna(0)
     healthy = per_run[per_run["status"] != "failed"].drop(columns="status")
     groups = healthy.groupby(["task", "method"])
     means = groups.mean().join(groups.size().rename("n"))
-    states = results.runs.groupby(["task", "method"])["status"].agg(_states)
-    table = means.join(states, how="outer").reindex(_index(results)).reset_index()
+    states = study.runs.groupby(["task", "method"])["status"].agg(_states)
+    table = means.join(states, how="outer").reindex(_index(study)).reset_index()
     table["n"] = table["n"].fillna(0).astype(int)
     table["status"] = table["status"].fillna("no run yet")
     return table
 
 
 @lru_cache(maxsize=2)
-def targets(results: Results, found: Traces) -> pd.DataFrame:
+def targets(study: Study) -> pd.DataFrame:
     """Qualities to reach: what `default`, `random` and the best baseline deliver at the end.
 
     Columns: task, target (what it is called), method (who set it), value. The value is the
     mean over seeds of the primary metric (geometric for log metrics). A baseline is any
-    ranked method (`methods.base.Method.ranked`) that is not a variant of `bilevel`. Targets that
-    nobody set are left out.
+    ranked method of another group than the suite's focus. Targets that nobody set are left out.
     """
     rows = []
-    for task in contents.task_names(results):
-        metric = contents.primary(results, task)
-        budget = contents.budget(results, task)
+    for task in study.tasks:
+        metric = study.task(task).primary
+        budget = study.task(task).budget
         ends: dict[str, float] = {}
-        for method in contents.methods_on(results, task):
-            values = at_fractions(found.of(task, method, metric.name), budget, (1.0,))
+        for method in study.task(task).methods:
+            values = at_fractions(study.task(task).trace(method, metric.name), budget, (1.0,))
             end = float(statistics.mean_interval(values, metric.log).value[0])
             if np.isfinite(end):
                 ends[method] = end
         setters: dict[str, str] = {name: name for name in REFERENCES if name in ends}
-        baselines = [label for label in ends if _is_baseline(results, label)]
+        baselines = [label for label in ends if _is_baseline(study, label)]
         if baselines:
             choose = max if metric.higher_is_better else min
             setters["best baseline"] = choose(baselines, key=ends.__getitem__)
@@ -142,7 +140,7 @@ def targets(results: Results, found: Traces) -> pd.DataFrame:
 
 
 @lru_cache(maxsize=2)
-def costs(results: Results, found: Traces) -> pd.DataFrame:
+def costs(study: Study) -> pd.DataFrame:
     """GPU-hours until each of `targets`: expected running time over seeds.
 
     Columns: task, target, target_method, value, method, gpu_hours (infinity if no run
@@ -150,10 +148,10 @@ def costs(results: Results, found: Traces) -> pd.DataFrame:
     longest run got; see `Trace.end`).
     """
     rows = []
-    for goal in targets(results, found).to_dict("records"):
+    for goal in targets(study).to_dict("records"):
         task, value = goal["task"], goal["value"]
-        for method in contents.methods_on(results, task):
-            cost = cost_to_target(results, found, task, method, value)
+        for method in study.task(task).methods:
+            cost = cost_to_target(study, task, method, value)
             rows.append(
                 {
                     "task": task,
@@ -173,21 +171,21 @@ def costs(results: Results, found: Traces) -> pd.DataFrame:
 
 
 @lru_cache(maxsize=2)
-def scores(results: Results, found: Traces) -> pd.DataFrame:
+def scores(study: Study) -> pd.DataFrame:
     """Normalised score of every run at the end: 0 is the task's stored default, 1 its tuned run.
 
     Columns: task, method, seed, score. A run that failed or delivered nothing finite scores
     minus infinity: no threshold is reached. Tasks without two different references are left out.
     """
     rows = []
-    for task in contents.task_names(results):
-        metric = contents.primary(results, task)
-        references = contents.references(results, task)
+    for task in study.tasks:
+        metric = study.task(task).primary
+        references = study.task(task).references
         if references is None:
             continue
-        budget, runs = contents.budget(results, task), contents.runs_of(results, task)
-        for method in contents.method_names(results):
-            traces = found.of(task, method, metric.name)
+        budget, runs = study.task(task).budget, study.task(task).runs()
+        for method in study.methods:
+            traces = study.task(task).trace(method, metric.name)
             values = at_fractions(traces, budget, (1.0,))[:, 0]
             ends = dict(zip((trace.seed for trace in traces), values, strict=True))
             for seed in sorted(runs[runs["method"] == method]["seed"]):
@@ -259,22 +257,22 @@ def aggregate(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["method", "mean", "low", "high", "n", "runs", "tasks"])
 
 
-def ledgers(results: Results) -> pd.DataFrame:
+def ledgers(study: Study) -> pd.DataFrame:
     """Where the wall time of a run went, in seconds: means over runs that have not failed.
 
     Columns: task, method, method_s (charged), evaluation_s, checkpoint_s, setup_s, wall_s,
     peak_memory_mb (the largest of all runs), n.
     """
-    healthy = results.runs[results.runs["status"] != "failed"]
+    healthy = study.runs[study.runs["status"] != "failed"]
     groups = healthy.groupby(["task", "method"])
     means = groups[[f"{ledger}_s" for ledger in LEDGERS]].mean()
     means = means.join(groups["peak_memory_mb"].max()).join(groups.size().rename("n"))
-    table = means.reindex(_index(results)).reset_index()
+    table = means.reindex(_index(study)).reset_index()
     table["n"] = table["n"].fillna(0).astype(int)
     return table
 
 
-def operations(results: Results) -> pd.DataFrame:
+def operations(study: Study) -> pd.DataFrame:
     """Charged seconds by primitive operation, and `overhead` for the method's own code.
 
     Columns: task, method, operation, kind (of `KINDS`), seconds (mean over runs that have not
@@ -282,7 +280,7 @@ def operations(results: Results) -> pd.DataFrame:
     """
     kinds = {operation: kind for kind, names in KINDS.items() for operation in names}
     rows = []
-    healthy = results.runs[results.runs["status"] != "failed"]
+    healthy = study.runs[study.runs["status"] != "failed"]
     for (task, method), runs in healthy.groupby(["task", "method"], sort=False):
         parts = [_breakdown(text) for text in runs["breakdown"]]
         seconds = pd.DataFrame(parts).fillna(0.0).mean()
@@ -308,13 +306,15 @@ def _breakdown(text: object) -> dict[str, float]:
     return parts
 
 
-def _index(results: Results) -> pd.MultiIndex:
-    return pd.MultiIndex.from_tuples(list(pairs(results)), names=["task", "method"])
+def _index(study: Study) -> pd.MultiIndex:
+    return pd.MultiIndex.from_tuples(list(pairs(study)), names=["task", "method"])
 
 
-def _is_baseline(results: Results, label: str) -> bool:
-    name = str(results.methods.get(label, {}).get("name", label))
-    return contents.is_rival(results, label) and not name.startswith("bilevel")
+def _is_baseline(study: Study, label: str) -> bool:
+    """Whether the method competes and is no variant of the one that the suite is about."""
+    method = study.method(label)
+    own = study.method(study.focus).group if study.focus else None
+    return method.ranked and method.group != own
 
 
 def _states(status: pd.Series) -> str:

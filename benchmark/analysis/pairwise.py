@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analysis import comparison
-from benchmark.analysis.curves import Array, Traces, at_fractions
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.analysis.curves import at_fractions
+from benchmark.study.model import Metric, Study
+from benchmark.study.traces import Array
 
 FRACTIONS = (0.25, 0.5, 1.0)
 LEVEL = 0.05
@@ -29,37 +29,35 @@ COLUMNS = [
 
 
 @lru_cache(maxsize=2)
-def compare(results: Results, found: Traces) -> pd.DataFrame:
-    """Paired comparisons of all rivals in every reported metric at `FRACTIONS` of the budget.
+def compare(study: Study) -> pd.DataFrame:
+    """Paired comparisons of all ranked methods in every reported metric at `FRACTIONS`.
 
     Both orders of every pair, columns: task, metric, fraction, method, other, effect (method
     minus other, or their ratio for metrics on a log scale) with low and high (95 % Student-t,
     paired over seeds), p, p_holm (over all `pairs` of the same task, metric and fraction), n
     (seeds that both have), wins (seeds on which `method` is better), better (`method` is better
-    by p_holm < 0.05 from 5 seeds on). Oracles and methods that use hindsight are no rivals.
+    by p_holm < 0.05 from 5 seeds on). Oracles and methods that use hindsight are not ranked.
     """
     parts = [
-        _pairs(results, found, task, metric)
-        for task in contents.task_names(results)
-        for metric in contents.metrics(results, task)
+        _pairs(study, task, metric) for task in study.tasks for metric in study.task(task).metrics
     ]
     rows = [row for part in parts for row in part]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 @lru_cache(maxsize=2)
-def improvements(results: Results, found: Traces) -> pd.DataFrame:
+def improvements(study: Study) -> pd.DataFrame:
     """Probability that a run of `method` ends better than one of `other`, in the primary metric.
 
-    Both orders of every pair of rivals, columns: task, method, other, probability, low, high
-    (95 %, Newcombe), n, m (runs of the two).
+    Both orders of every pair of ranked methods, columns: task, method, other, probability, low,
+    high (95 %, Newcombe), n, m (runs of the two).
     """
     rows = []
-    for task in contents.task_names(results):
-        metric = contents.primary(results, task)
+    for task in study.tasks:
+        metric = study.task(task).primary
         ends = {
             method: values[:, -1]
-            for method, values in seed_values(results, found, task, metric.name).items()
+            for method, values in seed_values(study, task, metric.name).items()
         }
         for method, other in combinations(ends, 2):
             chance = comparison.improvement(ends[method], ends[other], metric.higher_is_better)
@@ -73,14 +71,14 @@ def improvements(results: Results, found: Traces) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def seed_values(results: Results, found: Traces, task: str, metric: str) -> dict[str, Array]:
-    """`(seeds, FRACTIONS)` values of every rival that has any, one row per seed of the task."""
-    seeds = sorted(contents.runs_of(results, task)["seed"].unique())
+def seed_values(study: Study, task: str, metric: str) -> dict[str, Array]:
+    """`(seeds, FRACTIONS)` values of every ranked method that has any, one row per seed."""
+    seeds = sorted(study.task(task).runs()["seed"].unique())
     rows = {seed: row for row, seed in enumerate(seeds)}
-    budget = contents.budget(results, task)
+    budget = study.task(task).budget
     values = {}
-    for method in contents.rivals(results):
-        traces = found.of(task, method, metric)
+    for method in study.ranked:
+        traces = study.task(task).trace(method, metric)
         table = np.full((len(seeds), len(FRACTIONS)), np.nan)
         table[[rows[trace.seed] for trace in traces]] = at_fractions(traces, budget, FRACTIONS)
         if np.isfinite(table).any():
@@ -88,10 +86,8 @@ def seed_values(results: Results, found: Traces, task: str, metric: str) -> dict
     return values
 
 
-def _pairs(
-    results: Results, found: Traces, task: str, metric: contents.Metric
-) -> list[dict[str, object]]:
-    values = seed_values(results, found, task, metric.name)
+def _pairs(study: Study, task: str, metric: Metric) -> list[dict[str, object]]:
+    values = seed_values(study, task, metric.name)
     pairs = list(combinations(values, 2))
     if not pairs:
         return []

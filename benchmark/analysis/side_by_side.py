@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analysis import comparison, pairwise, statistics
-from benchmark.analysis.curves import Traces, at_fractions, traces
+from benchmark.analysis.curves import at_fractions
 from benchmark.display import formatting
-from benchmark.study import contents
-from benchmark.study.results import Results, descriptions
+from benchmark.study.model import Study
 
 COLUMNS = [
     "task", "method", "metric", "mean_a", "low_a", "high_a", "n_a", "mean_b", "low_b", "high_b",
@@ -50,7 +49,7 @@ class SideBySide:
     """Provenance in which the two differ."""
 
 
-def compare(a: Results, b: Results) -> SideBySide:
+def compare(a: Study, b: Study) -> SideBySide:
     """Compare the primary metric of every task and method of both, at the end of the budget.
 
     Paired over the seeds that both ran from the same suite seed (so that trials share theirs), if
@@ -58,9 +57,8 @@ def compare(a: Results, b: Results) -> SideBySide:
     sample sizes, metrics or search space differ are refused: their values do not compare.
     """
     facts_a, facts_b = facts(a), facts(b)
-    found_a, found_b = traces(a), traces(b)
     rows, refused = [], []
-    for task in [name for name in contents.task_names(a) if name in b.tasks]:
+    for task in [name for name in a.tasks if name in b.tasks]:
         reasons = [
             f"{name} {_words(facts_a[task][name])} against {_words(facts_b[task][name])}"
             for name in MUST_AGREE
@@ -71,7 +69,7 @@ def compare(a: Results, b: Results) -> SideBySide:
                            + "; ".join(reasons))  # fmt: skip
             continue
         same_seeds = facts_a[task]["suite seed"] == facts_b[task]["suite seed"]
-        rows += list(_rows(task, a, found_a, b, found_b, same_seeds))
+        rows += list(_rows(task, a, b, same_seeds))
     data = pd.DataFrame(rows, columns=COLUMNS)
     data["p_holm"] = comparison.holm(data["p"].to_numpy(dtype=float))
     data["differs"] = (data["n"] >= pairwise.ENOUGH) & (data["p_holm"] < pairwise.LEVEL)
@@ -79,10 +77,10 @@ def compare(a: Results, b: Results) -> SideBySide:
     return SideBySide(data, _tables(a, data), _conclusion(a, data), refused, differences)
 
 
-def facts(results: Results) -> dict[str, Facts]:
+def facts(study: Study) -> dict[str, Facts]:
     """What the runs of each task say of where and how they ran, from their descriptions."""
     found: dict[str, Facts] = defaultdict(lambda: defaultdict(set))
-    for _, described in descriptions(results.folder):
+    for described in study.descriptions:
         spec, origin, task = described["spec"], described["provenance"], described["task"]
         own = found[spec["task"]]
         own["space"].add(str(described["space_hash"]))
@@ -104,15 +102,10 @@ def facts(results: Results) -> dict[str, Facts]:
     return found
 
 
-def _rows(
-    task: str, a: Results, found_a: Traces, b: Results, found_b: Traces, same_seeds: bool
-) -> Iterator[dict[str, Any]]:
-    metric = contents.primary(a, task)
-    for method in [name for name in contents.method_names(a) if name in b.methods]:
-        ends = [
-            _ends(results, found, task, method, metric.name)
-            for results, found in ((a, found_a), (b, found_b))
-        ]
+def _rows(task: str, a: Study, b: Study, same_seeds: bool) -> Iterator[dict[str, Any]]:
+    metric = a.task(task).primary
+    for method in [name for name in a.methods if name in b.methods]:
+        ends = [_ends(study, task, method, metric.name) for study in (a, b)]
         if any(values.empty for values in ends):
             continue
         common = ends[0].index.intersection(ends[1].index)
@@ -134,18 +127,18 @@ def _rows(
         }  # fmt: skip
 
 
-def _ends(results: Results, found: Traces, task: str, method: str, metric: str) -> pd.Series:
+def _ends(study: Study, task: str, method: str, metric: str) -> pd.Series:
     """Finite values at the end of the budget by seed."""
-    own = found.of(task, method, metric)
-    values = at_fractions(own, contents.budget(results, task), (1.0,))[:, 0]
+    own = study.task(task).trace(method, metric)
+    values = at_fractions(own, study.task(task).budget, (1.0,))[:, 0]
     series = pd.Series(values, index=[trace.seed for trace in own], dtype=float).sort_index()
     return series[np.isfinite(series)]
 
 
-def _tables(results: Results, data: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def _tables(study: Study, data: pd.DataFrame) -> dict[str, pd.DataFrame]:
     tables = {}
     for task, rows in data.groupby("task", sort=False):
-        metric = contents.primary(results, str(task))
+        metric = study.task(str(task)).primary
         effect = "ratio B / A" if metric.log else "difference B - A"
         shown = [
             {
@@ -168,11 +161,11 @@ def _mean(row: dict[Any, Any], side: str) -> str:
     return f"{formatting.estimate(*numbers)} ({row[f'n_{side}']})"
 
 
-def _conclusion(results: Results, data: pd.DataFrame) -> str:
+def _conclusion(study: Study, data: pd.DataFrame) -> str:
     if data.empty:
         return "Nothing is compared."
     shown = [
-        f"{row['method']} on {row['task']} (B is {_side(results, row)})"
+        f"{row['method']} on {row['task']} (B is {_side(study, row)})"
         for row in data[data["differs"]].to_dict("records")
     ]
     text = f"Of {len(data)} comparisons {len(shown)} show a difference"
@@ -183,8 +176,8 @@ def _conclusion(results: Results, data: pd.DataFrame) -> str:
     return f"{text}."
 
 
-def _side(results: Results, row: dict[Any, Any]) -> str:
-    metric = contents.primary(results, row["task"])
+def _side(study: Study, row: dict[Any, Any]) -> str:
+    metric = study.task(row["task"]).primary
     higher = row["effect"] > (1.0 if metric.log else 0.0)
     return "better" if higher == metric.higher_is_better else "worse"
 

@@ -15,10 +15,8 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analysis import measures, pairwise
-from benchmark.analysis.curves import traces
 from benchmark.display import formatting
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.study.model import Metric, Study
 
 Row = dict[Any, Any]
 
@@ -46,9 +44,9 @@ class TaskVerdict:
     sentences: list[str]
     """The evidence, and what else must be known."""
     leader: str | None
-    """The rival with the best mean at the end of the budget; None without any result."""
+    """The ranked method with the best mean at the end of the budget; None without any result."""
     others: int
-    """Rivals with results beside the leader."""
+    """Ranked methods with results beside the leader."""
     beaten: int
     """How many of them the leader is shown to be better than."""
     unranked_ahead: list[str]
@@ -59,14 +57,13 @@ class TaskVerdict:
     """The task's rows of `pairwise.compare`: all pairs, metrics and fractions."""
 
 
-def verdicts(results: Results) -> list[TaskVerdict]:
+def verdicts(study: Study) -> list[TaskVerdict]:
     """One verdict per task, in the suite's order."""
-    found = traces(results)
-    quality = measures.quality(results, found)
-    compared = pairwise.compare(results, found)
+    quality = measures.quality(study)
+    compared = pairwise.compare(study)
     return [
-        _Summary(results, task, quality, compared[compared["task"] == task]).verdict()
-        for task in contents.task_names(results)
+        _Summary(study, task, quality, compared[compared["task"] == task]).verdict()
+        for task in study.tasks
     ]
 
 
@@ -74,16 +71,16 @@ class _Summary:
     """The sentences of one task."""
 
     def __init__(
-        self, results: Results, task: str, quality: pd.DataFrame, compared: pd.DataFrame
+        self, study: Study, task: str, quality: pd.DataFrame, compared: pd.DataFrame
     ) -> None:
-        self.results, self.task, self.compared = results, task, compared
+        self.study, self.task, self.compared = study, task, compared
         self.quality = quality[quality["task"] == task]
-        self.metric = contents.primary(results, task)
-        self.budget = contents.budget(results, task)
+        self.metric = study.task(task).primary
+        self.budget = study.task(task).budget
         self.ranked = self._ranked(self.metric, 1.0)
 
     def verdict(self) -> TaskVerdict:
-        unit = contents.unit(self.results, self.task)
+        unit = self.study.task(self.task).unit
         time = formatting.duration(self.budget, unit)
         unfinished = list(self._unfinished())
         leader = self.ranked[0]["method"] if self.ranked else None
@@ -101,18 +98,18 @@ class _Summary:
             comparisons=self.compared,
         )
 
-    def _ranked(self, metric: contents.Metric, fraction: float) -> list[Row]:
-        """Rows of `quality` of the rivals that have a value, the best first."""
+    def _ranked(self, metric: Metric, fraction: float) -> list[Row]:
+        """Rows of `quality` of the ranked methods that have a value, the best first."""
         chosen = (self.quality["metric"] == metric.name) & (self.quality["fraction"] == fraction)
-        chosen &= self.quality["method"].isin(contents.rivals(self.results))
+        chosen &= self.quality["method"].isin(self.study.ranked)
         rows = self.quality[chosen & (self.quality["n"] > 0)]
         ordered = rows.sort_values("mean", ascending=not metric.higher_is_better, kind="stable")
         return ordered.to_dict("records")
 
     def _unranked(self) -> list[Row]:
-        """Rows of `quality` at the end of the budget of the methods that are no rivals."""
+        """Rows of `quality` at the end of the budget of the methods that are not ranked."""
         chosen = (self.quality["metric"] == self.metric.name) & (self.quality["fraction"] == 1.0)
-        chosen &= ~self.quality["method"].isin(contents.rivals(self.results))
+        chosen &= ~self.quality["method"].isin(self.study.ranked)
         return self.quality[chosen & (self.quality["n"] > 0)].to_dict("records")
 
     def _ahead(self, row: Row) -> bool:
@@ -122,7 +119,7 @@ class _Summary:
         sign = 1 if self.metric.higher_is_better else -1
         return bool(sign * (row["mean"] - self.ranked[0]["mean"]) > 0)
 
-    def _against(self, leader: str, fraction: float, metric: contents.Metric) -> dict[str, Row]:
+    def _against(self, leader: str, fraction: float, metric: Metric) -> dict[str, Row]:
         """The leader's comparisons by the other's name."""
         table = self.compared
         chosen = (table["method"] == leader) & (table["fraction"] == fraction)
@@ -175,7 +172,7 @@ class _Summary:
         yield self._earlier()
         yield from self._confirmed(leader)
         for row in self._unranked():
-            uses = self.results.methods[row["method"]].get("uses", "not stated")
+            uses = self.study.method(row["method"]).uses
             ahead = ", ahead of the leader" if self._ahead(row) else ""
             yield f"Not ranked: {row['method']} with {self._estimate(row)}{ahead} (uses: {uses})."
 
@@ -248,7 +245,7 @@ class _Summary:
 
     def _confirmed(self, leader: str) -> Iterator[str]:
         """Whether the leads hold in the metric that nobody optimised."""
-        second = contents.confirmation(self.results, self.task)
+        second = self.study.task(self.task).confirmation
         if second is None:
             return
         ranked = self._ranked(second, 1.0)
@@ -277,9 +274,9 @@ class _Summary:
         yield f"{text}."
 
     def _unfinished(self) -> Iterator[str]:
-        runs = contents.runs_of(self.results, self.task)
+        runs = self.study.task(self.task).runs()
         begun = set(runs["method"])
-        absent = [x for x in contents.methods_on(self.results, self.task) if x not in begun]
+        absent = [x for x in self.study.task(self.task).methods if x not in begun]
         if absent:
             yield f"Planned, but with no run yet: {names(absent)}."
         states = runs["status"].value_counts()

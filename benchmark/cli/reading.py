@@ -16,7 +16,7 @@ from benchmark.cli import output
 from benchmark.cli.options import JsonOption, ResultsOption, SuiteOption
 
 if TYPE_CHECKING:
-    from benchmark.study.results import Results
+    from benchmark.study.model import Study
 
 
 class Format(StrEnum):
@@ -51,11 +51,11 @@ def table(suite: SuiteOption = "quick", results: ResultsOption = Path("results")
     """Write the tables again from stored results; print the summary and what it says in words."""
     folder = results / Path(suite).stem
     with output.clear_errors():
-        from benchmark.display.drawing import read
         from benchmark.display.tables import write_tables
+        from benchmark.study.model import Study
         from benchmark.study.results import save_frame
 
-        stored = read(folder)
+        stored = Study.load(folder)
         save_frame(stored)
         paths = write_tables(stored, folder / "tables")
     print_summary(stored)
@@ -63,7 +63,7 @@ def table(suite: SuiteOption = "quick", results: ResultsOption = Path("results")
     output.print_paths(paths)
 
 
-def print_summary(stored: Results) -> None:
+def print_summary(stored: Study) -> None:
     from benchmark.display.tables import summary
 
     frame = summary(stored)
@@ -75,7 +75,7 @@ def print_summary(stored: Results) -> None:
     output.console.print(table)
 
 
-def _print_verdicts(stored: Results) -> None:
+def _print_verdicts(stored: Study) -> None:
     from benchmark.analysis.overall import sentences
     from benchmark.analysis.verdict import EXPLANATION, verdicts
 
@@ -102,10 +102,11 @@ def plot(
     """Draw the figures again from stored results; PNG alone takes a third of the time."""
     folder = results / Path(suite).stem
     with output.clear_errors():
-        from benchmark.display.drawing import FORMATS, processes, read
+        from benchmark.display.drawing import FORMATS, processes
         from benchmark.display.figures import write_figures
+        from benchmark.study.model import Study
 
-        stored = read(folder)
+        stored = Study.load(folder)
         paths = write_figures(stored, folder / "figures", formats or FORMATS, processes(), figure)
     output.print_paths(paths)
 
@@ -113,9 +114,10 @@ def plot(
 def report(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:
     """Write one HTML page of the stored results; it needs no network."""
     with output.clear_errors():
-        from benchmark.display.drawing import read, report
+        from benchmark.display.drawing import report
+        from benchmark.study.model import Study
 
-        path = report(read(results / Path(suite).stem))
+        path = report(Study.load(results / Path(suite).stem))
     output.print_paths([path])
 
 
@@ -128,9 +130,9 @@ def compare(
     with output.clear_errors():
         from benchmark.analysis.side_by_side import EXPLANATION
         from benchmark.analysis.side_by_side import compare as set_side_by_side
-        from benchmark.display.drawing import read
+        from benchmark.study.model import Study
 
-        found = set_side_by_side(read(a), read(b))
+        found = set_side_by_side(Study.load(a), Study.load(b))
     if as_json:
         rows = json.loads(found.data.to_json(orient="records"))
         typer.echo(
@@ -160,12 +162,12 @@ def merge(
 ) -> None:
     """Join results made on different machines; refuses conflicts before writing anything."""
     with output.clear_errors():
-        from benchmark.display.drawing import read
         from benchmark.study.merge import merge as join
+        from benchmark.study.model import Study
         from benchmark.study.results import save_frame
 
         done = join(target, sources)
-        frame = save_frame(read(target))
+        frame = save_frame(Study.load(target))
     output.console.print(
         f"{done.added} runs added, {done.present} were there already"
         + (f"; {done.unfinished} of the added ones are not finished" if done.unfinished else ""),
@@ -182,7 +184,7 @@ def export(
     """Write all runs of a suite as Optuna studies, for optuna-dashboard."""
     with output.clear_errors():
         from benchmark.study.export import export as write_studies
-        from benchmark.study.results import load
+        from benchmark.study.model import Study
 
-        count = write_studies(load(results / Path(suite).stem), path)
+        count = write_studies(Study.load(results / Path(suite).stem), path)
     output.console.print(f"{count} studies in sqlite:///{path}", soft_wrap=True, highlight=False)

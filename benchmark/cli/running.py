@@ -114,9 +114,10 @@ def run(
 
 def conclude(folder: Path) -> None:
     """Draw everything, print the summary, and say where to look."""
-    from benchmark.display.drawing import draw, read, report
+    from benchmark.display.drawing import draw, report
+    from benchmark.study.model import Study
 
-    stored = read(folder)
+    stored = Study.load(folder)
     paths = draw(stored)
     page = report(stored)
     print_summary(stored)

@@ -4,43 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from benchmark.study.results import Results
+    from benchmark.study.model import Study
 
 FORMATS = ("png", "pdf", "svg")
 
 
-def read(folder: Path) -> Results:
-    """The results in `folder`, with what is known here of their tasks (stored landscapes) and
-    methods (which are ranked)."""
-    from benchmark.study.results import load
-    from tasks.base import stored_landscape
-
-    results = load(folder)
-    tasks = {
-        name: described | {"landscape": stored_landscape(name)}
-        for name, described in results.tasks.items()
-    }
-    methods = {
-        label: described if "ranked" in described else described | {"ranked": _ranked(described)}
-        for label, described in results.methods.items()
-    }
-    return replace(results, tasks=tasks, methods=methods)
-
-
-def _ranked(described: dict[str, Any]) -> bool:
-    """Of a method stored before runs said so. Imports all methods, and torch with them."""
-    from benchmark import registry
-
-    known = registry.all_methods().get(described["name"])
-    return known is None or known.ranked
-
-
-def draw(results: Results, formats: Sequence[str] = FORMATS) -> list[Path]:
+def draw(study: Study, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Write `frame.parquet`, `tables/` and `figures/` of a suite into its folder.
 
     There are no figures before the first run has delivered something.
@@ -49,9 +22,9 @@ def draw(results: Results, formats: Sequence[str] = FORMATS) -> list[Path]:
     from benchmark.display.tables import write_tables
     from benchmark.study.results import save_frame
 
-    paths = [save_frame(results), *write_tables(results, results.folder / "tables")]
-    if results.frame.incumbent.any():
-        paths += write_figures(results, results.folder / "figures", tuple(formats))
+    paths = [save_frame(study), *write_tables(study, study.folder / "tables")]
+    if study.frame.incumbent.any():
+        paths += write_figures(study, study.folder / "figures", tuple(formats))
     return paths
 
 
@@ -60,13 +33,15 @@ def processes() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
-def report(results: Results) -> Path:
+def report(study: Study) -> Path:
     """Write `report.html` of a suite into its folder: all of it on one page."""
     from benchmark.display.page import write_report
 
-    return write_report(results, results.folder)
+    return write_report(study, study.folder)
 
 
 def sketch(folder: Path) -> list[Path]:
     """`draw` with PNG figures only: what there is to look at while a suite runs."""
-    return draw(read(folder), ("png",))
+    from benchmark.study.model import Study
+
+    return draw(Study.load(folder), ("png",))

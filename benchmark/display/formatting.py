@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from benchmark.study.contents import Unit
+from benchmark.study.model import Unit
 
 MISSING = "-"
 SHORTEST = 0.001

@@ -1,8 +1,6 @@
-"""How figures look: printed sizes, fonts, and one fixed identity per method.
+"""How figures look: printed sizes, fonts, and one look per method.
 
-Colours are Okabe and Ito's ("Color Universal Design", 2008) and Paul Tol's muted scheme
-("Colour Schemes", SRON 2021), safe for the common colour-vision deficiencies. Related
-methods share a hue; line style and marker tell them apart, also in grey.
+Related methods share a hue; line style and marker tell them apart, also in grey.
 """
 
 from __future__ import annotations
@@ -11,9 +9,13 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
+
+from benchmark.study.model import Method, Study
 
 SINGLE = 3.35
 """Width of one column in inches."""
@@ -74,51 +76,44 @@ class Identity:
 
 
 SOLID, DASHED, DOTTED, DASHDOT = "-", (0, (4, 1.6)), (0, (1, 1.4)), (0, (5, 1.4, 1, 1.4))
-BLACK, GREY, BLUE, SKY = "#000000", "#777777", "#0072B2", "#56B4E9"
-GREEN, PURPLE, ORANGE, VERMILION = "#009E73", "#CC79A7", "#E69F00", "#D55E00"
-INDIGO, WINE, TEAL, OLIVE, SAND = "#332288", "#882255", "#44AA99", "#999933", "#BBAA55"
-
-KNOWN = {
-    "default": Identity(BLACK, "s", DOTTED),
-    "best-fixed": Identity(BLACK, "D", DASHED),
-    "grid": Identity(BLUE, "D", SOLID),
-    "grid-smoothed": Identity(BLUE, "d", DASHED),
-    "grid-by-class": Identity(BLUE, "s", DASHDOT),
-    "random": Identity(GREY, "X", SOLID),
-    "sobol": Identity(GREY, "P", DASHED),
-    "optuna-tpe": Identity(GREEN, "^", SOLID),
-    "optuna-gp": Identity(GREEN, "v", DASHED),
-    "optuna-cmaes": Identity(GREEN, ">", DASHDOT),
-    "skopt-gp": Identity(SKY, "<", SOLID),
-    "successive-halving": Identity(PURPLE, "h", SOLID),
-    "hyperband": Identity(PURPLE, "H", DASHED),
-    "sampling-search": Identity(INDIGO, "P", SOLID),
-    "search-then-tune": Identity(INDIGO, "X", DASHED),
-    "weighted-sum": Identity(ORANGE, "*", SOLID),
-    "spsa-crn": Identity(INDIGO, "p", DASHDOT),
-    "bilevel": Identity(VERMILION, "o", SOLID, width=1.9),
-    "bilevel-paper": Identity(VERMILION, "o", DASHED),
-}
-SPARE_COLOURS = (WINE, TEAL, OLIVE, SAND)
-SPARE_LINES = (DASHDOT, DASHED, DOTTED, SOLID)
-SPARE_MARKERS = ("8", "D", "s", "^", "v", "P", "X", "p")
+LINES = (SOLID, DASHED, DASHDOT, DOTTED)
+MARKERS = ("o", "s", "D", "^", "v", "X", "P", ">", "<", "h", "d", "*", "p", "8", "H")
+BLACK, GREY = "#000000", "#777777"
+SPARE_COLOURS = ("#882255", "#44AA99", "#999933", "#BBAA55")
+"""For methods whose group has no colour of its own."""
 
 
-def identity(label: str, name: str | None = None) -> Identity:
-    """The look of the method called `label` in a suite, the same in every figure and suite.
+def identity(study: Study, label: str) -> Identity:
+    """The look of a method, the same in every figure of a study.
 
-    An unknown label takes the colour of the method `name` it is a variant of, if that one
-    is known; all else follows from a hash of the label.
+    Methods of a group share its colour, also in other studies; no two of them share line and
+    marker, as far as there are enough. The method that the study is about is drawn bold and solid.
     """
-    if label in KNOWN:
-        return KNOWN[label]
-    digest = hashlib.sha256(label.encode()).digest()
-    colour = KNOWN[name].colour if name in KNOWN else SPARE_COLOURS[digest[0] % len(SPARE_COLOURS)]
-    return Identity(
-        colour=colour,
-        marker=SPARE_MARKERS[digest[1] % len(SPARE_MARKERS)],
-        line=SPARE_LINES[digest[2] % len(SPARE_LINES)],
-    )
+    return _identities(study)[label]
+
+
+@lru_cache(maxsize=2)
+def _identities(study: Study) -> dict[str, Identity]:
+    families: dict[str, list[str]] = {}
+    for label, method in study.methods.items():
+        families.setdefault(_colour(method), []).append(label)
+    looks = {}
+    for colour, labels in families.items():
+        labels.sort(key=lambda label: label != study.focus)
+        for place, label in enumerate(labels):
+            looks[label] = (colour, LINES[place % len(LINES)])
+    widths = {label: 1.9 if label == study.focus else 1.2 for label in looks}
+    return {
+        label: Identity(looks[label][0], marker, looks[label][1], widths[label])
+        for label, marker in zip(study.methods, cycle(MARKERS), strict=False)
+    }
+
+
+def _colour(method: Method) -> str:
+    if method.colour:
+        return method.colour
+    digest = hashlib.sha256((method.group or method.name).encode()).digest()
+    return SPARE_COLOURS[digest[0] % len(SPARE_COLOURS)]
 
 
 KIND_FILLS: dict[str, dict[str, Any]] = {

@@ -13,10 +13,8 @@ from typing import Any
 import pandas as pd
 
 from benchmark.analysis import measures, pairwise, statistics
-from benchmark.analysis.curves import traces
 from benchmark.display import formatting, latex
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.study.model import Study, Unit
 
 INTERVAL = (
     "mean over the n runs with a finite value and 95 % Student-t interval; for metrics on a log "
@@ -37,35 +35,34 @@ class Table:
     text: pd.DataFrame
 
 
-def tables(results: Results) -> list[Table]:
+def tables(study: Study) -> list[Table]:
     """All tables of the results."""
-    found = traces(results)
-    quality = measures.quality(results, found)
-    usage = measures.usage(results)
+    quality = measures.quality(study)
+    usage = measures.usage(study)
     return [
-        _quality(results, quality, usage),
-        _metrics(results, quality),
-        _usage(results, usage),
-        _costs(results, measures.costs(results, found)),
-        _ledgers(measures.ledgers(results)),
-        _operations(measures.operations(results)),
-        _comparisons(results, pairwise.compare(results, found)),
-        _improvements(pairwise.improvements(results, found)),
-        _scores(results, measures.scores(results, found)),
+        _quality(study, quality, usage),
+        _metrics(study, quality),
+        _usage(study, usage),
+        _costs(study, measures.costs(study)),
+        _ledgers(measures.ledgers(study)),
+        _operations(measures.operations(study)),
+        _comparisons(study, pairwise.compare(study)),
+        _improvements(pairwise.improvements(study)),
+        _scores(study, measures.scores(study)),
     ]
 
 
-def summary(results: Results) -> pd.DataFrame:
+def summary(study: Study) -> pd.DataFrame:
     """One row of strings per task × method: quality over the budget, and what it took."""
-    quality = measures.quality(results, traces(results))
-    return _quality(results, quality, measures.usage(results)).text
+    quality = measures.quality(study)
+    return _quality(study, quality, measures.usage(study)).text
 
 
-def write_tables(results: Results, folder: Path) -> list[Path]:
+def write_tables(study: Study, folder: Path) -> list[Path]:
     """Write every table as `NAME.csv`, `NAME.md` and `NAME.tex`; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for table in tables(results):
+    for table in tables(study):
         written_as = {
             "csv": table.data.to_csv(index=False, lineterminator="\n"),
             "md": _markdown(table),
@@ -84,7 +81,7 @@ def _markdown(table: Table) -> str:
     return f"{table.caption}\n\n{body}\n"
 
 
-def _quality(results: Results, quality: pd.DataFrame, usage: pd.DataFrame) -> Table:
+def _quality(study: Study, quality: pd.DataFrame, usage: pd.DataFrame) -> Table:
     cells = {
         (row["task"], row["method"], row["metric"], row["fraction"]): row
         for row in quality.to_dict("records")
@@ -92,14 +89,14 @@ def _quality(results: Results, quality: pd.DataFrame, usage: pd.DataFrame) -> Ta
     rows = []
     for used in usage.to_dict("records"):
         task, method = used["task"], used["method"]
-        metric = contents.primary(results, task)
+        metric = study.task(task).primary
         at = {share: cells[task, method, metric.name, share] for share in measures.FRACTIONS}
         row: Row = {"task": task, "method": method, "metric": metric.title}
         for share in measures.FRACTIONS[:-1]:
             row[f"at {formatting.percent(share)}"] = _value(at[share], at[1.0]["n"])
         row[FINAL] = _estimate(at[1.0])
         row["n"] = str(at[1.0]["n"])
-        row["used"] = formatting.duration(used["gpu_hours"], contents.unit(results, task))
+        row["used"] = formatting.duration(used["gpu_hours"], study.task(task).unit)
         row["NFE"] = formatting.count(used["nfe"])
         row["trials"] = formatting.count(used["trials"])
         row["runs"] = used["status"]
@@ -107,7 +104,7 @@ def _quality(results: Results, quality: pd.DataFrame, usage: pd.DataFrame) -> Ta
     caption = (
         f"Primary metric of the incumbent at shares of the budget: {INTERVAL}. In brackets: n at "
         "that moment where it is not n at the end. Used: charged time; NFE: network evaluations "
-        "(means over runs). " + _evaluators(results)
+        "(means over runs). " + _evaluators(study)
     )
     return Table("quality", caption, quality, pd.DataFrame(rows))
 
@@ -121,19 +118,17 @@ def _estimate(cell: Row) -> str:
     return formatting.estimate(cell["mean"], cell["low"], cell["high"])
 
 
-def _evaluators(results: Results) -> str:
+def _evaluators(study: Study) -> str:
     """What the metrics were measured with: values with other sample sizes do not compare."""
-    parts = [
-        f"{task} ({contents.evaluator(results, task)})" for task in contents.task_names(results)
-    ]
+    parts = [f"{task} ({study.task(task).evaluator})" for task in study.tasks]
     return f"Evaluators: {', '.join(parts)}."
 
 
-def _metrics(results: Results, quality: pd.DataFrame) -> Table:
+def _metrics(study: Study, quality: pd.DataFrame) -> Table:
     titles = {
         (task, metric.name): metric.title
-        for task in contents.task_names(results)
-        for metric in contents.metrics(results, task)
+        for task in study.tasks
+        for metric in study.task(task).metrics
     }
     final = quality[quality["fraction"] == 1.0].drop(columns="fraction")
     rows = [
@@ -151,18 +146,18 @@ def _metrics(results: Results, quality: pd.DataFrame) -> Table:
     caption = (
         f"All reported metrics of the incumbent at the end of the budget: {INTERVAL}; "
         "median with its interval of order statistics from six runs on; interquartile mean (IQM), "
-        "Tukey-McLaughlin interval, from four runs on; n of all runs. " + _evaluators(results)
+        "Tukey-McLaughlin interval, from four runs on; n of all runs. " + _evaluators(study)
     )
     return Table("metrics", caption, final, pd.DataFrame(rows))
 
 
-def _usage(results: Results, data: pd.DataFrame) -> Table:
-    units = {task: contents.unit(results, task) for task in contents.task_names(results)}
+def _usage(study: Study, data: pd.DataFrame) -> Table:
+    units = {task: study.task(task).unit for task in study.tasks}
     rows = [
         {
             "task": row["task"],
             "method": row["method"],
-            "uses": results.methods[row["method"]].get("uses", formatting.MISSING),
+            "uses": study.method(row["method"]).uses,
             "used": formatting.duration(row["gpu_hours"], units[row["task"]]),
             "NFE": formatting.count(row["nfe"]),
             "train images": formatting.count(row["train_images"]),
@@ -180,13 +175,13 @@ def _usage(results: Results, data: pd.DataFrame) -> Table:
     return Table("usage", caption, data, pd.DataFrame(rows))
 
 
-def _costs(results: Results, data: pd.DataFrame) -> Table:
+def _costs(study: Study, data: pd.DataFrame) -> Table:
     rows: dict[tuple[str, str], Row] = {}
     goals: dict[str, str] = {}
     for cost in data.to_dict("records"):
         task, method, target = cost["task"], cost["method"], cost["target"]
         row = rows.setdefault((task, method), {"task": task, "method": method})
-        row[target] = _cost(cost, contents.unit(results, task))
+        row[target] = _cost(cost, study.task(task).unit)
         by = "" if target == cost["target_method"] else f" ({cost['target_method']})"
         goals[f"{task} {target}"] = f"{task} {target}{by} {formatting.number(cost['value'])}"
     caption = (
@@ -201,7 +196,7 @@ def _costs(results: Results, data: pd.DataFrame) -> Table:
     return Table("cost_to_target", caption, data, text)
 
 
-def _cost(cost: Row, unit: contents.Unit) -> str:
+def _cost(cost: Row, unit: Unit) -> str:
     if not cost["runs"]:
         return formatting.MISSING
     if cost["successes"]:
@@ -237,11 +232,11 @@ def _operations(data: pd.DataFrame) -> Table:
     return Table("operations", caption, data, text)
 
 
-def _comparisons(results: Results, data: pd.DataFrame) -> Table:
+def _comparisons(study: Study, data: pd.DataFrame) -> Table:
     """Each pair once, in the primary metric at the end, the better mean first."""
     rows: list[Row] = []
-    for task in contents.task_names(results):
-        metric = contents.primary(results, task)
+    for task in study.tasks:
+        metric = study.task(task).primary
         kind, level = ("ratio", 1.0) if metric.log else ("difference", 0.0)
         own = data[(data["task"] == task) & (data["metric"] == metric.name)]
         own = own[own["fraction"] == 1.0]
@@ -262,8 +257,8 @@ def _comparisons(results: Results, data: pd.DataFrame) -> Table:
         ]
     columns = ["task", "method", "other", "metric", "effect [95 % t]", "p (Holm)", "ahead on"]
     caption = (
-        "Pairs of rivals at the end of the budget: effect on the primary metric (method minus "
-        "other, or their ratio for metrics on a log scale) with its 95 % Student-t interval, "
+        "Pairs of ranked methods at the end of the budget: effect on the primary metric (method "
+        "minus other, or their ratio for metrics on a log scale) with its 95 % Student-t interval, "
         "paired over seeds; p of the paired t test after Holm's correction for all pairs of the "
         "task; seeds on which the method is ahead. Better: p below 0.05 and at least "
         f"{pairwise.ENOUGH} seeds; what is not shown is not refuted."
@@ -289,7 +284,7 @@ def _improvements(data: pd.DataFrame) -> Table:
     return Table("improvement", caption, data, text)
 
 
-def _scores(results: Results, data: pd.DataFrame) -> Table:
+def _scores(study: Study, data: pd.DataFrame) -> Table:
     """Normalised scores by task, and over all tasks for the methods that ran on all."""
     rows = [
         {"task": str(task), "method": str(method)} | _score(statistics.mean_interval(own["score"]))
@@ -300,9 +295,7 @@ def _scores(results: Results, data: pd.DataFrame) -> Table:
         | {"score [95 % t]": _estimate(row), "n": str(row["n"])}
         for row in measures.aggregate(data).to_dict("records")
     ]
-    without = [
-        task for task in contents.task_names(results) if contents.references(results, task) is None
-    ]
+    without = [task for task in study.tasks if study.task(task).references is None]
     caption = (
         "Normalised score at the end of the budget: 0 is the task's stored default, 1 its stored "
         "tuned run, on the log scale for metrics on one. Mean and 95 % Student-t interval over n "

@@ -109,11 +109,12 @@ def record_plan(suite_folder: Path, specs: Iterable[RunSpec]) -> None:
     whoever reads it knows what is missing. Raises StorageError and BadResults."""
     path = suite_folder / PLAN
     before = planned(suite_folder)
-    pairs = before | {(spec.task, spec.label) for spec in specs}
+    asked = ((spec.task, spec.label) for spec in specs)
+    pairs = tuple(dict.fromkeys((*before, *asked)))
     if pairs != before:
         with storing():
             suite_folder.mkdir(parents=True, exist_ok=True)
-            write_json(path, sorted(pairs))
+            write_json(path, pairs)
 
 
 def start_over(specs: Iterable[RunSpec]) -> None:

@@ -244,13 +244,14 @@ def run_folder(results: Path, suite: str, task: str, method: str, seed: int) -> 
     return RunFolder(results / suite / "runs" / task / method / str(seed))
 
 
-def planned(suite_folder: Path) -> frozenset[tuple[str, str]]:
-    """The pairs of task and label that were asked for. Raises BadResults for a damaged plan."""
+def planned(suite_folder: Path) -> tuple[tuple[str, str], ...]:
+    """The pairs of task and label that were asked for, in the order of the suite. Raises BadResults
+    for a damaged plan."""
     path = suite_folder / PLAN
     found = read_json(path) or []
     if not isinstance(found, list) or not all(map(_is_pair, found)):
         raise BadResults(f"{path} is damaged: not a list of [task, method]; delete it")
-    return frozenset((task, label) for task, label in found)
+    return tuple((task, label) for task, label in found)
 
 
 def _is_pair(value: Any) -> bool:

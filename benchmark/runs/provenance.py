@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from methods.base import Method
+from methods.base import GROUPS, Method
 from tasks.base import Task
 
 VERSIONED = (
@@ -43,6 +43,9 @@ def describe_method(method: Method | type[Method]) -> dict[str, Any]:
         "citation": method.citation,
         "uses": method.uses,
         "ranked": method.ranked,
+        "group": method.group,
+        "colour": method.colour or GROUPS.get(method.group),
+        "place": list(GROUPS).index(method.group) if method.group in GROUPS else len(GROUPS),
     }
 
 

@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
-from benchmark.study.results import SCHEMA_VERSION, Results
+from benchmark.study.model import Study, Variable
+from benchmark.study.results import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from optuna import Study
+    from optuna import Study as OptunaStudy
     from optuna.trial import FrozenTrial
 
 FACTS = ("gpu_hours", "nfe", "train_images", "scored_images", "fidelity", "incumbent", "kind")
@@ -33,7 +34,7 @@ START = datetime(1970, 1, 1)
 """When a run's charged time begins, in the studies."""
 
 
-def export(results: Results, path: Path) -> int:
+def export(stored: Study, path: Path) -> int:
     """Write all runs as studies into the SQLite file `path`; returns how many.
 
     Raises FileExistsError rather than adding to a file that is there.
@@ -44,36 +45,35 @@ def export(results: Results, path: Path) -> int:
         raise FileExistsError(f"{path} exists; choose another name, or remove it")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
-    runs = results.runs.set_index(["task", "method", "seed"])
+    runs = stored.runs.set_index(["task", "method", "seed"])
     count = 0
-    for key, rows in results.frame.groupby(["task", "method", "seed"], sort=True):
+    for key, rows in stored.frame.groupby(["task", "method", "seed"], sort=True):
         task, method, seed = cast("tuple[str, str, int]", key)
-        described = results.tasks[task]
-        primary = described["metrics"][0]
+        described = stored.task(task)
         scored = (rows["metric"] == "score").any()
-        objective = "score" if scored else primary["name"]
-        up = not scored and primary.get("higher_is_better", False)
+        objective = "score" if scored else described.primary.name
+        up = not scored and described.primary.higher_is_better
         study = optuna.create_study(
             storage=storage,
-            study_name=f"{results.suite}/{task}/{method}/{seed}",
+            study_name=f"{stored.name}/{task}/{method}/{seed}",
             direction="maximize" if up else "minimize",
         )
         facts = {
-            "suite": results.suite, "task": task, "method": method, "seed": int(seed),
+            "suite": stored.name, "task": task, "method": method, "seed": int(seed),
             "schema": SCHEMA_VERSION, "budget_gpu_hours": float(rows["budget"].iloc[0]),
             "status": str(runs.loc[(task, method, seed), "status"]), "objective": objective,
-            "evaluator": described.get("evaluator") or {},
+            "evaluator": dict(described.facts.get("evaluator") or {}),
         }  # fmt: skip
         _name_objective(study, objective)
         for name, value in facts.items():
             study.set_user_attr(name, value)
-        study.add_trials(list(_trials(rows, described["variables"], objective)))
+        study.add_trials(list(_trials(rows, described.variables, objective)))
         count += 1
     storage.engine.dispose()
     return count
 
 
-def _name_objective(study: Study, objective: str) -> None:
+def _name_objective(study: OptunaStudy, objective: str) -> None:
     """So that plots say what it is, not "Objective 0"."""
     from optuna.exceptions import ExperimentalWarning
 
@@ -83,15 +83,13 @@ def _name_objective(study: Study, objective: str) -> None:
 
 
 def _trials(
-    rows: pd.DataFrame, variables: list[dict[str, Any]], objective: str
+    rows: pd.DataFrame, variables: Sequence[Variable], objective: str
 ) -> Iterator[FrozenTrial]:
     from optuna.distributions import FloatDistribution
     from optuna.trial import TrialState, create_trial
 
     distributions = {
-        variable["name"]: FloatDistribution(
-            variable["low"], variable["high"], log=bool(variable.get("log"))
-        )
+        variable.name: FloatDistribution(variable.low, variable.high, log=variable.log)
         for variable in variables
     }
     begun = START

@@ -87,9 +87,9 @@ def merge(target: Path, sources: Sequence[Path]) -> Merged:
     _require_agreement([*present.values(), *new.values()])
     for run in new.values():
         _copy(run, target)
-    plan = frozenset[tuple[str, str]]().union(*map(planned, (target, *sources)))
+    plan = [pair for folder in (target, *sources) for pair in planned(folder)]
     if plan:
-        write_json(target / PLAN, sorted(plan))
+        write_json(target / PLAN, list(dict.fromkeys(plan)))
     stored = [folder for folder in (target, *sources) if (folder / DESIGN).exists()]
     if stored:
         write_json(target / DESIGN, asdict(combined(map(read_design, stored))))

@@ -1,8 +1,4 @@
-"""Stored results of one suite, loaded for analysis: tidy frames and what describes them.
-
-Everything a table or a figure shows is computed from a `Results`, so that results can be
-drawn again on a machine that never ran them and has neither the tasks nor a GPU.
-"""
+"""Reads a suite's run folders into a `Study`."""
 
 from __future__ import annotations
 
@@ -13,7 +9,6 @@ import os
 import re
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmark.files import REMEDY, BadResults, plain, read_bytes, read_json, write_atomic
+from benchmark.runs.design import read_design
 from benchmark.runs.folder import (
     NoRuns,
     Record,
@@ -33,6 +29,7 @@ from benchmark.runs.folder import (
     refuse_links,
     run_folders,
 )
+from benchmark.study.model import Study
 
 SCHEMA_VERSION = 1
 DESCRIBED = {"spec", "task", "method", "space_hash", "provenance"}
@@ -40,59 +37,6 @@ DESCRIBED = {"spec", "task", "method", "space_hash", "provenance"}
 SAMPLES = re.compile(r"samples-\d+\.png")
 LARGEST_GRID = 2**26
 """Pixels."""
-
-
-@dataclass(frozen=True, eq=False)
-class Results:
-    """One suite's results; compared by identity, so that what follows from them can be cached.
-
-    `frame` has one row per (event, metric):
-
-    ============== ======= ===================================================================
-    suite          str     suite name
-    task           str     e.g. `finetune/digits`
-    method         str     label in the suite, e.g. `grid` or `grid-smoothed`
-    seed           int     run seed
-    event          int     position in the run's log
-    kind           str     `trial` (a scored solve) or `report` (a single-run method's state)
-    trial          int     number of the trial or report within its run
-    fidelity       float   trial length in units of the task's standard trial; NaN for reports
-    gpu_hours      float   charged when the event was recorded
-    budget         float   the run's budget in GPU-hours
-    nfe            int     network evaluations charged so far
-    train_images   int     training images seen so far
-    scored_images  int     images through a reward or metric so far
-    incumbent      bool    whether the event became what the run would deliver
-    metric         str     `score` (selection loss), `param:NAME`, `shown:NAME` (a number that
-                           the candidate shows beside its parameters, such as
-                           `shown:sampling: tau`), or a reported metric's name
-    value          float   natural way round for reported metrics
-    ============== ======= ===================================================================
-
-    `runs` has one row per run: `suite, task, method, seed, status` (finished, running,
-    interrupted, failed), `reason` of its end, `budget`, `gpu_hours`, the ledgers in seconds
-    (`setup_s, method_s, evaluation_s, checkpoint_s`) and their sum `wall_s`, `breakdown` (JSON:
-    charged seconds by operation, and `overhead` for the method's own code), `device`, `clock`,
-    `peak_memory_mb`, `samples` (path of the incumbent's last sample grid: a PNG of 8 columns
-    of square tiles without padding, or None), `tile` (tile size in pixels).
-
-    `tasks[name]` has `description, family, metrics` (list of `name, label,
-    higher_is_better, log`; the first is primary), `variables` (list of `name, low, high,
-    default, log`), `references` (metric values of the stored `default` and `tuned` runs, or
-    empty), `evaluator` and, where `benchmark.display.drawing.read` has added it, `landscape` (see
-    `tasks.base.Task.landscape`, or None). `methods[label]` has `name, description, citation,
-    uses, options`.
-
-    `planned` are the pairs (task, label) that were asked for, whether begun or not.
-    """
-
-    suite: str
-    folder: Path
-    frame: pd.DataFrame
-    runs: pd.DataFrame
-    tasks: dict[str, dict[str, Any]]
-    methods: dict[str, dict[str, Any]]
-    planned: frozenset[tuple[str, str]] = frozenset()
 
 
 COLUMNS = {
@@ -135,14 +79,14 @@ def descriptions(folder: Path) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
             yield run, description
 
 
-def load(folder: Path) -> Results:
+def load(folder: Path) -> Study:
     """Read a suite's run folders.
 
-    Raises NoRuns when there is no run in `folder`, and BadResults, naming the place,
-    for what no run writes. Nothing that is stored is ever executed.
+    Raises as `Study.load` says.
     """
     rows = _Rows()
     runs: list[dict[str, Any]] = []
+    stored: list[dict[str, Any]] = []
     tasks: dict[str, dict[str, Any]] = {}
     methods: dict[str, dict[str, Any]] = {}
     refuse_links(folder)
@@ -163,6 +107,7 @@ def load(folder: Path) -> Results:
             }
             rows.add(key | {"budget": float(spec["budget"])}, events)
             runs.append(key | _run_row(run, description, events))
+            stored.append(description)
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             if isinstance(error, BadResults):
                 raise
@@ -171,14 +116,16 @@ def load(folder: Path) -> Results:
             ) from None
     if not runs:
         raise NoRuns(folder)
-    return Results(
-        suite=folder.name,
+    return Study(
+        name=folder.name,
         folder=folder,
         frame=rows.frame(),
         runs=pd.DataFrame(runs, columns=list(RUN_COLUMNS)),
-        tasks=tasks,
-        methods=methods,
+        task_facts=tasks,
+        method_facts=methods,
         planned=planned(folder),
+        design=read_design(folder),
+        descriptions=stored,
     )
 
 
@@ -196,10 +143,18 @@ def _spec(place: Sequence[str], description: dict[str, Any]) -> dict[str, Any]:
 
 
 def _described_method(stored: dict[str, Any]) -> dict[str, Any]:
-    method = dict(plain(stored))
-    if "rival" in method:  # as older versions called it
-        method["ranked"] = method.pop("rival")
-    return method
+    """`method` of `run.json`; what older versions did not say is taken from the installed method
+    of that name, if there is one (which imports all methods, and torch with them)."""
+    described: dict[str, Any] = plain(stored)
+    if "rival" in described:
+        described["ranked"] = described.pop("rival")
+    if {"ranked", "group"} <= described.keys():
+        return described
+    from benchmark import registry
+    from benchmark.runs.provenance import describe_method
+
+    known = registry.all_methods().get(described["name"])
+    return (describe_method(known) if known else {}) | described
 
 
 def _described_task(stored: dict[str, Any]) -> dict[str, Any]:
@@ -212,11 +167,11 @@ def _described_task(stored: dict[str, Any]) -> dict[str, Any]:
     return task
 
 
-def save_frame(results: Results) -> Path:
+def save_frame(study: Study) -> Path:
     """Write the tidy frame as `<suite folder>/frame.parquet`."""
     buffer = io.BytesIO()
-    results.frame.to_parquet(buffer, index=False)
-    path = results.folder / "frame.parquet"
+    study.frame.to_parquet(buffer, index=False)
+    path = study.folder / "frame.parquet"
     write_atomic(path, buffer.getvalue())
     return path
 

@@ -19,6 +19,7 @@ class Bilevel(Method):
     """
 
     name = "bilevel"
+    group = "bilevel"
     citation = "Xiao et al., ICML 2025, arXiv:2502.08808"
     uses = "rewards of its own samples; on schedule tasks, gradients of the loss and of FID"
 

@@ -17,6 +17,7 @@ class PublishedBilevel(Method):
     """
 
     name = "bilevel-paper"
+    group = "bilevel"
     citation = "Xiao et al., ICML 2025, arXiv:2502.08808, Algorithms 2 and 6, and released code"
     uses = (
         "rewards of pre-trained samples, and its own solver; on schedule tasks, gradients of the "

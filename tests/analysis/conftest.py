@@ -12,7 +12,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from benchmark.study.results import COLUMNS, RUN_COLUMNS, Results
+from benchmark import registry
+from benchmark.runs.design import Design
+from benchmark.runs.provenance import describe_method
+from benchmark.study.model import Study
+from benchmark.study.results import COLUMNS, RUN_COLUMNS
 
 KNOWN = (
     "default", "grid", "grid-smoothed", "random", "sobol", "optuna-tpe", "optuna-gp",
@@ -142,10 +146,10 @@ def run_record(
 
 
 @pytest.fixture
-def make_results(tmp_path: Path) -> Callable[..., Results]:
+def make_results(tmp_path: Path) -> Callable[..., Study]:
     """A factory of synthetic results; see `build`."""
 
-    def make(**options: Any) -> Results:
+    def make(**options: Any) -> Study:
         return build(tmp_path / "suite", **options)
 
     return make
@@ -158,7 +162,7 @@ def build(
     seeds: int = 3,
     events: int = 20,
     images: bool = False,
-) -> Results:
+) -> Study:
     """All methods on the first `tasks` of `TASKS`, with `seeds` finished runs each."""
     names = list(TASKS)[:tasks]
     frame: list[dict[str, Any]] = []
@@ -176,17 +180,19 @@ def build(
                 budget = TASKS[task]["budget"]
                 frame += run_events(task, method, seed, events, rng, budget)
                 runs.append(run_record(task, method, seed, rng, budget, image))
+    known = registry.all_methods()
     described = {
-        label: {
-            "name": label, "description": label, "citation": "", "uses": "scores", "options": {}
-        }
+        label: {"group": "", "place": 1000, "ranked": True}
+        | (describe_method(known[label]) if label in known else {})
+        | {"name": label, "description": label, "citation": "", "uses": "scores", "options": {}}
         for label in methods
-    }  # fmt: skip
-    return Results(
-        suite="synthetic",
+    }
+    return Study(
+        name="synthetic",
         folder=folder,
         frame=pd.DataFrame(frame, columns=list(COLUMNS)),
         runs=pd.DataFrame(runs, columns=list(RUN_COLUMNS)),
-        tasks={name: TASKS[name] for name in names},
-        methods=described,
+        task_facts={name: TASKS[name] | {"landscape": None} for name in names},
+        method_facts=described,
+        design=Design(focus="bilevel"),
     )

@@ -16,11 +16,10 @@ from benchmark.analysis.curves import (
     at_fractions,
     cost_to_target,
     expected_running_time,
-    traces,
 )
-from benchmark.study.results import Results
+from benchmark.study.model import Study
 
-Make = Callable[..., Results]
+Make = Callable[..., Study]
 
 
 def trace(hours: list[float], values: list[float], end: float = 1.0, seed: int = 0) -> Trace:
@@ -103,50 +102,49 @@ def test_expected_running_time_is_all_cost_over_successes() -> None:
 
 
 def test_traces_take_incumbents_and_reported_metrics_alone(make_results: Make) -> None:
-    results = make_results(tasks=1, methods=("random",), seeds=2)
-    found = traces(results)
-    assert {metric for _, _, metric in found} == {"fid", "fid2", "recall"}
-    frame = results.frame
+    study = make_results(tasks=1, methods=("random",), seeds=2)
+    reported = {metric for _, _, metric in study.traces if not metric.startswith("param:")}
+    assert reported == {"fid", "fid2", "recall"}
+    frame = study.frame
     chosen = frame[(frame["metric"] == "fid") & (frame["seed"] == 1)]
     assert chosen["incumbent"].all()
-    second = found.of("schedule/digits", "random", "fid")[1]
+    second = study.task("schedule/digits").trace("random", "fid")[1]
     np.testing.assert_array_equal(second.values, chosen["value"])
     assert second.end == chosen["budget"].iloc[0]
 
 
 def test_a_step_past_the_budget_belongs_to_its_end(make_results: Make) -> None:
-    results = make_results(tasks=1, methods=("random",), seeds=1)
-    last = results.frame["gpu_hours"] == results.frame["gpu_hours"].max()
-    results.frame.loc[last, ["gpu_hours", "incumbent"]] = [1.01 * 60 / 3600, True]
-    (run,) = traces(results).of("schedule/digits", "random", "fid")
+    study = make_results(tasks=1, methods=("random",), seeds=1)
+    last = study.frame["gpu_hours"] == study.frame["gpu_hours"].max()
+    study.frame.loc[last, ["gpu_hours", "incumbent"]] = [1.01 * 60 / 3600, True]
+    (run,) = study.task("schedule/digits").trace("random", "fid")
     assert run.hours[-1] <= run.end
 
 
 def test_failed_runs_have_no_trace_and_unfinished_ones_end_early(make_results: Make) -> None:
-    results = make_results(tasks=1, methods=("random",), seeds=2)
-    results.runs.loc[0, "status"] = "failed"
-    results.runs.loc[1, ["status", "gpu_hours"]] = ["running", 0.01]
-    (run,) = traces(results).of("schedule/digits", "random", "fid")
+    study = make_results(tasks=1, methods=("random",), seeds=2)
+    study.runs.loc[0, "status"] = "failed"
+    study.runs.loc[1, ["status", "gpu_hours"]] = ["running", 0.01]
+    (run,) = study.task("schedule/digits").trace("random", "fid")
     assert (run.seed, run.end) == (1, 0.01)
 
 
 def test_cost_to_target_counts_failed_runs_as_misses(make_results: Make) -> None:
-    results = make_results(tasks=1, methods=("random",), seeds=3)
-    results.runs.loc[2, ["status", "gpu_hours"]] = ["failed", 0.002]
-    found = traces(results)
-    first = [run.hours[0] for run in found.of("schedule/digits", "random", "fid")]
-    cost = cost_to_target(results, found, "schedule/digits", "random", target=1e9)
+    study = make_results(tasks=1, methods=("random",), seeds=3)
+    study.runs.loc[2, ["status", "gpu_hours"]] = ["failed", 0.002]
+    first = [run.hours[0] for run in study.task("schedule/digits").trace("random", "fid")]
+    cost = cost_to_target(study, "schedule/digits", "random", target=1e9)
     assert (cost.successes, cost.runs) == (2, 3)
     assert cost.hours == pytest.approx((sum(first) + 0.002) / 2)
 
 
 def test_a_target_beyond_reach_is_censored_at_the_budget(make_results: Make) -> None:
-    results = make_results(tasks=1, methods=("random",), seeds=2)
-    cost = cost_to_target(results, traces(results), "schedule/digits", "random", target=0.0)
+    study = make_results(tasks=1, methods=("random",), seeds=2)
+    cost = cost_to_target(study, "schedule/digits", "random", target=0.0)
     assert cost.hours == np.inf
     assert cost.censored == pytest.approx(60 / 3600)
 
 
 def test_an_empty_frame_has_no_traces(make_results: Make) -> None:
-    results = make_results(tasks=1)
-    assert traces(replace(results, frame=results.frame.iloc[:0])) == {}
+    study = make_results(tasks=1)
+    assert replace(study, frame=study.frame.iloc[:0]).traces == {}

@@ -23,16 +23,17 @@ from pages import HOSTILE, hostile, with_samples
 from PIL import Image
 
 from benchmark.analysis import measures, overall, statistics
-from benchmark.analysis.curves import at_fractions, traces
+from benchmark.analysis.curves import at_fractions
 from benchmark.analysis.verdict import EXPLANATION, verdicts
 from benchmark.display import style
 from benchmark.display.figures import schedules
 from benchmark.display.page import charts, gallery, learned, looks, provenance, render, sections
 from benchmark.display.page.prose import prose
-from benchmark.study import contents
-from benchmark.study.results import SCHEMA_VERSION, Results
+from benchmark.study.model import Study
+from benchmark.study.results import SCHEMA_VERSION
+from methods.base import GROUPS
 
-Make = Callable[..., Results]
+Make = Callable[..., Study]
 TASK = "schedule/digits"
 
 
@@ -69,14 +70,13 @@ class Reader(HTMLParser):
 
 
 def test_curves_on_the_page_are_those_of_the_frame(make_results: Make) -> None:
-    results = make_results(tasks=2, methods=("default", "random", "bilevel"), seeds=4)
-    found = traces(results)
-    data = Reader(render(results)).data
-    for task, chart in zip(contents.task_names(results), data["charts"], strict=True):
-        per_hour = contents.unit(results, task).per_hour
-        for metric, series in zip(contents.metrics(results, task), chart["series"], strict=False):
+    study = make_results(tasks=2, methods=("default", "random", "bilevel"), seeds=4)
+    data = Reader(render(study)).data
+    for task, chart in zip(list(study.tasks), data["charts"], strict=True):
+        per_hour = study.task(task).unit.per_hour
+        for metric, series in zip(study.task(task).metrics, chart["series"], strict=False):
             for index, curve in series["curves"].items():
-                runs = found.of(task, data["methods"][int(index)]["name"], metric.name)
+                runs = study.task(task).trace(data["methods"][int(index)]["name"], metric.name)
                 x = np.array(curve["x"])
                 assert len(x) > 20
                 moments = (x[:-1] + x[1:]) / 2 / per_hour  # halfway between two steps
@@ -90,23 +90,22 @@ def test_curves_on_the_page_are_those_of_the_frame(make_results: Make) -> None:
 
 
 def test_a_curve_ends_with_the_quality_of_the_tables(make_results: Make) -> None:
-    results = make_results(tasks=1, methods=("random",), seeds=3)
-    found = traces(results)
-    curve = charts.charts(results, found)[0]["series"][0]["curves"][0]
-    final = measures.quality(results, found).query("metric == 'fid' and fraction == 1.0").iloc[0]
+    study = make_results(tasks=1, methods=("random",), seeds=3)
+    curve = charts.charts(study)[0]["series"][0]["curves"][0]
+    final = measures.quality(study).query("metric == 'fid' and fraction == 1.0").iloc[0]
     assert curve["x"][-1] == pytest.approx(60.0)
     assert curve["y"][-1] == pytest.approx(final["mean"], rel=1e-4)
     assert curve["high"][-1] == pytest.approx(final["high"], rel=1e-4)
 
 
 def test_variables_are_series_of_their_own(make_results: Make) -> None:
-    results = make_results(tasks=1, methods=("default", "bilevel"), seeds=3)
-    series = charts.charts(results, traces(results))[0]["series"]
+    study = make_results(tasks=1, methods=("default", "bilevel"), seeds=3)
+    series = charts.charts(study)[0]["series"]
     groups = {entry["label"]: (entry["group"], entry["log"]) for entry in series}
     assert groups["tau"] == ("Tuned variables", True)
     assert groups["end"] == ("Tuned variables", False)
     assert groups["FID ↓"] == ("Reported metrics", True)
-    frame = results.frame.query("metric == 'param:tau' and method == 'bilevel' and incumbent")
+    frame = study.frame.query("metric == 'param:tau' and method == 'bilevel' and incumbent")
     last = frame.sort_values("event").groupby("seed")["value"].last()
     tau = next(entry for entry in series if entry["label"] == "tau")
     assert tau["curves"][1]["y"][-1] == pytest.approx(np.exp(np.log(last).mean()), rel=1e-4)
@@ -127,14 +126,13 @@ def test_thinning_keeps_both_ends_and_few_moments(hours: list[float], points: in
 
 
 def test_every_colour_can_be_seen_on_both_pages() -> None:
-    identities = [*style.KNOWN.values(), *map(style.identity, map(str, range(20)))]
-    for colour in {identity.colour for identity in identities}:
+    for colour in {*GROUPS.values(), *style.SPARE_COLOURS}:
         assert looks.contrast(looks.on_dark(colour), looks.DARK_PAGE) >= looks.LEAST_CONTRAST
     assert looks.on_dark(style.BLACK) != looks.on_dark(style.GREY)
     assert looks.contrast("#000000", "#ffffff") == pytest.approx(21)
 
 
-@pytest.mark.parametrize("marker", sorted({i.marker for i in style.KNOWN.values()}))
+@pytest.mark.parametrize("marker", style.MARKERS)
 def test_markers_are_closed_paths_of_about_one_unit(marker: str) -> None:
     path = looks.outline(marker)
     assert re.fullmatch(r"[MLQCZ0-9eE .\-]+", path)
@@ -168,8 +166,8 @@ def test_the_policy_admits_the_pages_own_style_and_script_alone(make_results: Ma
 
 def test_hostile_text_stays_text(make_results: Make) -> None:
     plain = make_results(tasks=1, methods=("default", "random", "bilevel"))
-    results = hostile(make_results(tasks=1, methods=("default", "random", "bilevel")))
-    text = render(results)
+    study = hostile(make_results(tasks=1, methods=("default", "random", "bilevel")))
+    text = render(study)
     reader = Reader(text)
     tags = [tag for tag, _ in reader.tags]
     plain_tags = [tag for tag, _ in Reader(render(plain)).tags]
@@ -182,41 +180,40 @@ def test_hostile_text_stays_text(make_results: Make) -> None:
 
 
 def test_the_same_results_give_the_same_page(make_results: Make) -> None:
-    results = with_samples(make_results(tasks=2))
-    assert render(results) == render(results)
+    study = with_samples(make_results(tasks=2))
+    assert render(study) == render(study)
 
 
 def test_results_with_holes(make_results: Make) -> None:
     """Nothing delivered on one task, failed runs, diverged values, a method without runs."""
-    results = make_results(tasks=3, methods=("default", "grid", "random", "sobol"))
-    frame, runs = results.frame, results.runs
+    study = make_results(tasks=3, methods=("default", "grid", "random", "sobol"))
+    frame, runs = study.frame, study.runs
     frame.loc[(frame["metric"] == "fid") & (frame["event"] % 5 == 0), "value"] = np.nan
     runs.loc[runs["method"] == "grid", "status"] = "failed"
     frame = frame[(frame["method"] != "random") & (frame["task"] != "schedule/mnist")]
-    results = replace(results, frame=frame, runs=runs[runs["method"] != "random"])
-    data = Reader(render(results)).data
+    study = replace(study, frame=frame, runs=runs[runs["method"] != "random"])
+    data = Reader(render(study)).data
     assert [bool(chart["series"]) for chart in data["charts"]] == [True, True, False]
     drawn = set(data["charts"][0]["series"][0]["curves"])
     assert {data["methods"][int(index)]["name"] for index in drawn} == {"default", "sobol"}
 
 
 def test_nothing_has_been_delivered(make_results: Make) -> None:
-    results = make_results(tasks=1)
-    results = replace(results, frame=results.frame.iloc[:0])
-    reader = Reader(render(results))
+    study = make_results(tasks=1)
+    study = replace(study, frame=study.frame.iloc[:0])
+    reader = Reader(render(study))
     assert reader.data["charts"][0]["series"] == []
     assert "noscript" not in [tag for tag, _ in reader.tags]
 
 
 def test_quality_table_is_sortable_by_its_numbers(make_results: Make) -> None:
-    results = make_results(tasks=1, methods=("default", "random", "bilevel"))
-    found = traces(results)
-    section = sections.sections(results, found, verdicts(results))[0]
+    study = make_results(tasks=1, methods=("default", "random", "bilevel"))
+    section = sections.sections(study, verdicts(study))[0]
     finals = {
         method: statistics.mean_interval(
-            at_fractions(found.of(TASK, method, "fid"), 60 / 3600, (1.0,)), log=True
+            at_fractions(study.task(TASK).trace(method, "fid"), 60 / 3600, (1.0,)), log=True
         ).value[0]
-        for method in results.methods
+        for method in study.methods
     }
     for row in section.quality.rows:
         assert row[1].key == pytest.approx(finals[row[0].text])
@@ -228,13 +225,13 @@ def test_quality_table_is_sortable_by_its_numbers(make_results: Make) -> None:
 
 
 def test_pictures_show_what_was_delivered_at_each_moment(make_results: Make) -> None:
-    results = with_samples(make_results(tasks=1, methods=("random", "bilevel"), seeds=2))
-    shown = gallery.gallery(results, traces(results), TASK)
+    study = with_samples(make_results(tasks=1, methods=("random", "bilevel"), seeds=2))
+    shown = gallery.gallery(study, TASK)
     assert shown is not None
     assert shown.seed == 0
     assert len(shown.moments) == len(measures.FRACTIONS)
     for strip in shown.strips:
-        rows = results.frame.query("method == @strip.name and seed == 0 and incumbent")
+        rows = study.frame.query("method == @strip.name and seed == 0 and incumbent")
         for picture in strip.pictures:
             until = measures.FRACTIONS[picture.since] * 60 / 3600
             trial = rows[rows["gpu_hours"] <= until].sort_values("event")["trial"].iloc[-1]
@@ -250,20 +247,19 @@ def test_pictures_show_what_was_delivered_at_each_moment(make_results: Make) -> 
 def test_delivered_schedules_are_drawn_where_they_are_of_the_cosine_family(
     make_results: Make,
 ) -> None:
-    results = make_results(tasks=1, methods=("default", "bilevel"))
-    assert learned.learned(results, traces(results), TASK) is None  # `end` is no such variable
+    study = make_results(tasks=1, methods=("default", "bilevel"))
+    assert learned.learned(study, TASK) is None  # `end` is no such variable
     names = {"end": "width", "tau": "tau", "epsilon": "eps"}
-    frame = results.frame.replace(
+    frame = study.frame.replace(
         {"metric": {f"param:{old}": f"param:{new}" for old, new in names.items()}}
     )
     default = frame["method"] == "default"
     for name, value in schedules.FIXED.items():
         frame.loc[default & (frame["metric"] == f"param:{name}"), "value"] = value
-    variables = [v | {"name": names[v["name"]]} for v in results.tasks[TASK]["variables"]]
-    results = replace(
-        results, frame=frame, tasks={TASK: results.tasks[TASK] | {"variables": variables}}
-    )
-    shown = learned.learned(results, traces(results), TASK)
+    variables = [v | {"name": names[v["name"]]} for v in study.task_facts[TASK]["variables"]]
+    facts = {TASK: study.task_facts[TASK] | {"variables": variables}}
+    study = replace(study, frame=frame, task_facts=facts)
+    shown = learned.learned(study, TASK)
     assert shown is not None
     assert shown.methods == [(0, "default"), (1, "bilevel")]
     for panel in shown.panels:
@@ -272,7 +268,7 @@ def test_delivered_schedules_are_drawn_where_they_are_of_the_cosine_family(
         assert paths[1] != paths[0]
     heights = [float(pair.split()[1]) for pair in paths[0][1:].split("L")]
     assert heights == sorted(heights)  # signal-to-noise falls, so the path goes down
-    assert "Delivered schedules" in render(results)
+    assert "Delivered schedules" in render(study)
 
 
 @pytest.mark.parametrize(
@@ -300,10 +296,10 @@ def test_prose_is_the_escaped_text(text: str) -> None:
 
 
 def test_the_summary_says_who_wins_and_how_to_read_it(make_results: Make) -> None:
-    results = make_results(tasks=2, methods=("default", "random", "bilevel"), seeds=5)
-    text = re.sub(r"<[^>]+>", "", render(results).partition("<main>")[2])
+    study = make_results(tasks=2, methods=("default", "random", "bilevel"), seeds=5)
+    text = re.sub(r"<[^>]+>", "", render(study).partition("<main>")[2])
     plain = " ".join(html.unescape(text).split())
-    said = verdicts(results)
+    said = verdicts(study)
     for expected in (EXPLANATION, *overall.sentences(said), *(v.headline for v in said)):
         assert expected in plain
 
@@ -325,8 +321,8 @@ def test_text_and_controls_stand_out_from_the_page(theme: str) -> None:
 
 
 def test_large_pictures_are_shrunk(make_results: Make) -> None:
-    results = with_samples(make_results(tasks=1, methods=("random",), seeds=1), tile=256)
-    shown = gallery.gallery(results, traces(results), TASK)
+    study = with_samples(make_results(tasks=1, methods=("random",), seeds=1), tile=256)
+    shown = gallery.gallery(study, TASK)
     assert shown is not None
     for picture in shown.strips[0].pictures:
         assert picture.width <= 8 * (gallery.LARGEST_TILE + 10)
@@ -344,26 +340,27 @@ def test_a_suites_command_is_narrowed_to_a_part_of_it() -> None:
 
 
 def test_provenance_is_read_from_the_runs(make_results: Make) -> None:
-    results = make_results(tasks=1, methods=("random", "bilevel"), seeds=3)
-    assert provenance.settings(results) == []
-    for run in results.runs.to_dict("records"):
-        write_description(results.folder, run, commit="b" * 40 if run["seed"] else "a" * 40)
-    first, second = provenance.settings(results)
+    study = make_results(tasks=1, methods=("random", "bilevel"), seeds=3)
+    assert provenance.settings(study) == []
+    described = [
+        description(run, commit="b" * 40 if run["seed"] else "a" * 40)
+        for run in study.runs.to_dict("records")
+    ]
+    study = replace(study, descriptions=described)
+    first, second = provenance.settings(study)
     assert (first.runs, second.runs) == (2, 4)
     assert first.install.startswith(f"git checkout {'a' * 40}\n")
     assert first.commands == [("python -m benchmark run --all", 2)]
-    text = render(results)
+    text = render(study)
     for expected in ("a" * 40, "numpy 2.0", "python -m benchmark run --all", "0-2"):
         assert expected in text
-    cell = provenance.cells(results)[0]
+    cell = provenance.cells(study)[0]
     assert cell.command == f"python -m benchmark run --task {TASK} --method random"
     assert cell.space == "cafe"
 
 
-def write_description(folder: Path, run: dict[str, Any], commit: str) -> None:
-    path = folder / "runs" / run["task"] / run["method"] / str(run["seed"])
-    path.mkdir(parents=True)
-    described = {
+def description(run: dict[str, Any], commit: str) -> dict[str, Any]:
+    return {
         "schema": SCHEMA_VERSION,
         "spec": {"task": run["task"], "label": run["method"], "clock": "device"},
         "task": {"name": run["task"]},
@@ -376,4 +373,3 @@ def write_description(folder: Path, run: dict[str, Any], commit: str) -> None:
             "command": "python -m benchmark run --all",
         },
     }  # fmt: skip
-    (path / "run.json").write_text(json.dumps(described))

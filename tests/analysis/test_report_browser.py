@@ -15,12 +15,11 @@ import numpy as np
 import pytest
 from pages import HOSTILE, hostile, with_samples
 
+from benchmark import registry
 from benchmark.analysis import statistics
-from benchmark.analysis.curves import traces
 from benchmark.display import formatting
 from benchmark.display.page import write_report
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.study.model import Metric, Study
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium")
@@ -29,7 +28,7 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-Make = Callable[..., Results]
+Make = Callable[..., Study]
 TASK = "schedule/digits"
 
 
@@ -76,8 +75,8 @@ def visit(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Opened]]:
     """Opens the page of some results; afterwards fails if it complained or asked for anything."""
     opened: list[Opened] = []
 
-    def visit(results: Results, width: int = 1280, **options: Any) -> Opened:
-        path = write_report(results, tmp_path)
+    def visit(study: Study, width: int = 1280, **options: Any) -> Opened:
+        path = write_report(study, tmp_path)
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
         page = context.new_page()
         visited = Opened(page)
@@ -100,16 +99,15 @@ def visit(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Opened]]:
 
 
 @pytest.fixture
-def small(make_results: Make) -> Results:
+def small(make_results: Make) -> Study:
     return with_samples(make_results(tasks=2, methods=("default", "random", "bilevel")))
 
 
-def expected(results: Results, task: str, metric: contents.Metric, hours: float) -> dict[str, Any]:
+def expected(study: Study, task: str, metric: Metric, hours: float) -> dict[str, Any]:
     """What the readout should say at a moment, straight from the runs."""
-    found = traces(results)
     texts = {}
-    for method in results.methods:
-        runs = found.of(task, method, metric.name)
+    for method in study.methods:
+        runs = study.task(task).trace(method, metric.name)
         values = np.array([run.at(hours) for run in runs])
         if hours < max(run.first for run in runs):
             texts[method] = ("-", "")
@@ -122,7 +120,7 @@ def expected(results: Results, task: str, metric: contents.Metric, hours: float)
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.83])
 def test_pointing_at_a_moment_shows_the_values_of_the_frame(
-    small: Results, visit: Callable[..., Opened], share: float
+    small: Study, visit: Callable[..., Opened], share: float
 ) -> None:
     opened = visit(small)
     plot = opened.chart().locator(".plot")
@@ -132,14 +130,14 @@ def test_pointing_at_a_moment_shows_the_values_of_the_frame(
     hours = float(plot.get_attribute("aria-valuenow")) / 3600
     assert 0 < hours < 60 / 3600
     shown = opened.readout()
-    assert shown == expected(small, TASK, contents.primary(small, TASK), hours)
+    assert shown == expected(small, TASK, small.task(TASK).primary, hours)
     assert any(value != "-" for value, _ in shown.values())
     opened.page.mouse.move(0, 0)
-    end = expected(small, TASK, contents.primary(small, TASK), 60 / 3600)
+    end = expected(small, TASK, small.task(TASK).primary, 60 / 3600)
     assert opened.readout() == end
 
 
-def test_arrow_keys_move_the_moment(small: Results, visit: Callable[..., Opened]) -> None:
+def test_arrow_keys_move_the_moment(small: Study, visit: Callable[..., Opened]) -> None:
     opened = visit(small)
     plot = opened.chart().locator(".plot")
     plot.focus()
@@ -147,16 +145,14 @@ def test_arrow_keys_move_the_moment(small: Results, visit: Callable[..., Opened]
         opened.page.keyboard.press(key)
     now = float(plot.get_attribute("aria-valuenow"))
     assert 0 < now < 60
-    assert opened.readout() == expected(small, TASK, contents.primary(small, TASK), now / 3600)
+    assert opened.readout() == expected(small, TASK, small.task(TASK).primary, now / 3600)
     spoken = plot.get_attribute("aria-valuetext")
     assert f"bilevel {opened.readout()['bilevel'][0]}" in spoken
     opened.page.keyboard.press("End")
     assert float(plot.get_attribute("aria-valuenow")) == 60
 
 
-def test_methods_are_switched_off_on_all_charts(
-    small: Results, visit: Callable[..., Opened]
-) -> None:
+def test_methods_are_switched_off_on_all_charts(small: Study, visit: Callable[..., Opened]) -> None:
     opened = visit(small)
     everything = opened.lines(0)
     assert len(everything) == len(opened.lines(1)) == 3
@@ -171,7 +167,7 @@ def test_methods_are_switched_off_on_all_charts(
     assert opened.lines(0) == everything
 
 
-def test_metric_and_scales_change_the_curve(small: Results, visit: Callable[..., Opened]) -> None:
+def test_metric_and_scales_change_the_curve(small: Study, visit: Callable[..., Opened]) -> None:
     opened = visit(small)
     chart = opened.chart()
     seen = [opened.lines()["m2"]]
@@ -183,7 +179,7 @@ def test_metric_and_scales_change_the_curve(small: Results, visit: Callable[...,
     chart.get_by_role("combobox").select_option(label="recall ↑")
     seen.append(opened.lines()["m2"])
     assert title.text_content() == "recall ↑"
-    recall = contents.metrics(small, TASK)[2]
+    recall = small.task(TASK).metrics[2]
     assert opened.readout() == expected(small, TASK, recall, 60 / 3600)
     chart.get_by_role("combobox").select_option(label="tau")
     assert chart.get_by_role("group", name="Value").get_by_label("log").is_checked()
@@ -195,9 +191,9 @@ def test_metric_and_scales_change_the_curve(small: Results, visit: Callable[...,
 def test_no_log_axis_for_values_that_are_not_positive(
     make_results: Make, visit: Callable[..., Opened]
 ) -> None:
-    results = make_results(tasks=1)
-    results.frame.loc[results.frame["metric"] == "recall", "value"] -= 5
-    opened = visit(results)
+    study = make_results(tasks=1)
+    study.frame.loc[study.frame["metric"] == "recall", "value"] -= 5
+    opened = visit(study)
     log = opened.chart().get_by_role("group", name="Value").get_by_label("log")
     assert log.is_enabled()
     opened.chart().get_by_role("combobox").select_option(label="recall ↑")
@@ -205,7 +201,7 @@ def test_no_log_axis_for_values_that_are_not_positive(
     assert opened.lines()["m2"]
 
 
-def test_tables_sort_by_number_and_say_so(small: Results, visit: Callable[..., Opened]) -> None:
+def test_tables_sort_by_number_and_say_so(small: Study, visit: Callable[..., Opened]) -> None:
     opened = visit(small)
     table = opened.page.get_by_role("table", name="At the end of the budget").first
     keys = "rows => rows.map(row => Number(row.cells[1].dataset.key))"
@@ -224,9 +220,9 @@ def test_tables_sort_by_number_and_say_so(small: Results, visit: Callable[..., O
 
 
 def test_what_is_missing_sorts_last(make_results: Make, visit: Callable[..., Opened]) -> None:
-    results = make_results(tasks=1, methods=("default", "random", "bilevel"))
-    results.frame.loc[results.frame["method"] == "default", "value"] = np.nan
-    opened = visit(results)
+    study = make_results(tasks=1, methods=("default", "random", "bilevel"))
+    study.frame.loc[study.frame["method"] == "default", "value"] = np.nan
+    opened = visit(study)
     table = opened.page.get_by_role("table", name="At the end of the budget")
     button = table.get_by_role("columnheader", name="FID ↓").get_by_role("button")
     for _ in range(2):
@@ -234,7 +230,7 @@ def test_what_is_missing_sorts_last(make_results: Make, visit: Callable[..., Ope
         assert table.locator("tbody th").last.text_content().strip() == "default"
 
 
-def test_the_slider_steps_through_the_samples(small: Results, visit: Callable[..., Opened]) -> None:
+def test_the_slider_steps_through_the_samples(small: Study, visit: Callable[..., Opened]) -> None:
     opened = visit(small)
     gallery = opened.page.locator(".gallery").first
     slider = gallery.get_by_role("slider")
@@ -258,7 +254,7 @@ def test_the_slider_steps_through_the_samples(small: Results, visit: Callable[..
 def test_narrow_windows_scroll_in_one_direction(
     make_results: Make, visit: Callable[..., Opened], width: int
 ) -> None:
-    methods = list(contents.METHODS)[-14:]
+    methods = list(registry.all_methods())[-14:]
     opened = visit(hostile(with_samples(make_results(tasks=1, methods=methods))), width)
     assert opened.overflow() == 0
     for details in opened.page.locator("details").all():
@@ -270,7 +266,7 @@ def test_narrow_windows_scroll_in_one_direction(
     assert inside
 
 
-def test_what_has_the_focus_is_outlined(small: Results, visit: Callable[..., Opened]) -> None:
+def test_what_has_the_focus_is_outlined(small: Study, visit: Callable[..., Opened]) -> None:
     page = visit(small).page
     script = """() => {
         const element = document.activeElement;
@@ -301,7 +297,7 @@ def test_hostile_names_are_only_names(make_results: Make, visit: Callable[..., O
 
 
 def test_print_shows_curves_and_tables_without_controls(
-    small: Results, visit: Callable[..., Opened]
+    small: Study, visit: Callable[..., Opened]
 ) -> None:
     opened = visit(small, color_scheme="dark")
     page = opened.page
@@ -313,7 +309,7 @@ def test_print_shows_curves_and_tables_without_controls(
     assert page.pdf(format="A4").startswith(b"%PDF")
 
 
-def test_dark_pages_have_light_lines(small: Results, visit: Callable[..., Opened]) -> None:
+def test_dark_pages_have_light_lines(small: Study, visit: Callable[..., Opened]) -> None:
     colours = []
     for scheme in ("light", "dark"):
         opened = visit(small, color_scheme=scheme)
@@ -323,7 +319,7 @@ def test_dark_pages_have_light_lines(small: Results, visit: Callable[..., Opened
 
 
 def test_without_scripts_everything_is_there_to_read(
-    small: Results, visit: Callable[..., Opened]
+    small: Study, visit: Callable[..., Opened]
 ) -> None:
     page = visit(small, java_script_enabled=False).page
     assert page.locator("noscript img, .static img").first.is_visible()

@@ -11,47 +11,46 @@ import pandas as pd
 import pytest
 
 from benchmark.analysis import measures, statistics
-from benchmark.analysis.curves import traces
-from benchmark.study.results import Results
+from benchmark.study.model import Study
 
-Make = Callable[..., Results]
+Make = Callable[..., Study]
 FID, REWARD = "schedule/digits", "finetune/digits"
 
 
 @pytest.fixture
-def results(make_results: Make) -> Results:
+def study(make_results: Make) -> Study:
     found = make_results(tasks=2, methods=("default", "random", "bilevel"), seeds=4)
-    found.tasks[FID] = found.tasks[FID] | {
+    found.task_facts[FID] = found.task_facts[FID] | {
         "references": {"default": {"fid": 4.0}, "tuned": {"fid": 1.0}}
     }
-    found.tasks[REWARD] = found.tasks[REWARD] | {
+    found.task_facts[REWARD] = found.task_facts[REWARD] | {
         "references": {"default": {"r1": 0.0}, "tuned": {"r1": 2.0}}
     }
     return found
 
 
-def set_final(results: Results, task: str, metric: str, method: str, value: float) -> None:
-    frame = results.frame
+def set_final(study: Study, task: str, metric: str, method: str, value: float) -> None:
+    frame = study.frame
     rows = (frame["task"] == task) & (frame["metric"] == metric) & (frame["method"] == method)
     frame.loc[rows, "value"] = value
 
 
-def test_references_are_0_and_1_on_the_metrics_own_scale(results: Results) -> None:
+def test_references_are_0_and_1_on_the_metrics_own_scale(study: Study) -> None:
     for method, value in (("default", 4.0), ("random", 2.0), ("bilevel", 0.5)):
-        set_final(results, FID, "fid", method, value)
+        set_final(study, FID, "fid", method, value)
     for method, value in (("default", 0.0), ("random", 1.0), ("bilevel", 3.0)):
-        set_final(results, REWARD, "r1", method, value)
-    scores = measures.scores(results, traces(results))
+        set_final(study, REWARD, "r1", method, value)
+    scores = measures.scores(study)
     means = scores.groupby(["method", "task"])["score"].mean()
     assert means["default"].tolist() == pytest.approx([0.0, 0.0])
     assert means["random"].tolist() == pytest.approx([0.5, 0.5])
     assert means["bilevel"].tolist() == pytest.approx([1.5, 1.5])
 
 
-def test_a_run_without_a_result_reaches_no_threshold(results: Results) -> None:
-    gone = (results.runs["method"] == "random") & (results.runs["seed"] == 0)
-    results.runs.loc[gone, "status"] = "failed"
-    scores = measures.scores(results, traces(results))
+def test_a_run_without_a_result_reaches_no_threshold(study: Study) -> None:
+    gone = (study.runs["method"] == "random") & (study.runs["seed"] == 0)
+    study.runs.loc[gone, "status"] = "failed"
+    scores = measures.scores(study)
     own = scores[scores["method"] == "random"]
     assert len(own) == 8
     assert np.isneginf(own["score"]).sum() == 2
@@ -61,16 +60,16 @@ def test_a_run_without_a_result_reaches_no_threshold(results: Results) -> None:
     assert profile.loc["random", "n"] == 8
 
 
-def test_a_task_without_references_has_no_scores(results: Results) -> None:
-    results = with_references(results, FID, {})
-    assert set(measures.scores(results, traces(results))["task"]) == {REWARD}
-    results = with_references(results, REWARD, {"default": {"r1": 1.0}, "tuned": {"r1": 1.0}})
-    assert measures.scores(results, traces(results)).empty
+def test_a_task_without_references_has_no_scores(study: Study) -> None:
+    study = with_references(study, FID, {})
+    assert set(measures.scores(study)["task"]) == {REWARD}
+    study = with_references(study, REWARD, {"default": {"r1": 1.0}, "tuned": {"r1": 1.0}})
+    assert measures.scores(study).empty
 
 
-def with_references(results: Results, task: str, references: dict[str, Any]) -> Results:
-    described = results.tasks[task] | {"references": references}
-    return replace(results, tasks=results.tasks | {task: described})
+def with_references(study: Study, task: str, references: dict[str, Any]) -> Study:
+    described = study.task_facts[task] | {"references": references}
+    return replace(study, task_facts=study.task_facts | {task: described})
 
 
 def test_profile_falls_from_all_to_none() -> None:

@@ -1,33 +1,54 @@
-"""Every method keeps one look, and no two known ones share it."""
+"""Related methods share a colour, and no two methods of a study look the same."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import matplotlib as mpl
+import pytest
 
+from benchmark import registry
 from benchmark.display import style
-from benchmark.study import contents
+from benchmark.study.model import Study
+from methods.base import GROUPS
+
+Make = Callable[..., Study]
+ALL = sorted(registry.all_methods())
 
 
-def test_known_methods_look_different() -> None:
-    looks = [(look.colour, str(look.line)) for look in style.KNOWN.values()]
-    assert len(set(looks)) == len(looks)
-    assert set(style.KNOWN) == set(contents.METHODS)
+@pytest.fixture
+def everything(make_results: Make) -> Study:
+    return make_results(tasks=1, methods=ALL, seeds=1, events=2)
 
 
-def test_bilevel_stands_out() -> None:
-    others = [look.width for name, look in style.KNOWN.items() if name != "bilevel"]
-    assert style.KNOWN["bilevel"].width > max(others)
+def test_no_two_methods_look_the_same(everything: Study) -> None:
+    looks = [style.identity(everything, label) for label in ALL]
+    assert len({(look.colour, str(look.line), look.marker) for look in looks}) == len(ALL)
 
 
-def test_unknown_methods_have_a_stable_look_of_their_own() -> None:
-    look = style.identity("my-method")
-    assert look == style.identity("my-method")
-    assert look.colour not in {known.colour for known in style.KNOWN.values()}
-    assert look == style.Identity("#44AA99", "p", style.DOTTED)  # must not change over versions
+def test_methods_of_a_group_share_its_colour(everything: Study) -> None:
+    for label in ("grid", "grid-smoothed"):
+        assert style.identity(everything, label).colour == GROUPS["grid"]
 
 
-def test_a_variant_keeps_the_colour_of_its_method() -> None:
-    assert style.identity("grid-20", "grid").colour == style.KNOWN["grid"].colour
+def test_the_methods_stand_by_group(everything: Study) -> None:
+    groups = [method.group for method in everything.methods.values()]
+    assert list(dict.fromkeys(groups)) == list(GROUPS)
+    assert len(groups) == len(ALL)
+
+
+def test_the_focus_stands_out(everything: Study) -> None:
+    others = [style.identity(everything, label).width for label in ALL if label != "bilevel"]
+    assert style.identity(everything, "bilevel").width > max(others)
+    assert style.identity(everything, "bilevel").line == style.SOLID
+
+
+def test_unknown_methods_have_a_stable_look_of_their_own(make_results: Make) -> None:
+    look = style.identity(
+        make_results(tasks=1, methods=("grid", "my-method"), seeds=1), "my-method"
+    )
+    assert look.colour not in GROUPS.values()
+    assert look == style.Identity("#44AA99", "s", style.SOLID)  # must not change over versions
 
 
 def test_settings_do_not_leak() -> None:

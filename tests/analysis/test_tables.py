@@ -13,21 +13,19 @@ import pandas as pd
 import pytest
 
 from benchmark.analysis import measures, statistics
-from benchmark.analysis.curves import traces
 from benchmark.display import formatting, latex
 from benchmark.display.tables import summary, tables, write_tables
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.study.model import Study, Unit
 
-Make = Callable[..., Results]
+Make = Callable[..., Study]
 TASK = "schedule/digits"
 
 
 def test_final_quality_is_the_last_incumbents_geometric_mean(make_results: Make) -> None:
-    results = make_results(tasks=1, methods=("random",), seeds=4)
-    frame = results.frame[results.frame["metric"] == "fid"].sort_values("event")
+    study = make_results(tasks=1, methods=("random",), seeds=4)
+    frame = study.frame[study.frame["metric"] == "fid"].sort_values("event")
     last = frame.groupby("seed")["value"].last().to_numpy()
-    quality = measures.quality(results, traces(results))
+    quality = measures.quality(study)
     final = quality[(quality["metric"] == "fid") & (quality["fraction"] == 1.0)].iloc[0]
     assert final["mean"] == pytest.approx(np.exp(np.log(last).mean()))
     assert final["median"] == pytest.approx(np.median(last))
@@ -36,75 +34,72 @@ def test_final_quality_is_the_last_incumbents_geometric_mean(make_results: Make)
 
 
 def test_every_pair_has_a_row_also_without_results(make_results: Make) -> None:
-    results = make_results(tasks=2, methods=("default", "random", "sobol"))
-    results.runs.loc[results.runs["method"] == "random", "status"] = "failed"
-    gone = results.runs["method"] == "sobol"
-    results = replace(
-        results,
-        runs=results.runs[~gone],
-        frame=results.frame[results.frame["method"] != "sobol"],
-        planned=frozenset(itertools.product(results.tasks, results.methods)),
+    study = make_results(tasks=2, methods=("default", "random", "sobol"))
+    study.runs.loc[study.runs["method"] == "random", "status"] = "failed"
+    gone = study.runs["method"] == "sobol"
+    study = replace(
+        study,
+        runs=study.runs[~gone],
+        frame=study.frame[study.frame["method"] != "sobol"],
+        planned=tuple(itertools.product(study.tasks, study.methods)),
     )
-    table = summary(results).set_index(["task", "method"])
+    table = summary(study).set_index(["task", "method"])
     assert len(table) == 6
     assert table.loc[(TASK, "random"), "runs"] == "3 failed"
     assert table.loc[(TASK, "sobol"), "runs"] == "no run yet"
     for method in ("random", "sobol"):
         assert table.loc[(TASK, method), "at the end [95 % t]"] == formatting.MISSING
         assert table.loc[(TASK, method), "n"] == "0"
-    for table_ in tables(results):
+    for table_ in tables(study):
         assert not table_.text.isna().any().any()
 
 
 def test_pairs_that_are_not_planned_are_left_out(make_results: Make) -> None:
-    results = make_results(tasks=2, methods=("default", "random", "sobol"))
-    first, second = results.tasks
-    gone = (results.runs["task"] == second) & results.runs["method"].isin(["random", "sobol"])
-    rows = (results.frame["task"] == second) & results.frame["method"].isin(["random", "sobol"])
-    planned = {(first, name) for name in results.methods} | {(second, "random")}
-    results = replace(
-        results,
-        runs=results.runs[~gone],
-        frame=results.frame[~rows],
-        planned=frozenset(planned),
+    study = make_results(tasks=2, methods=("default", "random", "sobol"))
+    first, second = study.tasks
+    gone = (study.runs["task"] == second) & study.runs["method"].isin(["random", "sobol"])
+    rows = (study.frame["task"] == second) & study.frame["method"].isin(["random", "sobol"])
+    planned = {(first, name) for name in study.methods} | {(second, "random")}
+    study = replace(
+        study,
+        runs=study.runs[~gone],
+        frame=study.frame[~rows],
+        planned=tuple(planned),
     )
-    status = summary(results).set_index(["task", "method"])["runs"]
+    status = summary(study).set_index(["task", "method"])["runs"]
     assert status[second].to_dict() == {"default": "3 finished", "random": "no run yet"}
     assert set(status[first].index) == {"default", "random", "sobol"}
-    for table in tables(results):
+    for table in tables(study):
         if "task" in table.data and "method" in table.data:
             assert not ((table.data["task"] == second) & (table.data["method"] == "sobol")).any()
 
 
 def test_nothing_has_been_run(make_results: Make) -> None:
-    results = make_results(tasks=1)
-    planned = frozenset(itertools.product(results.tasks, results.methods))
-    results = replace(
-        results, frame=results.frame.iloc[:0], runs=results.runs.iloc[:0], planned=planned
-    )
-    assert (summary(results)["runs"] == "no run yet").all()
-    assert len(tables(results)) == 9
+    study = make_results(tasks=1)
+    planned = tuple(itertools.product(study.tasks, study.methods))
+    study = replace(study, frame=study.frame.iloc[:0], runs=study.runs.iloc[:0], planned=planned)
+    assert (summary(study)["runs"] == "no run yet").all()
+    assert len(tables(study)) == 9
 
 
 def test_a_moment_with_fewer_runs_says_so(make_results: Make) -> None:
-    results = make_results(tasks=1, methods=("random",), seeds=3)
-    late = (results.frame["seed"] == 0) & (results.frame["gpu_hours"] < 0.4 * 60 / 3600)
-    assert "(" not in summary(results).loc[0, "at 25 %"]
-    results = replace(results, frame=results.frame[~late])
-    assert summary(results).loc[0, "at 25 %"].endswith(" (2)")
+    study = make_results(tasks=1, methods=("random",), seeds=3)
+    late = (study.frame["seed"] == 0) & (study.frame["gpu_hours"] < 0.4 * 60 / 3600)
+    assert "(" not in summary(study).loc[0, "at 25 %"]
+    study = replace(study, frame=study.frame[~late])
+    assert summary(study).loc[0, "at 25 %"].endswith(" (2)")
 
 
 def test_targets_are_what_the_references_reach(make_results: Make) -> None:
     methods = ("default", "random", "optuna-tpe", "bilevel")
-    results = make_results(tasks=2, methods=methods)
-    found = traces(results)
-    goals = measures.targets(results, found)
+    study = make_results(tasks=2, methods=methods)
+    goals = measures.targets(study)
     assert goals["target"].tolist() == ["default", "random", "best baseline"] * 2
     best = goals[goals["target"] == "best baseline"]
     assert not best["method"].str.startswith("bilevel").any()
-    quality = measures.quality(results, found).set_index(["task", "method", "metric", "fraction"])
+    quality = measures.quality(study).set_index(["task", "method", "metric", "fraction"])
     for goal in goals.to_dict("records"):
-        metric = contents.primary(results, goal["task"])
+        metric = study.task(goal["task"]).primary
         final = quality.loc[(goal["task"], slice(None), metric.name, 1.0), "mean"]
         assert goal["value"] == final.xs(goal["method"], level="method").item()
         if goal["target"] == "best baseline":
@@ -113,25 +108,24 @@ def test_targets_are_what_the_references_reach(make_results: Make) -> None:
 
 
 def test_variants_of_bilevel_are_no_baselines(make_results: Make) -> None:
-    results = make_results(tasks=1, methods=("default", "bilevel", "penalty-only"))
-    results.methods["penalty-only"]["name"] = "bilevel"
-    goals = measures.targets(results, traces(results)).set_index("target")
+    study = make_results(tasks=1, methods=("default", "bilevel", "penalty-only"))
+    study.method_facts["penalty-only"]["group"] = "bilevel"
+    goals = measures.targets(study).set_index("target")
     assert goals.loc["best baseline", "method"] == "default"
 
 
 def test_who_is_no_rival_sets_no_target(make_results: Make) -> None:
-    results = make_results(tasks=1, methods=("default", "random", "bilevel"))
-    found = traces(results)
-    goals = measures.targets(results, found).set_index("target")
+    study = make_results(tasks=1, methods=("default", "random", "bilevel"))
+    goals = measures.targets(study).set_index("target")
     best = goals.loc["best baseline", "method"]
-    methods = results.methods | {best: results.methods[best] | {"ranked": False}}
-    goals = measures.targets(replace(results, methods=methods), found).set_index("target")
+    methods = study.method_facts | {best: study.method_facts[best] | {"ranked": False}}
+    goals = measures.targets(replace(study, method_facts=methods)).set_index("target")
     assert goals.loc["best baseline", "method"] not in (best, "bilevel")
 
 
 def test_operations_are_shares_of_the_charged_time(make_results: Make) -> None:
-    results = make_results(tasks=2)
-    table = measures.operations(results)
+    study = make_results(tasks=2)
+    table = measures.operations(study)
     shares = table.groupby(["task", "method"])["share"].sum()
     np.testing.assert_allclose(shares, 1.0)
     seconds = table[table["task"] == TASK].groupby("method")["seconds"].sum()
@@ -139,12 +133,12 @@ def test_operations_are_shares_of_the_charged_time(make_results: Make) -> None:
 
 
 def test_files(make_results: Make, tmp_path: Path) -> None:
-    results = make_results(tasks=2, methods=("default", "random", "my_method|50%"))
-    written = write_tables(results, tmp_path / "tables")
+    study = make_results(tasks=2, methods=("default", "random", "my_method|50%"))
+    written = write_tables(study, tmp_path / "tables")
     assert len(written) == 27
     assert all(path.exists() for path in written)
     csv = pd.read_csv(tmp_path / "tables" / "quality.csv")
-    expected = measures.quality(results, traces(results))
+    expected = measures.quality(study)
     pd.testing.assert_frame_equal(csv, expected, check_dtype=False, check_exact=True)
     for path in written:
         if path.suffix == ".md":
@@ -154,8 +148,8 @@ def test_files(make_results: Make, tmp_path: Path) -> None:
 
 
 def test_latex_is_well_formed(make_results: Make) -> None:
-    results = make_results(tasks=2, methods=("default", "my_method|50%"))
-    for table in tables(results):
+    study = make_results(tasks=2, methods=("default", "my_method|50%"))
+    for table in tables(study):
         text = latex.table(table.text, table.caption, table.name)
         bare = re.sub(r"\\[\\&%$#_{}]", "", text)
         assert bare.count("{") == bare.count("}")
@@ -209,20 +203,20 @@ def test_counts() -> None:
 
 
 def test_a_time_too_short_to_matter_has_no_digits() -> None:
-    unit = contents.Unit("s", 3600.0, "device")
+    unit = Unit("s", 3600.0, "device")
     texts = [formatting.duration(hours, unit) for hours in (1e-8, 0.0, 1e-3, float("nan"))]
     assert texts == ["< 0.001 s", "0 s", "3.60 s", "-"]
 
 
 def test_time_units_follow_the_budget_and_the_device(make_results: Make) -> None:
-    results = make_results(tasks=4)
-    units = [contents.unit(results, task).name for task in results.tasks]
+    study = make_results(tasks=4)
+    units = [study.task(task).unit.name for task in study.tasks]
     assert units == ["s", "s", "min", "h"]
-    assert contents.unit(results, TASK).label == "device time (s)"
-    on_a_gpu = replace(results, runs=results.runs.assign(device="cuda: NVIDIA H100"))
-    assert contents.unit(on_a_gpu, TASK).label == "GPU time (s)"
+    assert study.task(TASK).unit.label == "device time (s)"
+    on_a_gpu = replace(study, runs=study.runs.assign(device="cuda: NVIDIA H100"))
+    assert on_a_gpu.task(TASK).unit.label == "GPU time (s)"
 
 
 def test_methods_are_listed_in_a_fixed_order(make_results: Make) -> None:
-    results = make_results(tasks=1, methods=("zeta", "bilevel", "alpha", "grid", "default"))
-    assert contents.method_names(results) == ["default", "grid", "bilevel", "alpha", "zeta"]
+    study = make_results(tasks=1, methods=("zeta", "bilevel", "alpha", "grid", "default"))
+    assert list(study.methods) == ["default", "grid", "bilevel", "alpha", "zeta"]

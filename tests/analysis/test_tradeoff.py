@@ -17,18 +17,16 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmark import registry
-from benchmark.analysis.curves import traces
 from benchmark.display import style
 from benchmark.display.figures import layout, strip, tradeoff
 from benchmark.display.figures.tradeoff import texts
 from benchmark.display.figures.tradeoff import values as shown
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.study.model import Metric, Study
 from tasks.base import LANDSCAPES, Candidate
 
-Make = Callable[..., Results]
+Make = Callable[..., Study]
 TASK, PER_CLASS = "finetune/digits", "finetune/mnist-per-class"
-REWARD = contents.Metric("r1", "E[r1]", higher_is_better=True)
+REWARD = Metric("r1", "E[r1]", higher_is_better=True)
 STRENGTHS = np.geomspace(0.01, 100, 13)
 
 
@@ -47,17 +45,17 @@ def landscape(image: Path | None = None) -> dict[str, Any]:
     }
 
 
-def with_landscape(results: Results, image: Path | None = None) -> Results:
+def with_landscape(study: Study, image: Path | None = None) -> Study:
     tasks = {
         name: described | {"landscape": landscape(image)}
-        for name, described in results.tasks.items()
+        for name, described in study.task_facts.items()
     }
-    return replace(results, tasks=tasks)
+    return replace(study, task_facts=tasks)
 
 
-def drawn(results: Results, task: str = TASK) -> Figure:
+def drawn(study: Study, task: str = TASK) -> Figure:
     with style.applied():
-        figure = tradeoff.draw(results, traces(results), task)
+        figure = tradeoff.draw(study, task)
     assert figure is not None
     return figure
 
@@ -79,41 +77,39 @@ def test_one_strength_has_two_panels_with_the_curve(make_results: Make) -> None:
 
 
 def test_a_strength_per_class_has_the_second_panel_only(make_results: Make) -> None:
-    results = with_landscape(make_results(tasks=4))
-    described = results.tasks[PER_CLASS]
-    assert tradeoff.draw(results, traces(results), PER_CLASS) is None  # no second metric
+    study = with_landscape(make_results(tasks=4))
+    described = study.task_facts[PER_CLASS]
+    assert tradeoff.draw(study, PER_CLASS) is None  # no second metric
     described = described | {"metrics": [*described["metrics"], {"name": "fid", "log": True}]}
-    results = replace(results, tasks=results.tasks | {PER_CLASS: described})
-    rewards = results.frame[
-        (results.frame["task"] == PER_CLASS) & (results.frame["metric"] == "r1")
-    ]
+    study = replace(study, task_facts=study.task_facts | {PER_CLASS: described})
+    rewards = study.frame[(study.frame["task"] == PER_CLASS) & (study.frame["metric"] == "r1")]
     fids = rewards.assign(metric="fid", value=np.exp(rewards["value"]))
-    figure = drawn(replace(results, frame=pd.concat([results.frame, fids])), PER_CLASS)
+    figure = drawn(replace(study, frame=pd.concat([study.frame, fids])), PER_CLASS)
     assert len(figure.axes) == 1
     assert figure.axes[0].get_xscale() == "log"
     assert "all classes at the same strength" in note(figure)
 
 
 def test_without_a_landscape_there_is_no_curve_and_no_strip(make_results: Make) -> None:
-    results = make_results(methods=("default",), seeds=1)
-    figure = drawn(results)
+    study = make_results(methods=("default",), seeds=1)
+    figure = drawn(study)
     assert "n = 1 seed. No curve is stored for this task." in note(figure)
-    assert strip.draw(results, TASK) is None
-    assert strip.draw(with_landscape(results), TASK) is None  # a landscape without samples
+    assert strip.draw(study, TASK) is None
+    assert strip.draw(with_landscape(study), TASK) is None  # a landscape without samples
 
 
 def test_other_families_have_no_tradeoff(make_results: Make) -> None:
-    results = with_landscape(make_results(tasks=1))
-    assert tradeoff.draw(results, traces(results), "schedule/digits") is None
+    study = with_landscape(make_results(tasks=1))
+    assert tradeoff.draw(study, "schedule/digits") is None
 
 
 def test_a_landscape_by_another_evaluator_is_not_shown(make_results: Make) -> None:
-    results = with_landscape(make_results())
-    described = results.tasks[TASK]
+    study = with_landscape(make_results())
+    described = study.task_facts[TASK]
 
     def seen(evaluator: dict[str, Any]) -> bool:
         tasks = {TASK: described | {"evaluator": evaluator}}
-        return contents.landscape(replace(results, tasks=tasks), TASK) is not None
+        return replace(study, task_facts=tasks).task(TASK).landscape is not None
 
     assert seen({})
     assert seen({"samples": 500, "weights": {"net": "abc"}})
@@ -121,17 +117,17 @@ def test_a_landscape_by_another_evaluator_is_not_shown(make_results: Make) -> No
 
 
 def test_final_values_are_of_the_last_evaluated_incumbent(make_results: Make) -> None:
-    results = make_results(methods=("grid", "bilevel"), events=5)
-    frame, runs = results.frame, results.runs
+    study = make_results(methods=("grid", "bilevel"), events=5)
+    frame, runs = study.frame, study.runs
     frame = frame[frame["task"] == TASK].copy()
     mine = frame["method"] == "bilevel"
     last = mine & (frame["event"] == 4)
     frame = frame[~(last & (frame["seed"] == 0) & frame["metric"].isin(["r1", "r2", "fid"]))]
     frame.loc[last & (frame["seed"] == 1) & (frame["metric"] == "r1"), "value"] = np.nan
     runs.loc[(runs["method"] == "grid") & (runs["seed"] == 2), "status"] = "failed"
-    results = replace(results, frame=frame)
-    strength = contents.Metric("param:lambda", "λ", log=True)
-    finals = shown.final_values(results, traces(results), TASK, [REWARD, strength])
+    study = replace(study, frame=frame)
+    strength = Metric("param:lambda", "λ", log=True)
+    finals = shown.final_values(study, TASK, [REWARD, strength])
     assert list(finals.index) == [("bilevel", 0), ("bilevel", 2), ("grid", 0), ("grid", 1)]
     for seed, event in ((0, 3), (2, 4)):  # the last one evaluated; seed 1 ended diverged
         rows = frame[mine[frame.index] & (frame["seed"] == seed) & (frame["event"] == event)]
@@ -148,8 +144,8 @@ def test_a_choice_is_a_mean_with_the_range_of_its_seeds() -> None:
 
 
 def test_the_axis_leaves_out_the_over_optimised_end_and_says_so(make_results: Make) -> None:
-    results = with_landscape(make_results())
-    figure = drawn(results)
+    study = with_landscape(make_results())
+    figure = drawn(study)
     for axes in figure.axes:
         low, high = axes.get_ylim()
         assert -2 < low < 0.2
@@ -183,7 +179,7 @@ def test_a_text_stands_where_nothing_is_drawn() -> None:
 
 @pytest.mark.parametrize("methods", [1, 14])
 def test_texts_do_not_meet_and_stay_on_the_page(make_results: Make, methods: int) -> None:
-    names = list(contents.METHODS)[-methods:]
+    names = list(registry.all_methods())[-methods:]
     figure = drawn(with_landscape(make_results(methods=names, seeds=2)))
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw_without_rendering()

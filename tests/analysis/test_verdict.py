@@ -12,17 +12,16 @@ import pytest
 from scipy import stats
 
 from benchmark.analysis import overall, pairwise
-from benchmark.analysis.curves import traces
 from benchmark.analysis.verdict import verdicts
-from benchmark.study.results import Results
+from benchmark.study.model import Study
 
-Make = Callable[..., Results]
+Make = Callable[..., Study]
 TASK = "schedule/digits"
 
 
-def deliver(results: Results, metric: str, values: Mapping[str, np.ndarray]) -> None:
+def deliver(study: Study, metric: str, values: Mapping[str, np.ndarray]) -> None:
     """Let every run of a method hold one value per seed in `metric` from its first report on."""
-    frame = results.frame
+    frame = study.frame
     for method, per_seed in values.items():
         for seed, value in enumerate(per_seed):
             rows = (frame["method"] == method) & (frame["seed"] == seed)
@@ -30,30 +29,30 @@ def deliver(results: Results, metric: str, values: Mapping[str, np.ndarray]) -> 
 
 
 @pytest.fixture
-def ten(make_results: Make) -> Results:
+def ten(make_results: Make) -> Study:
     """`bilevel` 20 % below `random`, which is level with `sobol`; `default` far above."""
-    results = make_results(tasks=1, methods=("default", "random", "sobol", "bilevel"), seeds=10)
+    study = make_results(tasks=1, methods=("default", "random", "sobol", "bilevel"), seeds=10)
     rng = np.random.default_rng(1)
     level = 10 * np.exp(0.1 * rng.normal(size=10))
     noise = np.exp(0.02 * rng.normal(size=(4, 10)))
     shares = {"default": 2.0, "random": 1.0, "sobol": 1.0, "bilevel": 0.8}
     values = {name: level * share * noise[i] for i, (name, share) in enumerate(shares.items())}
     for metric in ("fid", "fid2"):
-        deliver(results, metric, values)
-    return results
+        deliver(study, metric, values)
+    return study
 
 
-def text(results: Results) -> str:
-    verdict = verdicts(results)[0]
+def text(study: Study) -> str:
+    verdict = verdicts(study)[0]
     return " ".join([verdict.headline, *verdict.sentences])
 
 
-def everything(results: Results) -> str:
+def everything(study: Study) -> str:
     """What is said over all tasks."""
-    return " ".join(overall.sentences(verdicts(results)))
+    return " ".join(overall.sentences(verdicts(study)))
 
 
-def test_a_lead_over_all_is_claimed_with_its_test(ten: Results) -> None:
+def test_a_lead_over_all_is_claimed_with_its_test(ten: Study) -> None:
     said = text(ten)
     assert re.match(
         r"bilevel wins with FID [\d.]+ \[[\d.]+, [\d.]+\] \(n = 10\): "
@@ -71,8 +70,8 @@ def test_a_lead_over_all_is_claimed_with_its_test(ten: Results) -> None:
     )
 
 
-def test_what_was_asked_for_and_has_no_run_yet_is_said(ten: Results) -> None:
-    planned = frozenset((TASK, name) for name in ten.methods)
+def test_what_was_asked_for_and_has_no_run_yet_is_said(ten: Study) -> None:
+    planned = tuple((TASK, name) for name in ten.methods)
     assert "no run yet" not in text(replace(ten, planned=planned))
     kept = {
         "runs": ten.runs.query("method != 'sobol'"),
@@ -82,7 +81,7 @@ def test_what_was_asked_for_and_has_no_run_yet_is_said(ten: Results) -> None:
     assert "no run yet" not in text(replace(ten, **kept))
 
 
-def test_the_numbers_are_scipys(ten: Results) -> None:
+def test_the_numbers_are_scipys(ten: Study) -> None:
     row = _row(ten, "bilevel", "random")
     last = _last(ten)
     logs = np.log(last["bilevel"].to_numpy()), np.log(last["random"].to_numpy())
@@ -93,7 +92,7 @@ def test_the_numbers_are_scipys(ten: Results) -> None:
     assert (row["n"], row["wins"], row["pairs"], row["better"]) == (10, 10, 6, True)
 
 
-def test_both_orders_of_a_pair_agree(ten: Results) -> None:
+def test_both_orders_of_a_pair_agree(ten: Study) -> None:
     table = verdicts(ten)[0].comparisons
     keys = ["metric", "fraction", "method", "other"]
     there = table.set_index(keys)
@@ -106,7 +105,7 @@ def test_both_orders_of_a_pair_agree(ten: Results) -> None:
     assert not (there["better"] & back["better"]).any()
 
 
-def test_level_methods_are_not_told_apart(ten: Results) -> None:
+def test_level_methods_are_not_told_apart(ten: Study) -> None:
     ten = _without(ten, "bilevel")
     said = text(ten)
     assert re.search(r"^(random|sobol) leads with FID .* It is better than 1 of 2 other", said)
@@ -117,7 +116,7 @@ def test_level_methods_are_not_told_apart(ten: Results) -> None:
     assert "on schedule/digits (better than 1 of 2 other methods)." in everything(ten)
 
 
-def test_methods_that_are_all_level_have_no_winner(ten: Results) -> None:
+def test_methods_that_are_all_level_have_no_winner(ten: Study) -> None:
     level = _without(_without(ten, "bilevel"), "default")
     said = text(level)
     assert said.startswith("No method is shown to win. ")
@@ -125,14 +124,14 @@ def test_methods_that_are_all_level_have_no_winner(ten: Results) -> None:
     assert everything(level).startswith("On schedule/digits no method is shown to win: ")
 
 
-def test_a_lead_that_the_second_metric_does_not_show_is_named(ten: Results) -> None:
+def test_a_lead_that_the_second_metric_does_not_show_is_named(ten: Study) -> None:
     deliver(ten, "fid2", {"bilevel": np.full(10, 50.0)})
     said = text(ten)
     assert "bilevel is number 4 of 4 with 50" in said
     assert re.search(r"; its leads over .*, .* and .* are not shown there\.", said)
 
 
-def test_few_seeds_claim_nothing(ten: Results) -> None:
+def test_few_seeds_claim_nothing(ten: Study) -> None:
     kept = ten.frame["seed"] < 4
     few = _replace(ten, ten.frame[kept], ten.runs[ten.runs["seed"] < 4])
     said = text(few)
@@ -142,8 +141,8 @@ def test_few_seeds_claim_nothing(ten: Results) -> None:
     assert not verdicts(few)[0].comparisons["better"].any()
 
 
-def test_an_oracle_is_named_and_not_counted(ten: Results) -> None:
-    ten.methods["bilevel"] |= {"ranked": False, "uses": "hindsight"}
+def test_an_oracle_is_named_and_not_counted(ten: Study) -> None:
+    ten.method_facts["bilevel"] |= {"ranked": False, "uses": "hindsight"}
     verdict = verdicts(ten)[0]
     assert verdict.leader in ("random", "sobol")
     assert verdict.unranked_ahead == ["bilevel"]
@@ -157,10 +156,10 @@ def test_an_oracle_is_named_and_not_counted(ten: Results) -> None:
 def test_no_sentence_claims_more_than_the_table(make_results: Make) -> None:
     """On noise alone and few seeds: whatever is called better is so in the comparisons."""
     for seeds in (3, 5, 8):
-        results = make_results(tasks=2, methods=("default", "random", "sobol"), seeds=seeds)
-        for verdict in verdicts(results):
+        study = make_results(tasks=2, methods=("default", "random", "sobol"), seeds=seeds)
+        for verdict in verdicts(study):
             table = verdict.comparisons
-            primary = results.tasks[verdict.task]["metrics"][0]["name"]
+            primary = study.task_facts[verdict.task]["metrics"][0]["name"]
             final = table[(table["fraction"] == 1.0) & (table["metric"] == primary)]
             own = final[final["method"] == verdict.leader].set_index("other")["better"]
             assert verdict.beaten == own.sum()
@@ -171,7 +170,7 @@ def test_no_sentence_claims_more_than_the_table(make_results: Make) -> None:
                 assert any(str(other) in text.partition(":")[0] for text in shown) == better
 
 
-def test_seeds_are_paired_by_name_not_by_position(ten: Results) -> None:
+def test_seeds_are_paired_by_name_not_by_position(ten: Study) -> None:
     gone = (ten.frame["method"] == "random") & (ten.frame["seed"] == 0)
     row = _row(_replace(ten, ten.frame[~gone], ten.runs), "bilevel", "random")
     last = _last(ten)
@@ -180,7 +179,7 @@ def test_seeds_are_paired_by_name_not_by_position(ten: Results) -> None:
     assert row["effect"] == pytest.approx(np.exp(ratios.mean()))
 
 
-def test_unfinished_and_missing_runs_are_said(ten: Results) -> None:
+def test_unfinished_and_missing_runs_are_said(ten: Study) -> None:
     ten.runs.loc[(ten.runs["method"] == "sobol") & (ten.runs["seed"] < 2), "status"] = "failed"
     said = text(ten)
     assert "Not all runs are finished (2 failed of 40)" in said
@@ -190,14 +189,14 @@ def test_unfinished_and_missing_runs_are_said(ten: Results) -> None:
 
 
 def test_nothing_delivered(make_results: Make) -> None:
-    results = make_results(tasks=1)
-    empty = _replace(results, results.frame.iloc[:0], results.runs)
+    study = make_results(tasks=1)
+    empty = _replace(study, study.frame.iloc[:0], study.runs)
     assert text(empty).startswith("No run has delivered anything yet")
     assert "Nothing has been delivered yet on schedule/digits." in everything(empty)
 
 
-def test_improvement_of_a_better_method(ten: Results) -> None:
-    table = pairwise.improvements(ten, traces(ten)).set_index(["method", "other"])
+def test_improvement_of_a_better_method(ten: Study) -> None:
+    table = pairwise.improvements(ten).set_index(["method", "other"])
     row = table.loc[("bilevel", "default")]
     assert row["probability"] == 1.0
     assert 0.5 < row["low"] < row["high"] == 1.0
@@ -205,24 +204,24 @@ def test_improvement_of_a_better_method(ten: Results) -> None:
     assert (back["probability"], back["high"]) == (0.0, pytest.approx(1 - row["low"]))
 
 
-def _row(results: Results, method: str, other: str) -> pd.Series:
+def _row(study: Study, method: str, other: str) -> pd.Series:
     """The comparison of FID at the end of the budget."""
-    table = verdicts(results)[0].comparisons.query("metric == 'fid' and fraction == 1")
+    table = verdicts(study)[0].comparisons.query("metric == 'fid' and fraction == 1")
     return table.set_index(["method", "other"]).loc[(method, other)]
 
 
-def _last(results: Results) -> pd.Series:
+def _last(study: Study) -> pd.Series:
     """Last FID by method and seed."""
-    frame = results.frame[results.frame["metric"] == "fid"]
+    frame = study.frame[study.frame["metric"] == "fid"]
     return frame.groupby(["method", "seed"])["value"].last()
 
 
-def _replace(results: Results, frame: pd.DataFrame, runs: pd.DataFrame) -> Results:
-    return replace(results, frame=frame, runs=runs)
+def _replace(study: Study, frame: pd.DataFrame, runs: pd.DataFrame) -> Study:
+    return replace(study, frame=frame, runs=runs)
 
 
-def _without(results: Results, method: str) -> Results:
-    frame, runs = results.frame, results.runs
-    kept = _replace(results, frame[frame["method"] != method], runs[runs["method"] != method])
-    del kept.methods[method]
+def _without(study: Study, method: str) -> Study:
+    frame, runs = study.frame, study.runs
+    kept = _replace(study, frame[frame["method"] != method], runs[runs["method"] != method])
+    del kept.method_facts[method]
     return kept

@@ -90,7 +90,7 @@ def test_plan_grows_with_what_is_asked_for(toy_spec, tmp_path):
     one, other = toy_spec("random"), toy_spec("default")
     session.record_plan(folder, [one])
     session.record_plan(folder, [other])
-    assert planned(folder) == {(one.task, "random"), (one.task, "default")}
+    assert planned(folder) == ((one.task, "random"), (one.task, "default"))
     (folder / "plan.json").write_text('[["a"]]')
     with pytest.raises(BadResults, match=r"plan\.json"):
         planned(folder)

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmark.analysis.curves import traces
 from benchmark.display import style
 from benchmark.display.figures import (
     anytime,
@@ -35,8 +34,7 @@ from benchmark.display.figures import (
 )
 from benchmark.display.figures.layout import save
 from benchmark.files import BadResults
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.study.model import Study
 
 FORMATS = ("png", "pdf", "svg")
 Drawing = tuple[str, Callable[[], Figure | None]]
@@ -44,7 +42,7 @@ Drawing = tuple[str, Callable[[], Figure | None]]
 
 
 def write_figures(
-    results: Results,
+    study: Study,
     folder: Path,
     formats: Sequence[str] = FORMATS,
     processes: int = 1,
@@ -59,9 +57,9 @@ def write_figures(
     per task (`/` becomes `-`).
     Raises BadResults when no run has delivered anything yet, or no name fits.
     """
-    drawings = [drawing for drawing in _drawings(results) if fnmatchcase(drawing[0], pattern)]
+    drawings = [drawing for drawing in _drawings(study) if fnmatchcase(drawing[0], pattern)]
     if not drawings:
-        names = ", ".join(name for name, _ in _drawings(results))
+        names = ", ".join(name for name, _ in _drawings(study))
         raise BadResults(f"no figure is called {pattern!r}; there are {names}")
     folder.mkdir(parents=True, exist_ok=True)
     write = partial(_write, folder, formats)
@@ -99,21 +97,20 @@ def _write_inherited(number: int) -> list[Path]:
     return _inherited[number]()
 
 
-def _drawings(results: Results) -> Iterator[Drawing]:
-    found = traces(results)
-    if not any(len(trace.hours) for runs in found.values() for trace in runs):
-        states = results.runs["status"].value_counts().to_dict()
+def _drawings(study: Study) -> Iterator[Drawing]:
+    if not any(len(trace.hours) for runs in study.traces.values() for trace in runs):
+        states = study.runs["status"].value_counts().to_dict()
         raise BadResults(
-            f"no finished trial yet in suite {results.suite!r} ({results.folder}): no run has "
+            f"no finished trial yet in suite {study.name!r} ({study.folder}): no run has "
             f"delivered a candidate with a reported metric; runs by status: {states or 'none'}"
         )
-    yield "anytime", partial(anytime.draw, results, found)
-    yield "fractions", partial(fractions.draw, results, found)
-    yield "cost-to-target", partial(cost.draw, results, found)
-    yield "time", partial(time.draw, results)
-    yield "profile", partial(profile.draw, results, found)
-    yield "improvement", partial(improvement.draw, results, found)
-    for task in contents.task_names(results):
+    yield "anytime", partial(anytime.draw, study)
+    yield "fractions", partial(fractions.draw, study)
+    yield "cost-to-target", partial(cost.draw, study)
+    yield "time", partial(time.draw, study)
+    yield "profile", partial(profile.draw, study)
+    yield "improvement", partial(improvement.draw, study)
+    for task in study.tasks:
         slug = task.replace("/", "-")
         for name, draw in (
             ("metrics", anytime.draw_metrics),
@@ -123,5 +120,5 @@ def _drawings(results: Results) -> Iterator[Drawing]:
             ("samples", samples.draw),
             ("tradeoff", tradeoff.draw),
         ):
-            yield f"{name}-{slug}", partial(draw, results, found, task)
-        yield f"strip-{slug}", partial(strip.draw, results, task)
+            yield f"{name}-{slug}", partial(draw, study, task)
+        yield f"strip-{slug}", partial(strip.draw, study, task)

@@ -7,11 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.analysis import measures, statistics
-from benchmark.analysis.curves import Traces, align
+from benchmark.analysis.curves import align
 from benchmark.display import style
 from benchmark.display.figures import layout
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.study.model import Metric, Study
 
 SPREAD = 4.0
 """How many times the median method's distance from the best is kept on the axis."""
@@ -28,78 +27,77 @@ LABEL_STEP = 0.075
 """Share of a panel's height from one name to the next."""
 
 
-Panel = tuple[str, contents.Metric]
+Panel = tuple[str, Metric]
 """A task and one of its metrics."""
 
 
-def draw(results: Results, found: Traces) -> Figure:
+def draw(study: Study) -> Figure:
     """One panel per task: mean over seeds with its interval band, one line per method."""
-    tasks = contents.task_names(results)
-    return _draw(results, found, [(task, contents.primary(results, task)) for task in tasks])
+    tasks = list(study.tasks)
+    return _draw(study, [(task, study.task(task).primary) for task in tasks])
 
 
-def draw_metrics(results: Results, found: Traces, task: str) -> Figure | None:
+def draw_metrics(study: Study, task: str) -> Figure | None:
     """One panel per reported metric of `task`, the primary one first; None if it has no other."""
-    metrics = contents.metrics(results, task)
+    metrics = study.task(task).metrics
     if len(metrics) == 1:
         return None
-    return _draw(results, found, [(task, metric) for metric in metrics], by_metric=True)
+    return _draw(study, [(task, metric) for metric in metrics], by_metric=True)
 
 
-def _draw(results: Results, found: Traces, shown: list[Panel], by_metric: bool = False) -> Figure:
+def _draw(study: Study, shown: list[Panel], by_metric: bool = False) -> Figure:
     """Panels named by task with the metric on the axis, or by metric with the task in the note."""
     methods = [
         method
-        for method in contents.method_names(results)
+        for method in study.methods
         if any(
             np.isfinite(trace.first)
             for task, metric in shown
-            for trace in found.of(task, method, metric.name)
+            for trace in study.task(task).trace(method, metric.name)
         )
     ]
     wide = len(shown) > 1 or len(methods) > MANY
     width = style.DOUBLE if wide else style.SINGLE
     note = f"{shown[0][0]}. " if by_metric else ""
-    note += _note(results, found, shown, methods) + layout.not_ranked_note(results, methods)
+    note += _note(study, shown, methods) + layout.not_ranked_note(study, methods)
     direct = len(methods) <= CROWD  # names beside the lines, if they fit
     extra = layout.note_height(note, width)
-    extra += 0 if direct else layout.legend_height(layout.shown_names(results, methods), width)
+    extra += 0 if direct else layout.legend_height(layout.shown_names(study, methods), width)
     height = 2.1 if len(shown) > 1 or not wide else 3.2
     figure, grid = layout.panels(len(shown), height, extra=extra, wide=wide)
     for axes, (task, metric) in zip(grid, shown, strict=True):
-        _panel(axes, results, found, task, metric, methods)
+        _panel(axes, study, task, metric, methods)
         if by_metric:
             axes.set_title(metric.title)
             axes.set_ylabel("")
         if direct:
-            _label_ends(axes, results, found, task, metric, methods)
+            _label_ends(axes, study, task, metric, methods)
     if not direct:
-        layout.add_legend(figure, layout.method_handles(results, methods))
+        layout.add_legend(figure, layout.method_handles(study, methods))
     layout.add_note(figure, note)
     return figure
 
 
 def _panel(
     axes: Axes,
-    results: Results,
-    found: Traces,
+    study: Study,
     task: str,
-    metric: contents.Metric,
+    metric: Metric,
     methods: list[str],
 ) -> None:
-    unit = contents.unit(results, task)
+    unit = study.task(task).unit
     axes.set_title(task)
     means, drawn = [], []
     first = np.inf
-    banded = banded_methods(results, found, task, methods)
-    shown_from = SHOWN_FROM * contents.budget(results, task)
+    banded = banded_methods(study, task, methods)
+    shown_from = SHOWN_FROM * study.task(task).budget
     for order, method in enumerate(methods):
-        curve = align(found.of(task, method, metric.name))
+        curve = align(study.task(task).trace(method, metric.name))
         if curve is None:
             continue
         estimate = statistics.mean_interval(curve.values, metric.log)
         x = curve.hours * unit.per_hour
-        look = layout.identity(results, method)
+        look = layout.identity(study, method)
         front = 3 + order / 100 + look.width
         back = len(methods) > MANY and method not in banded
         marks = np.unique(np.linspace(0, len(x) - 1, 6).astype(int))
@@ -124,7 +122,7 @@ def _panel(
     axes.set_ylim(*focus(means, metric))
     axes.grid()
     layout.metric_axis(axes, metric)
-    end = contents.budget(results, task) * unit.per_hour
+    end = study.task(task).budget * unit.per_hour
     axes.set_xlim(max(first * unit.per_hour, end / TIME_RANGE) * 0.9, end * 1.1)
     layout.plain_ticks(axes, "x", log=True)
     axes.set_xlabel(unit.label)
@@ -142,18 +140,17 @@ def _panel(
 
 def _label_ends(
     axes: Axes,
-    results: Results,
-    found: Traces,
+    study: Study,
     task: str,
-    metric: contents.Metric,
+    metric: Metric,
     methods: list[str],
 ) -> None:
     """Name every line at its end, labels apart from each other."""
-    budget = contents.budget(results, task)
+    budget = study.task(task).budget
     places: dict[str, float] = {}
     to_axes = axes.transScale + axes.transLimits
     for method in methods:
-        curve = align(found.of(task, method, metric.name))
+        curve = align(study.task(task).trace(method, metric.name))
         if curve is None:
             continue
         value = statistics.mean_interval(curve.values, metric.log).value[-1]
@@ -163,26 +160,27 @@ def _label_ends(
     order = sorted(places, key=lambda method: places[method])
     heights = layout.spread_labels([places[method] for method in order], LABEL_STEP, 1.0)
     for method, height in zip(order, heights, strict=True):
-        look = layout.identity(results, method)
+        look = layout.identity(study, method)
         axes.plot(
             1.03, height, transform=axes.transAxes, marker=look.marker, ms=3.5, ls="",
             color=look.colour, clip_on=False,
         )  # fmt: skip
         axes.annotate(
-            layout.shown_name(results, method), (1.08, height), xycoords="axes fraction",
+            layout.shown_name(study, method), (1.08, height), xycoords="axes fraction",
             va="center_baseline", fontsize=6.5, annotation_clip=False,
         )  # fmt: skip
 
 
-def banded_methods(results: Results, found: Traces, task: str, methods: list[str]) -> set[str]:
+def banded_methods(study: Study, task: str, methods: list[str]) -> set[str]:
     """Methods drawn with their interval: all, or the compared ones where there are many."""
     if len(methods) <= CROWD:
         return set(methods)
-    goals = measures.targets(results, found)
-    return {"bilevel", *goals[goals["task"] == task]["method"]}
+    goals = measures.targets(study)
+    compared = set(goals[goals["task"] == task]["method"])
+    return compared if study.focus is None else compared | {study.focus}
 
 
-def focus(means: list[np.ndarray], metric: contents.Metric) -> tuple[float, float]:
+def focus(means: list[np.ndarray], metric: Metric) -> tuple[float, float]:
     """Limits of the y axis: all curves, unless a few are so bad that they hide the rest.
 
     Distances from the best value are taken on the axis's own scale; what is further than
@@ -215,9 +213,11 @@ def _inside(axes: Axes, value: float) -> bool:
     return bool(low <= value <= high) or not np.isfinite(value)
 
 
-def _note(results: Results, found: Traces, shown: list[Panel], methods: list[str]) -> str:
+def _note(study: Study, shown: list[Panel], methods: list[str]) -> str:
     counts = [
-        len(found.of(task, method, metric.name)) for task, metric in shown for method in methods
+        len(study.task(task).trace(method, metric.name))
+        for task, metric in shown
+        for method in methods
     ]
     text = f"Reported metric of the incumbent, {layout.seeds_note(counts)}"
     if max(counts, default=0) > 1:
@@ -231,12 +231,12 @@ def _note(results: Results, found: Traces, shown: list[Panel], methods: list[str
     else:
         text += ", so no interval"
     text += f". The axis fits the curves from {100 * SHOWN_FROM:g} % of the budget on"
-    return f"{text}.{unfinished_note(results)}"
+    return f"{text}.{unfinished_note(study)}"
 
 
-def unfinished_note(results: Results) -> str:
+def unfinished_note(study: Study) -> str:
     """How many runs are drawn only as far as they got, if any."""
-    states = results.runs["status"]
+    states = study.runs["status"]
     going = int((~states.isin(["finished", "failed"])).sum())
     failed = int((states == "failed").sum())
     text = f" {going} runs are not finished and enter as far as they got." if going else ""

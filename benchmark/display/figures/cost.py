@@ -11,10 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmark.analysis import measures
-from benchmark.analysis.curves import Traces
 from benchmark.display.figures import layout
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.study.model import Study, Unit
 
 LOOKS: dict[str, dict[str, Any]] = {
     "default": {"marker": "s", "color": "#000000", "offset": -0.27},
@@ -23,10 +21,10 @@ LOOKS: dict[str, dict[str, Any]] = {
 }
 
 
-def draw(results: Results, found: Traces) -> Figure:
+def draw(study: Study) -> Figure:
     """One panel per task, one row per method, one mark per target."""
-    tasks, methods = contents.task_names(results), contents.method_names(results)
-    costs = measures.costs(results, found)
+    tasks, methods = list(study.tasks), list(study.methods)
+    costs = measures.costs(study)
     best = costs[costs["target"] == "best baseline"].drop_duplicates("task")
     note = (
         "Expected running time (cost of all runs over successes, with its chi-squared 95 % "
@@ -37,12 +35,12 @@ def draw(results: Results, found: Traces) -> Figure:
         )
         + ") reach at the end. On the right: runs that got there, where not all did; open, "
         "at the end of the runs: none did. Dashed: the budget."
-    ) + layout.not_ranked_note(results, methods)
+    ) + layout.not_ranked_note(study, methods)
     figure, grid = layout.row_panels(len(tasks), len(methods), 0.32, note)
     for axes, task in zip(grid, tasks, strict=True):
-        budget = contents.budget(results, task)
-        layout.method_rows(axes, results, methods, task)
-        _panel(axes, costs[costs["task"] == task], budget, contents.unit(results, task), methods)
+        budget = study.task(task).budget
+        layout.method_rows(axes, study, methods, task)
+        _panel(axes, costs[costs["task"] == task], budget, study.task(task).unit, methods)
         axes.set_title(task)
     present = set(costs["target"])
     layout.add_legend(figure, _handles([name for name in LOOKS if name in present]))
@@ -50,9 +48,7 @@ def draw(results: Results, found: Traces) -> Figure:
     return figure
 
 
-def _panel(
-    axes: Axes, costs: pd.DataFrame, budget: float, unit: contents.Unit, methods: list[str]
-) -> None:
+def _panel(axes: Axes, costs: pd.DataFrame, budget: float, unit: Unit, methods: list[str]) -> None:
     costs = costs[costs["runs"] > 0]
     if costs.empty:
         layout.nothing(axes)

@@ -9,33 +9,31 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmark.analysis import measures
-from benchmark.analysis.curves import Traces
 from benchmark.display import formatting, style
 from benchmark.display.figures import layout
 from benchmark.display.figures.anytime import focus, unfinished_note
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.study.model import Metric, Study
 
 OFFSETS = (-0.3, -0.1, 0.1, 0.3)
 OPACITIES = (0.3, 0.5, 0.7, 1.0)
 SIZES = (2.2, 2.8, 3.4, 4.4)
 
 
-def draw(results: Results, found: Traces) -> Figure:
+def draw(study: Study) -> Figure:
     """One panel per task, one row per method, four dots per row from early to late."""
-    tasks, methods = contents.task_names(results), contents.method_names(results)
-    quality = measures.quality(results, found)
+    tasks, methods = list(study.tasks), list(study.methods)
+    quality = measures.quality(study)
     note = (
         "Mean over seeds with 95 % Student-t interval (log scale for metrics on a log axis), "
         f"{layout.seeds_note(quality['n'])}; intervals may leave the axis, "
-        f"one seed has none.{unfinished_note(results)}{layout.not_ranked_note(results, methods)}"
+        f"one seed has none.{unfinished_note(study)}{layout.not_ranked_note(study, methods)}"
     )
     figure, grid = layout.row_panels(len(tasks), len(methods), 0.27, note)
     for axes, task in zip(grid, tasks, strict=True):
-        metric = contents.primary(results, task)
+        metric = study.task(task).primary
         chosen = (quality["task"] == task) & (quality["metric"] == metric.name)
-        layout.method_rows(axes, results, methods, task)
-        _panel(axes, results, quality[chosen], metric, methods)
+        layout.method_rows(axes, study, methods, task)
+        _panel(axes, study, quality[chosen], metric, methods)
         axes.set_title(task)
     layout.add_legend(figure, _handles())
     layout.add_note(figure, note)
@@ -43,7 +41,7 @@ def draw(results: Results, found: Traces) -> Figure:
 
 
 def _panel(
-    axes: Axes, results: Results, rows: pd.DataFrame, metric: contents.Metric, methods: list[str]
+    axes: Axes, study: Study, rows: pd.DataFrame, metric: Metric, methods: list[str]
 ) -> None:
     known = rows[np.isfinite(rows["mean"])]
     if known.empty:
@@ -52,7 +50,7 @@ def _panel(
     for step, fraction in enumerate(measures.FRACTIONS):
         dots = known[known["fraction"] == fraction]
         y = np.array([methods.index(method) for method in dots["method"]]) + OFFSETS[step]
-        colours = [layout.identity(results, method).colour for method in dots["method"]]
+        colours = [layout.identity(study, method).colour for method in dots["method"]]
         alpha = OPACITIES[step]
         axes.hlines(y, dots["low"], dots["high"], color=colours, lw=1, alpha=alpha)
         axes.scatter(dots["mean"], y, s=SIZES[step] ** 2, c=colours, alpha=alpha, lw=0, zorder=3)

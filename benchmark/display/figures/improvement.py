@@ -8,36 +8,31 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.analysis import pairwise
-from benchmark.analysis.curves import Traces
 from benchmark.display.figures import layout
-from benchmark.study import contents
-from benchmark.study.results import Results
-
-SUBJECT = "bilevel"
-"""The method that is compared with each other one, where it has runs."""
+from benchmark.study.model import NOT_RANKED, Study
 
 
-def draw(results: Results, found: Traces) -> Figure | None:
-    """One panel per task: the subject against each rival. None without two rivals on any task."""
-    table = pairwise.improvements(results, found)
+def draw(study: Study) -> Figure | None:
+    """One panel per task: the subject against each ranked method; None without two of them."""
+    table = pairwise.improvements(study)
     if table.empty:
         return None
-    subjects = {str(task): subject(rows) for task, rows in table.groupby("task", sort=False)}
-    methods = [name for name in contents.rivals(results) if {name} != set(subjects.values())]
-    tasks = contents.task_names(results)
+    subjects = {str(task): subject(study, rows) for task, rows in table.groupby("task", sort=False)}
+    methods = [name for name in study.ranked if {name} != set(subjects.values())]
+    tasks = list(study.tasks)
     note = (
         "Probability that a run of the method on the axis ends better than a run of the "
         f"method of the row, in the primary metric, {layout.seeds_note(table['n'])}; bars: "
         "Newcombe's 95 % interval. Dotted: an even chance."
     )
-    if len(contents.rivals(results)) < len(results.methods):
-        note += f" Methods that are {contents.NOT_RANKED} are left out."
+    if len(study.ranked) < len(study.methods):
+        note += f" Methods that are {NOT_RANKED} are left out."
     figure, grid = layout.row_panels(len(tasks), len(methods), 0.17, note)
     for axes, task in zip(grid, tasks, strict=True):
-        layout.method_rows(axes, results, methods, task)
+        layout.method_rows(axes, study, methods, task)
         if task in subjects:
             rows = table[(table["task"] == task) & (table["method"] == subjects[task])]
-            _panel(axes, results, rows.set_index("other"), methods)
+            _panel(axes, study, rows.set_index("other"), methods)
             axes.set_xlabel(f"P({subjects[task]} ends better)")
         else:
             layout.nothing(axes)
@@ -46,19 +41,21 @@ def draw(results: Results, found: Traces) -> Figure | None:
     return figure
 
 
-def subject(table: pd.DataFrame) -> str:
-    """`bilevel` if it has runs, else the method with the best median chance against the others."""
+def subject(study: Study, table: pd.DataFrame) -> str:
+    """The suite's focus if it has runs, else the method with the best median chance."""
     chances = table.groupby("method")["probability"].median()
-    return SUBJECT if SUBJECT in chances.index else str(chances.idxmax())
+    if study.focus is not None and study.focus in chances.index:
+        return study.focus
+    return str(chances.idxmax())
 
 
-def _panel(axes: Axes, results: Results, rows: pd.DataFrame, methods: list[str]) -> None:
+def _panel(axes: Axes, study: Study, rows: pd.DataFrame, methods: list[str]) -> None:
     axes.axvline(0.5, color="#888888", lw=0.8, ls=":", zorder=1)
     for place, method in enumerate(methods):
         if method not in rows.index:
             continue
         found = rows.loc[method]
-        look = layout.identity(results, method)
+        look = layout.identity(study, method)
         axes.plot([found["low"], found["high"]], [place, place], color=look.colour, lw=1.2)
         axes.plot(
             found["probability"], place, ls="", marker=look.marker, ms=4.5, color=look.colour,

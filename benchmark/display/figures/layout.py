@@ -15,16 +15,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from benchmark.display import style
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.study.model import NOT_RANKED, WHY_NOT_RANKED, Metric, Study
 
 NOTE_SIZE = 6.5
 SMALL = 6.0
 """Points of the smallest text."""
 PALE = "#6e6e6e"
 """Of text that stands back; 5 : 1 on white."""
-NOT_RANKED = "†"
-"""Mark of methods that are no rivals."""
+MARK = "†"
+"""Mark of methods that are not ranked."""
 LINE_HEIGHT = 0.14
 CHARACTERS_PER_INCH = 21
 WIDE_TICK = 5
@@ -88,37 +87,37 @@ def add_legend(figure: Figure, handles: Sequence[Any]) -> None:
         )
 
 
-def shown_name(results: Results, method: str) -> str:
+def shown_name(study: Study, method: str) -> str:
     """The method as figures name it: with a mark where it is not ranked."""
-    return method if contents.is_rival(results, method) else f"{method} {NOT_RANKED}"
+    return method if study.method(method).ranked else f"{method} {MARK}"
 
 
-def shown_names(results: Results, methods: Iterable[str]) -> list[str]:
-    return [shown_name(results, method) for method in methods]
+def shown_names(study: Study, methods: Iterable[str]) -> list[str]:
+    return [shown_name(study, method) for method in methods]
 
 
-def not_ranked_note(results: Results, methods: Iterable[str]) -> str:
+def not_ranked_note(study: Study, methods: Iterable[str]) -> str:
     """What the mark means, where one of the methods has it."""
-    if all(contents.is_rival(results, method) for method in methods):
+    if all(study.method(method).ranked for method in methods):
         return ""
-    return f" {NOT_RANKED}\N{NO-BREAK SPACE}{contents.NOT_RANKED}: {contents.WHY_NOT_RANKED}."
+    return f" {MARK}\N{NO-BREAK SPACE}{NOT_RANKED}: {WHY_NOT_RANKED}."
 
 
-def method_handles(results: Results, methods: Iterable[str]) -> list[Line2D]:
+def method_handles(study: Study, methods: Iterable[str]) -> list[Line2D]:
     handles = []
     for method in methods:
-        look = identity(results, method)
+        look = identity(study, method)
         handles.append(
             Line2D(
                 [], [], color=look.colour, ls=look.line, lw=look.width, marker=look.marker,
-                label=shown_name(results, method),
+                label=shown_name(study, method),
             )
         )  # fmt: skip
     return handles
 
 
-def identity(results: Results, method: str) -> style.Identity:
-    return style.identity(method, results.methods.get(method, {}).get("name"))
+def identity(study: Study, method: str) -> style.Identity:
+    return style.identity(study, method)
 
 
 def wrap(text: str, width: float) -> str:
@@ -171,12 +170,10 @@ def empty(axes: Axes, text: str = "no result yet") -> None:
     axes.set_yticks([])
 
 
-def method_rows(
-    axes: Axes, results: Results, methods: Sequence[str], task: str | None = None
-) -> None:
+def method_rows(axes: Axes, study: Study, methods: Sequence[str], task: str | None = None) -> None:
     """Methods from top to bottom on the y axis; rows say so that have no run on the task."""
-    axes.set_yticks(range(len(methods)), shown_names(results, methods))
-    begun = set(methods) if task is None else set(contents.runs_of(results, task)["method"])
+    axes.set_yticks(range(len(methods)), shown_names(study, methods))
+    begun = set(methods) if task is None else set(study.task(task).runs()["method"])
     for place, method in enumerate(methods):
         if method not in begun and begun:
             axes.text(
@@ -215,7 +212,7 @@ def _ticks(locator: MaxNLocator, low: float, high: float) -> list[str]:
     return [f"{tick:.6g}" for tick in locator.tick_values(low, high)]
 
 
-def metric_axis(axes: Axes, metric: contents.Metric, which: str = "y") -> None:
+def metric_axis(axes: Axes, metric: Metric, which: str = "y") -> None:
     axes.set(**{f"{which}label": metric.title})
     plain_ticks(axes, which, metric.log)
 

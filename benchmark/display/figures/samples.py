@@ -9,11 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from benchmark.analysis.curves import Trace, Traces
 from benchmark.display import formatting, style
 from benchmark.display.figures import layout
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.study.model import Study
+from benchmark.study.traces import Trace
 
 TILES = 6
 FRACTIONS = (0.25, 0.5, 1.0)
@@ -25,18 +24,18 @@ Block = tuple[np.ndarray | None, str]
 """Tiles of one method at one share of the budget, and the metric in words."""
 
 
-def draw(results: Results, found: Traces, task: str) -> Figure | None:
+def draw(study: Study, task: str) -> Figure | None:
     """One row of tiles per method and one block per share of the budget, from the method's first
     seed with samples; None if there are none."""
-    metric = contents.primary(results, task)
+    metric = study.task(task).primary
     rows: dict[str, list[Block]] = {}
-    for method in contents.method_names(results):
-        runs = contents.runs_of(results, task, method).sort_values("seed")
+    for method in study.methods:
+        runs = study.task(task).runs(method).sort_values("seed")
         for run in runs.to_dict("records"):
             if load(run["samples"], run["tile"]) is not None:
-                traces = found.of(task, method, metric.name)
+                traces = study.task(task).trace(method, metric.name)
                 trace = next((trace for trace in traces if trace.seed == run["seed"]), None)
-                rows[method] = _blocks(results, run, trace)
+                rows[method] = _blocks(study, run, trace)
                 break
     if not rows:
         return None
@@ -48,9 +47,9 @@ def draw(results: Results, found: Traces, task: str) -> Figure | None:
     return _figure(rows, note)
 
 
-def _blocks(results: Results, run: dict[Any, Any], trace: Trace | None) -> list[Block]:
+def _blocks(study: Study, run: dict[Any, Any], trace: Trace | None) -> list[Block]:
     """What the run showed last, and its metric, at each of `FRACTIONS`."""
-    own = contents.events_of(results, run["task"], run["method"], run["seed"])
+    own = study.task(run["task"]).events(run["method"], run["seed"])
     taken = own[own["incumbent"]].drop_duplicates("event", keep="last").sort_values("event")
     newest = Path(run["samples"])
     stored = [

@@ -11,12 +11,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchmark.analysis.curves import Traces
 from benchmark.display import style
 from benchmark.display.figures import layout
 from benchmark.display.figures.trajectories import representative
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.study.model import Study
 
 Array = npt.NDArray[np.float64]
 STEPS = 1000
@@ -50,24 +48,24 @@ def log_snr(alpha_bar: Array) -> Array:
     return ratio
 
 
-def draw(results: Results, found: Traces, task: str) -> Figure | None:
+def draw(study: Study, task: str) -> Figure | None:
     """What each method samples under at the end; None if the task tunes no cosine schedule."""
-    if not tuned(results, task):
+    if not tuned(study, task):
         return None
     curves = {
         method: cosine(**FIXED | delivered)
-        for method in contents.method_names(results)
-        if (delivered := sampled_under(results, found, task, method))
+        for method in study.methods
+        if (delivered := sampled_under(study, task, method))
     }
     if not curves:
         return None
     note = (
         f"{task}: the schedule that the delivered candidate samples under, of the run with the "
-        f"median final {contents.primary(results, task).label} of each method, over the 1000 steps "
+        f"median final {study.task(task).primary.label} of each method, over the 1000 steps "
         "of the forward process (t / T). Grey: the fixed schedules of Ho et al. (linear) and "
         "Nichol & Dhariwal (cosine), the latter being the default."
-    ) + layout.not_ranked_note(results, curves)
-    names = layout.shown_names(results, curves)
+    ) + layout.not_ranked_note(study, curves)
+    names = layout.shown_names(study, curves)
     extra = layout.legend_height([*names, "linear, fixed", "cosine, fixed"], style.DOUBLE)
     extra += layout.note_height(note, style.DOUBLE)
     figure, panels = layout.panels(2, 2.4, extra=extra)
@@ -81,7 +79,7 @@ def draw(results: Results, found: Traces, task: str) -> Figure | None:
         for curve, line in fixed.values():
             axes.plot(time, shown(curve), ls=line, zorder=1, **GREY)
         for order, (method, curve) in enumerate(curves.items()):
-            look = layout.identity(results, method)
+            look = layout.identity(study, method)
             axes.plot(
                 time, shown(curve), color=look.colour, ls=look.line, lw=look.width,
                 marker=look.marker, markevery=(80 + 25 * order, 300), zorder=3 + order / 100,
@@ -90,34 +88,32 @@ def draw(results: Results, found: Traces, task: str) -> Figure | None:
         axes.set_ylabel(label)
         axes.grid()
     panels[1].set_ylim(-13, 10)
-    layout.add_legend(figure, [*handles, *layout.method_handles(results, curves)])
+    layout.add_legend(figure, [*handles, *layout.method_handles(study, curves)])
     layout.add_note(figure, note)
     return figure
 
 
-def tuned(results: Results, task: str) -> bool:
+def tuned(study: Study, task: str) -> bool:
     """Whether the task tunes a schedule of the cosine family."""
-    names = _variables(results, task)
+    names = _variables(study, task)
     known = names <= VARIABLES or names == PUBLISHED
-    return results.tasks[task]["family"] == "schedule" and known
+    return study.task(task).family == "schedule" and known
 
 
-def _variables(results: Results, task: str) -> set[str]:
-    return {variable["name"] for variable in results.tasks[task]["variables"]}
+def _variables(study: Study, task: str) -> set[str]:
+    return {variable.name for variable in study.task(task).variables}
 
 
-def sampled_under(
-    results: Results, found: Traces, task: str, method: str
-) -> dict[str, float] | None:
+def sampled_under(study: Study, task: str, method: str) -> dict[str, float] | None:
     """Variables of `cosine` for the sampling schedule that the representative run delivers; for
     the training schedule if it has no other. None without a run."""
-    seed = representative(results, found, task, method)
+    seed = representative(study, task, method)
     if seed is None:
         return None
-    own = contents.events_of(results, task, method, seed)
+    own = study.task(task).events(method, seed)
     last = own[own["event"] == own.loc[own["incumbent"], "event"].max()]
     values: pd.Series = last.set_index("metric")["value"]
-    names = _variables(results, task)
+    names = _variables(study, task)
     delivered = _named(values, "param:", names) | _named(values, f"shown:{ROLE}", names)
     if delivered.keys() == PUBLISHED:
         start = delivered["start"]

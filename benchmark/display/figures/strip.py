@@ -11,8 +11,7 @@ from PIL import Image
 
 from benchmark.display import formatting, style
 from benchmark.display.figures import layout
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.study.model import Metric, Study
 
 LEFT, RIGHT, ABOVE, BELOW = 0.45, 0.06, 0.34, 0.2
 """Inches around the samples."""
@@ -22,18 +21,18 @@ GAP = 0.1
 """White space between tiles, as a share of a tile."""
 
 
-def draw(results: Results, task: str) -> Figure | None:
+def draw(study: Study, task: str) -> Figure | None:
     """Columns of samples by strength, rows from the same noise; None if none are stored."""
-    landscape = contents.landscape(results, task)
+    landscape = study.task(task).landscape
     if landscape is None or not landscape["strip"]:
         return None
-    metric = contents.primary(results, task)
+    metric = study.task(task).primary
     strip = landscape["strip"]
     strengths = strip["lambdas"]
     known = {point["lambda"]: point[metric.name] for point in landscape["points"]}
     values = [known[strength] for strength in strengths]
     samples = landscape["evaluator"].get("samples")
-    classes = len(results.tasks[task]["variables"]) > 1
+    classes = len(study.task(task).variables) > 1
     note = (
         f"{task}: samples (not picked) at {len(strengths)} entropy strengths"
         f"{', all classes alike' if classes else ''}; each row from the same noise. "
@@ -66,7 +65,7 @@ def _figure(
     strengths: list[float],
     values: list[float],
     best: int,
-    metric: contents.Metric,
+    metric: Metric,
     note: str,
 ) -> Figure:
     """One column of the page wide, strengths and metric above the samples."""

@@ -12,17 +12,16 @@ from matplotlib.patches import Patch
 from benchmark.analysis import measures
 from benchmark.display import style
 from benchmark.display.figures import layout
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.study.model import SECONDS_PER_HOUR, Study
 
 FREE = "evaluation, not charged"
 
 
-def draw(results: Results) -> Figure:
+def draw(study: Study) -> Figure:
     """One panel per task, one bar per method: kinds of work by charged time, and what the
     harness's own evaluations took on top."""
-    tasks, methods = contents.task_names(results), contents.method_names(results)
-    table = measures.operations(results)
+    tasks, methods = list(study.tasks), list(study.methods)
+    table = measures.operations(study)
     fills = _fills(list(dict.fromkeys(table["kind"])))
     note = (
         "Device time of a run by kind of work, mean over seeds, "
@@ -30,24 +29,24 @@ def draw(results: Results) -> Figure:
         "operations that a task offers. On top, white: evaluations of the reported metrics, "
         "which nobody is charged for. Dashed: the budget. Operations behind each kind: "
         "tables/operations."
-    ) + layout.not_ranked_note(results, methods)
+    ) + layout.not_ranked_note(study, methods)
     figure, grid = layout.row_panels(len(tasks), len(methods), 0.17, note, legend=list(fills))
-    free = measures.ledgers(results).set_index(["task", "method"])["evaluation_s"]
+    free = measures.ledgers(study).set_index(["task", "method"])["evaluation_s"]
     seconds = table.groupby(["task", "kind", "method"])["seconds"].sum()
     for axes, task in zip(grid, tasks, strict=True):
         axes.set_title(task)
-        layout.method_rows(axes, results, methods, task)
-        unit = contents.unit(results, task)
+        layout.method_rows(axes, study, methods, task)
+        unit = study.task(task).unit
         left = np.zeros(len(methods))
         for name, fill in fills.items():
             own = free if name == FREE else seconds.xs(name, level="kind")
-            width = _by_method(own, task, methods) / contents.SECONDS_PER_HOUR * unit.per_hour
+            width = _by_method(own, task, methods) / SECONDS_PER_HOUR * unit.per_hour
             if width.any():
                 axes.barh(range(len(methods)), width, left=left, height=0.7, lw=0.4, **fill)
                 left += width
         if left.any():
             layout.plain_ticks(axes, "x", log=False)
-            budget = contents.budget(results, task) * unit.per_hour
+            budget = study.task(task).budget * unit.per_hour
             axes.axvline(budget, color="#555555", lw=0.8, ls="--", zorder=3)
             axes.set_xlim(0, max(budget, left.max()) * 1.03)
             axes.set_xlabel(unit.label)

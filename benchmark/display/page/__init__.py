@@ -14,10 +14,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmark.analysis import overall, verdict
-from benchmark.analysis.curves import traces
 from benchmark.display.page import charts, looks, provenance, sections
 from benchmark.display.page.prose import prose
-from benchmark.study.results import Results
+from benchmark.study.model import Study
 
 HERE = Path(__file__).parent
 NAME = "report.html"
@@ -25,18 +24,17 @@ SCRIPTS = ("axes.js", "chart.js", "report.js")
 """In the order in which they make one script."""
 
 
-def write_report(results: Results, folder: Path) -> Path:
+def write_report(study: Study, folder: Path) -> Path:
     """Write the page as `report.html` into `folder`; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
-    path.write_text(render(results), encoding="utf-8")
+    path.write_text(render(study), encoding="utf-8")
     return path
 
 
-def render(results: Results) -> str:
+def render(study: Study) -> str:
     """The whole page; the same results give the same text."""
-    found = traces(results)
-    drawn = looks.looks(results)
+    drawn = looks.looks(study)
     css = (HERE / "report.css").read_text(encoding="utf-8") + looks.stylesheet(drawn)
     script = "".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     environment = Environment(
@@ -47,21 +45,21 @@ def render(results: Results) -> str:
         undefined=StrictUndefined,
     )
     environment.filters["prose"] = prose
-    said = verdict.verdicts(results)
+    said = verdict.verdicts(study)
     return environment.get_template("page.html.jinja").render(
-        suite=results.suite,
-        overview=sections.overview(results),
+        suite=study.name,
+        overview=sections.overview(study),
         conclusions=overall.sentences(said),
         explanation=verdict.EXPLANATION,
         looks=drawn,
-        methods=sections.methods(results),
-        tasks=sections.sections(results, found, said),
-        settings=provenance.settings(results),
-        cells=provenance.cells(results),
-        static=charts.static(results, found),
+        methods=sections.methods(study),
+        tasks=sections.sections(study, said),
+        settings=provenance.settings(study),
+        cells=provenance.cells(study),
+        static=charts.static(study),
         data={
             "methods": [look.for_script() for look in drawn],
-            "charts": charts.charts(results, found),
+            "charts": charts.charts(study),
         },
         css=css,
         script=script,

@@ -13,11 +13,10 @@ import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from benchmark.analysis import statistics
-from benchmark.analysis.curves import Curve, Traces, align, variable_traces
+from benchmark.analysis.curves import Curve, align
 from benchmark.display import style
 from benchmark.display.figures import anytime
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.study.model import Metric, Study
 
 REPORTED_POINTS = 160
 VARIABLE_POINTS = 48
@@ -29,43 +28,42 @@ Array = npt.NDArray[np.float64]
 Series = dict[str, Any]
 
 
-def charts(results: Results, found: Traces) -> list[dict[str, Any]]:
+def charts(study: Study) -> list[dict[str, Any]]:
     """One per task; see `_chart`."""
-    variables = variable_traces(results)
-    return [_chart(results, found, variables, task) for task in contents.task_names(results)]
+    return [_chart(study, task) for task in study.tasks]
 
 
-def _chart(results: Results, found: Traces, variables: Traces, task: str) -> dict[str, Any]:
+def _chart(study: Study, task: str) -> dict[str, Any]:
     """All series of a task: its reported metrics, then its upper-level variables.
 
     A series has `curves[method index]` with `x` (device time in the task's unit), `y`, `low`,
     `high` (mean and 95 % interval over seeds) and `n`, null where not known.
     """
-    unit = contents.unit(results, task)
-    banded = anytime.banded_methods(results, found, task, contents.method_names(results))
-    names = contents.method_names(results)
+    unit = study.task(task).unit
+    banded = anytime.banded_methods(study, task, list(study.methods))
+    names = list(study.methods)
     return {
         "task": task,
         "unit": unit.name,
         "time": unit.label,
-        "budget": _rounded(contents.budget(results, task) * unit.per_hour),
+        "budget": _rounded(study.task(task).budget * unit.per_hour),
         "banded": [index for index, name in enumerate(names) if name in banded],
         "crowd": anytime.CROWD,
         "shownFrom": anytime.SHOWN_FROM,
         "timeRange": anytime.TIME_RANGE,
-        "series": [*_reported(results, found, task), *_variables(results, variables, task)],
+        "series": [*_reported(study, task), *_variables(study, task)],
     }
 
 
-def _reported(results: Results, found: Traces, task: str) -> list[Series]:
-    per_hour = contents.unit(results, task).per_hour
-    budget = contents.budget(results, task)
+def _reported(study: Study, task: str) -> list[Series]:
+    per_hour = study.task(task).unit.per_hour
+    budget = study.task(task).budget
     series = []
-    for metric in contents.metrics(results, task):
+    for metric in study.task(task).metrics:
         late: list[Array] = []
         curves = {}
-        for index, method in enumerate(contents.method_names(results)):
-            curve = align(found.of(task, method, metric.name))
+        for index, method in enumerate(list(study.methods)):
+            curve = align(study.task(task).trace(method, metric.name))
             if curve is not None:
                 curves[index] = _curve(curve, metric.log, per_hour, REPORTED_POINTS)
                 late.append(_late(curve, metric, budget))
@@ -75,19 +73,21 @@ def _reported(results: Results, found: Traces, task: str) -> list[Series]:
     return series
 
 
-def _variables(results: Results, found: Traces, task: str) -> list[Series]:
+def _variables(study: Study, task: str) -> list[Series]:
     """What the delivered candidate's parameters are, and what it shows beside them."""
-    per_hour = contents.unit(results, task).per_hour
-    logs = {f"param:{v['name']}": bool(v["log"]) for v in results.tasks[task]["variables"]}
-    shown = sorted({name for at, _, name in found if at == task} - set(logs))
+    per_hour = study.task(task).unit.per_hour
+    logs = {f"param:{v.name}": v.log for v in study.task(task).variables}
+    shown = sorted(
+        {name for at, _, name in study.traces if at == task and name.startswith("shown:")}
+    )
     scales = {name: log for known, log in logs.items() for name in shown if _is_of(name, known)}
     series = []
     for name in (*logs, *shown):
         log = logs.get(name, scales.get(name, False))
         curves = {
             index: _curve(curve, log, per_hour, VARIABLE_POINTS)
-            for index, method in enumerate(contents.method_names(results))
-            if (curve := align(found.of(task, method, name))) is not None
+            for index, method in enumerate(list(study.methods))
+            if (curve := align(study.task(task).trace(method, name))) is not None
         }
         if curves:
             title = name.partition(":")[2]
@@ -107,7 +107,7 @@ def _series(
     return {"group": group, "label": label, "log": log, "focus": limits, "curves": curves}
 
 
-def _late(curve: Curve, metric: contents.Metric, budget: float) -> Array:
+def _late(curve: Curve, metric: Metric, budget: float) -> Array:
     late = curve.hours >= min(anytime.SHOWN_FROM * budget, curve.hours[-1])
     return statistics.mean_interval(curve.values[:, late], metric.log).value
 
@@ -137,13 +137,13 @@ def thinned(hours: Array, points: int) -> npt.NDArray[np.int64]:
     return np.unique(np.clip([0, *nearest, len(hours) - 1], 0, len(hours) - 1))
 
 
-def static(results: Results, found: Traces) -> str | None:
+def static(study: Study) -> str | None:
     """The anytime figure as a data URI, for readers without scripts; None without any result."""
-    if not found:
+    if not study.traces:
         return None
     with style.applied(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # very long names leave no room for panels
-        figure = anytime.draw(results, found)
+        figure = anytime.draw(study)
         figure.set_dpi(STATIC_DPI)
         buffer = io.BytesIO()
         FigureCanvasAgg(figure).print_png(buffer)

@@ -15,11 +15,9 @@ import pandas as pd
 from PIL import Image
 
 from benchmark.analysis import measures
-from benchmark.analysis.curves import Traces
 from benchmark.display import formatting
 from benchmark.display.figures import samples
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.study.model import Study
 
 TILES = 16
 LARGEST_TILE = 64
@@ -61,23 +59,23 @@ class Gallery:
     strips: Sequence[Strip]
 
 
-def gallery(results: Results, found: Traces, task: str) -> Gallery | None:
+def gallery(study: Study, task: str) -> Gallery | None:
     """The first seed with pictures of most methods; None if there are none."""
-    runs = contents.runs_of(results, task)
+    runs = study.task(task).runs()
     runs = runs[runs["samples"].notna()]
     if runs.empty:
         return None
     counts = Counter(sorted(int(seed) for seed in runs["seed"]))
     seed = counts.most_common(1)[0][0]
-    order = contents.method_names(results)
+    order = list(study.methods)
     strips = []
     for run in sorted(
         runs[runs["seed"] == seed].to_dict("records"), key=lambda run: order.index(run["method"])
     ):
-        pictures = _pictures(results, found, task, run["method"], seed, Path(run["samples"]))
+        pictures = _pictures(study, task, run["method"], seed, Path(run["samples"]))
         if pictures:
             strips.append(Strip(run["method"], order.index(run["method"]), pictures))
-    unit, budget = contents.unit(results, task), contents.budget(results, task)
+    unit, budget = study.task(task).unit, study.task(task).budget
     moments = [
         f"{formatting.percent(share)} of the budget ({formatting.duration(share * budget, unit)})"
         for share in measures.FRACTIONS
@@ -85,15 +83,13 @@ def gallery(results: Results, found: Traces, task: str) -> Gallery | None:
     return Gallery(TILES, seed, moments, strips) if strips else None
 
 
-def _pictures(
-    results: Results, found: Traces, task: str, method: str, seed: int, last: Path
-) -> list[Picture]:
+def _pictures(study: Study, task: str, method: str, seed: int, last: Path) -> list[Picture]:
     grids = _grids(last)
-    delivered = _delivered(results.frame, task, method, seed)
+    delivered = _delivered(study.frame, task, method, seed)
     delivered = delivered[delivered["trial"].isin(list(grids))]
-    metric = contents.primary(results, task)
-    unit, budget = contents.unit(results, task), contents.budget(results, task)
-    trace = next((t for t in found.of(task, method, metric.name) if t.seed == seed), None)
+    metric = study.task(task).primary
+    unit, budget = study.task(task).unit, study.task(task).budget
+    trace = next((t for t in study.task(task).trace(method, metric.name) if t.seed == seed), None)
     pictures: list[Picture] = []
     shown = None
     for index, share in enumerate(measures.FRACTIONS):

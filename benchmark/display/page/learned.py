@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.analysis.curves import Traces
 from benchmark.display.figures import schedules
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.study.model import Study
 
 WIDTH, HEIGHT = 300.0, 180.0
 POINTS = 80
@@ -37,12 +35,12 @@ class Learned:
     methods: Sequence[tuple[int, str]]
 
 
-def learned(results: Results, found: Traces, task: str) -> Learned | None:
+def learned(study: Study, task: str) -> Learned | None:
     """None if the task tunes no schedule of the cosine family, or nothing is delivered."""
     delivered = {
         index: schedules.cosine(**schedules.FIXED | values)
-        for index, method in enumerate(contents.method_names(results))
-        if (values := _variables(results, found, task, method))
+        for index, method in enumerate(list(study.methods))
+        if (values := _variables(study, task, method))
     }
     if not delivered:
         return None
@@ -56,14 +54,14 @@ def learned(results: Results, found: Traces, task: str) -> Learned | None:
         )
         for label, quantity, limits, ticks in QUANTITIES
     ]
-    names = contents.method_names(results)
+    names = list(study.methods)
     return Learned(panels, [(index, names[index]) for index in delivered])
 
 
-def _variables(results: Results, found: Traces, task: str, method: str) -> dict[str, float]:
-    if not schedules.tuned(results, task):
+def _variables(study: Study, task: str, method: str) -> dict[str, float]:
+    if not schedules.tuned(study, task):
         return {}
-    return schedules.sampled_under(results, found, task, method) or {}
+    return schedules.sampled_under(study, task, method) or {}
 
 
 Curve = schedules.Array

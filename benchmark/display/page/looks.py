@@ -12,8 +12,7 @@ from matplotlib.markers import MarkerStyle
 from matplotlib.path import Path as Outline
 
 from benchmark.display import style
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.study.model import Study
 
 DARK_PAGE = "#15171a"
 LEAST_CONTRAST = 3.0
@@ -45,13 +44,13 @@ class Look:
         }  # fmt: skip
 
 
-def looks(results: Results) -> list[Look]:
+def looks(study: Study) -> list[Look]:
     """One per method, in the order of all tables and figures."""
-    return [_look(results, method) for method in contents.method_names(results)]
+    return [_look(study, method) for method in study.methods]
 
 
-def _look(results: Results, method: str) -> Look:
-    identity = style.identity(method, results.methods[method].get("name"))
+def _look(study: Study, method: str) -> Look:
+    identity = style.identity(study, method)
     width = 1.25 * identity.width
     dash = () if identity.line == style.SOLID else identity.line[1]
     return Look(

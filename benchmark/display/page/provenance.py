@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.study import contents
-from benchmark.study.results import Results, descriptions
+from benchmark.study.model import Study
 
-Description = dict[str, Any]
+Description = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -42,10 +41,10 @@ class Runs:
     """Makes these runs and no others."""
 
 
-def settings(results: Results) -> list[Setting]:
+def settings(study: Study) -> list[Setting]:
     """From the runs' own records; empty if they are not there."""
     groups: dict[str, list[Description]] = {}
-    for description in _descriptions(results):
+    for description in study.descriptions:
         groups.setdefault(json.dumps(_facts(description)), []).append(description)
     return [
         Setting(
@@ -58,16 +57,16 @@ def settings(results: Results) -> list[Setting]:
     ]
 
 
-def cells(results: Results) -> list[Runs]:
+def cells(study: Study) -> list[Runs]:
     """One per task and method that has runs."""
     known: dict[tuple[str, str], list[Description]] = {}
-    for description in _descriptions(results):
+    for description in study.descriptions:
         spec = description["spec"]
         known.setdefault((spec["task"], spec["label"]), []).append(description)
     found = []
-    for task in contents.task_names(results):
-        for method in contents.method_names(results):
-            rows = contents.runs_of(results, task, method)
+    for task in study.tasks:
+        for method in study.methods:
+            rows = study.task(task).runs(method)
             described = known.get((task, method), [])
             if rows.empty:
                 continue
@@ -96,10 +95,6 @@ def narrowed(command: str, task: str, method: str) -> str:
     at = words.index("--all")
     chosen = ["--task", task, "--method", method]
     return shlex.join([*words[:at], *chosen, *words[at + 1 :]])
-
-
-def _descriptions(results: Results) -> list[Description]:
-    return [description for _, description in descriptions(results.folder)]
 
 
 def _command(description: Description) -> str:

@@ -11,13 +11,11 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analysis import measures, pairwise
-from benchmark.analysis.curves import Traces
 from benchmark.analysis.verdict import TaskVerdict
 from benchmark.display import formatting
 from benchmark.display.figures import anytime
 from benchmark.display.page import gallery, learned
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.study.model import NOT_RANKED, WHY_NOT_RANKED, Metric, Study, Unit
 
 Row = dict[Any, Any]
 
@@ -86,60 +84,60 @@ class Section:
     gallery: gallery.Gallery | None
 
 
-def overview(results: Results) -> list[tuple[str, str]]:
+def overview(study: Study) -> list[tuple[str, str]]:
     """How much there is of what, and on which devices."""
-    runs = results.runs
+    runs = study.runs
     states = runs["status"].value_counts()
     devices = runs["device"].astype(str).str.partition(": ")[2].replace("", "not stated")
     return [
-        ("tasks", str(len(results.tasks))),
-        ("methods", str(len(results.methods))),
+        ("tasks", str(len(study.tasks))),
+        ("methods", str(len(study.methods))),
         ("seeds", str(runs["seed"].nunique())),
         ("runs", ", ".join(f"{count} {state}" for state, count in states.items()) or "none"),
         ("device", ", ".join(sorted(set(devices))) or "-"),
     ]
 
 
-def methods(results: Results) -> Table:
+def methods(study: Study) -> Table:
     """What each method is and uses."""
     rows = []
-    for method in contents.method_names(results):
-        described = results.methods[method]
-        options = described.get("options") or {}
+    for method in study.methods.values():
         texts = (
-            described.get("description", ""),
-            described.get("uses", ""),
-            ", ".join(f"{name} = {value}" for name, value in options.items()),
-            described.get("citation", ""),
+            method.description,
+            method.uses,
+            ", ".join(f"{name} = {value}" for name, value in method.options.items()),
+            method.citation,
         )
-        rows.append([_name(results, method), *(Cell(text or formatting.MISSING) for text in texts)])
+        rows.append(
+            [_name(study, method.label), *(Cell(text or formatting.MISSING) for text in texts)]
+        )
     caption = "Uses: what the method sees beyond the space of variables."
-    if len(contents.rivals(results)) < len(results.methods):
-        caption += f" {contents.NOT_RANKED.capitalize()}: {contents.WHY_NOT_RANKED}."
+    if len(study.ranked) < len(study.methods):
+        caption += f" {NOT_RANKED.capitalize()}: {WHY_NOT_RANKED}."
     columns = ["method", "what it does", "uses", "options", "source"]
     return Table("Methods", caption, columns, rows)
 
 
-def sections(results: Results, found: Traces, verdicts: Sequence[TaskVerdict]) -> list[Section]:
+def sections(study: Study, verdicts: Sequence[TaskVerdict]) -> list[Section]:
     """One per task."""
-    quality = measures.quality(results, found)
-    costs = measures.costs(results, found)
-    usage = measures.usage(results)
+    quality = measures.quality(study)
+    costs = measures.costs(study)
+    usage = measures.usage(study)
     return [
         Section(
             task=task,
             title=verdict.title.removeprefix(f"{task}: "),
             headline=verdict.headline,
             sentences=verdict.sentences,
-            description=results.tasks[task].get("description", ""),
-            facts=_facts(results, task),
-            quality=_quality(results, task, _of(quality, task)),
-            moments=_moments(results, task, _of(quality, task)),
-            pairs=_pairs(results, task, verdict.comparisons),
-            costs=_costs(results, task, _of(costs, task)),
-            work=_work(results, task, _of(usage, task)),
-            learned=learned.learned(results, found, task),
-            gallery=gallery.gallery(results, found, task),
+            description=study.task(task).description,
+            facts=_facts(study, task),
+            quality=_quality(study, task, _of(quality, task)),
+            moments=_moments(study, task, _of(quality, task)),
+            pairs=_pairs(study, task, verdict.comparisons),
+            costs=_costs(study, task, _of(costs, task)),
+            work=_work(study, task, _of(usage, task)),
+            learned=learned.learned(study, task),
+            gallery=gallery.gallery(study, task),
         )
         for verdict in verdicts
         for task in [verdict.task]
@@ -150,28 +148,28 @@ def _of(frame: pd.DataFrame, task: str) -> pd.DataFrame:
     return frame[frame["task"] == task]
 
 
-def _facts(results: Results, task: str) -> list[tuple[str, str]]:
-    budget = contents.budget(results, task)
-    runs = contents.runs_of(results, task)
-    variables = [variable["name"] for variable in results.tasks[task]["variables"]]
+def _facts(study: Study, task: str) -> list[tuple[str, str]]:
+    budget = study.task(task).budget
+    runs = study.task(task).runs()
+    variables = [variable.name for variable in study.task(task).variables]
     return [
-        ("budget", formatting.duration(budget, contents.unit(results, task))),
+        ("budget", formatting.duration(budget, study.task(task).unit)),
         ("seeds", str(runs["seed"].nunique())),
         ("tuned", ", ".join(variables)),
-        ("measured by", contents.evaluator(results, task)),
+        ("measured by", study.task(task).evaluator),
     ]
 
 
 def _rows(
-    results: Results, frame: pd.DataFrame, cells: Callable[[Row], Iterable[Cell]]
+    study: Study, frame: pd.DataFrame, cells: Callable[[Row], Iterable[Cell]]
 ) -> list[list[Cell]]:
     """One row per method that has a run on the task."""
-    return [[_name(results, row["method"]), *cells(row)] for row in frame.to_dict("records")]
+    return [[_name(study, row["method"]), *cells(row)] for row in frame.to_dict("records")]
 
 
-def _name(results: Results, method: str) -> Cell:
-    index = contents.method_names(results).index(method)
-    note = "" if contents.is_rival(results, method) else contents.NOT_RANKED
+def _name(study: Study, method: str) -> Cell:
+    index = list(study.methods).index(method)
+    note = "" if study.method(method).ranked else NOT_RANKED
     return Cell(method, index, method=index, note=note)
 
 
@@ -184,12 +182,12 @@ def _key(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _quality(results: Results, task: str, quality: pd.DataFrame) -> Table:
+def _quality(study: Study, task: str, quality: pd.DataFrame) -> Table:
     final = quality[(quality["fraction"] == 1.0) & (quality["runs"] > 0)]
-    first, *others = contents.metrics(results, task)
+    first, *others = study.task(task).metrics
     values = {(row["method"], row["metric"]): row for row in final.to_dict("records")}
     primary = final[final["metric"] == first.name]
-    limits = _limits(results, primary, first)
+    limits = _limits(study, primary, first)
 
     def cells(row: Row) -> Iterable[Cell]:
         yield _estimate(row)
@@ -205,13 +203,13 @@ def _quality(results: Results, task: str, quality: pd.DataFrame) -> Table:
     )
     columns = ["method", first.title, "interval", "n", *(metric.title for metric in others)]
     ends = (formatting.number(limits[0], 2), formatting.number(limits[1], 2))
-    return Table("At the end of the budget", caption, columns, _rows(results, primary, cells), ends)
+    return Table("At the end of the budget", caption, columns, _rows(study, primary, cells), ends)
 
 
-def _limits(results: Results, rows: pd.DataFrame, metric: contents.Metric) -> tuple[float, float]:
-    """An axis that holds the rivals' values and intervals, apart from hopeless ones."""
-    rivals = rows[rows["method"].isin(contents.rivals(results))]
-    ends = (rows if rivals.empty else rivals)[["low", "mean", "high"]].to_numpy(float)
+def _limits(study: Study, rows: pd.DataFrame, metric: Metric) -> tuple[float, float]:
+    """An axis that holds the ranked methods' values and intervals, apart from hopeless ones."""
+    ranked = rows[rows["method"].isin(study.ranked)]
+    ends = (rows if ranked.empty else ranked)[["low", "mean", "high"]].to_numpy(float)
     known = [row[np.isfinite(row)] for row in ends if np.isfinite(row).any()]
     return anytime.focus(known, metric) if known else (0.0, 1.0)
 
@@ -228,8 +226,8 @@ def _span(row: Row, limits: tuple[float, float], log: bool) -> Span | None:
     return Span(place(row["low"]), place(row["mean"]), place(row["high"]))
 
 
-def _moments(results: Results, task: str, quality: pd.DataFrame) -> Table:
-    metric = contents.primary(results, task)
+def _moments(study: Study, task: str, quality: pd.DataFrame) -> Table:
+    metric = study.task(task).primary
     shown = quality[(quality["metric"] == metric.name) & (quality["runs"] > 0)]
     values = {(row["method"], row["fraction"]): row for row in shown.to_dict("records")}
 
@@ -243,12 +241,12 @@ def _moments(results: Results, task: str, quality: pd.DataFrame) -> Table:
     caption = f"{metric.title} of what each method would deliver at shares of the budget."
     columns = ["method", *(formatting.percent(share) for share in measures.FRACTIONS)]
     final = shown[shown["fraction"] == 1.0]
-    return Table("Over the budget", caption, columns, _rows(results, final, cells))
+    return Table("Over the budget", caption, columns, _rows(study, final, cells))
 
 
-def _pairs(results: Results, task: str, comparisons: pd.DataFrame) -> Table:
-    """Pairs of rivals at the end of the budget, the better mean first; the best ones on top."""
-    metric = contents.primary(results, task)
+def _pairs(study: Study, task: str, comparisons: pd.DataFrame) -> Table:
+    """Pairs of ranked methods at the end of the budget, the better mean first, the best on top."""
+    metric = study.task(task).primary
     chosen = (comparisons["metric"] == metric.name) & (comparisons["fraction"] == 1.0)
     level = 1.0 if metric.log else 0.0
     sign = 1 if metric.higher_is_better else -1
@@ -260,7 +258,7 @@ def _pairs(results: Results, task: str, comparisons: pd.DataFrame) -> Table:
     kind = "ratio" if metric.log else "difference"
 
     def cells(row: Row) -> Iterable[Cell]:
-        yield _name(results, row["other"])
+        yield _name(study, row["other"])
         yield Cell(formatting.estimate(row["effect"], row["low"], row["high"]), row["effect"])
         yield Cell(formatting.number(row["p_holm"], 2), _key(row["p_holm"]))
         yield Cell(f"{row['wins']}/{row['n']}", row["wins"])
@@ -273,11 +271,11 @@ def _pairs(results: Results, task: str, comparisons: pd.DataFrame) -> Table:
         f"least {pairwise.ENOUGH} seeds; what is not shown is not refuted."
     )
     columns = ["method", "against", kind, "p (Holm)", "ahead on seeds", "better"]
-    return Table("Pairs of methods", caption, columns, _rows(results, ahead, cells))
+    return Table("Pairs of methods", caption, columns, _rows(study, ahead, cells))
 
 
-def _costs(results: Results, task: str, costs: pd.DataFrame) -> Table:
-    unit = contents.unit(results, task)
+def _costs(study: Study, task: str, costs: pd.DataFrame) -> Table:
+    unit = study.task(task).unit
     goals = costs.drop_duplicates("target")
     by_method = {(row["method"], row["target"]): row for row in costs.to_dict("records")}
 
@@ -292,7 +290,7 @@ def _costs(results: Results, task: str, costs: pd.DataFrame) -> Table:
     )
     columns = ["method", *map(_goal, goals.to_dict("records"))]
     rows = costs[costs["runs"] > 0].drop_duplicates("method")
-    return Table("Cost to a target", caption, columns, _rows(results, rows, cells))
+    return Table("Cost to a target", caption, columns, _rows(study, rows, cells))
 
 
 def _goal(row: Row) -> str:
@@ -300,7 +298,7 @@ def _goal(row: Row) -> str:
     return f"{row['target']}{by}: {formatting.number(row['value'])}"
 
 
-def _cost(row: Row, unit: contents.Unit) -> Cell:
+def _cost(row: Row, unit: Unit) -> Cell:
     share = f"{row['successes']}/{row['runs']}"
     if row["successes"]:
         times = (row[part] * unit.per_hour for part in ("gpu_hours", "low", "high"))
@@ -308,8 +306,8 @@ def _cost(row: Row, unit: contents.Unit) -> Cell:
     return Cell(f"> {formatting.duration(row['censored'], unit)} ({share})", math.inf)
 
 
-def _work(results: Results, task: str, usage: pd.DataFrame) -> Table:
-    unit = contents.unit(results, task)
+def _work(study: Study, task: str, usage: pd.DataFrame) -> Table:
+    unit = study.task(task).unit
     counted = ("nfe", "train_images", "scored_images", "trials", "reports")
 
     def cells(row: Row) -> Iterable[Cell]:
@@ -326,4 +324,4 @@ def _work(results: Results, task: str, usage: pd.DataFrame) -> Table:
         "method", "used", "NFE", "train images", "scored images", "trials", "reports",
         "runs",
     ]  # fmt: skip
-    return Table("Work of a run", caption, columns, _rows(results, usage, cells))
+    return Table("Work of a run", caption, columns, _rows(study, usage, cells))

@@ -12,7 +12,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark.analysis.curves import Traces
 from benchmark.display import style
 from benchmark.display.figures import layout
 from benchmark.display.figures.anytime import unfinished_note
@@ -36,42 +35,41 @@ from benchmark.display.figures.tradeoff.values import (
     strength,
     with_room,
 )
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.study.model import Metric, Study, Variable
 
 LEFT, RIGHT, BOTTOM, TOP = 0.66, 0.08, 0.36, 0.08
 """Inches beside the panels."""
 
 
-def draw(results: Results, found: Traces, task: str) -> Figure | None:
+def draw(study: Study, task: str) -> Figure | None:
     """The primary metric against the strength, if there is one, and against the second metric.
 
     None for other families, without anything to put on the x axis, and without a choice.
     """
-    if results.tasks[task].get("family") != "finetune":
+    if study.task(task).family != "finetune":
         return None
-    metric, *others = contents.metrics(results, task)
-    shared = len(results.tasks[task]["variables"]) == 1
-    axis = [strength(results, task)] if shared else []
+    metric, *others = study.task(task).metrics
+    shared = len(study.task(task).variables) == 1
+    axis = [strength(study, task)] if shared else []
     axis += others[:1]
-    finals = final_values(results, found, task, [metric, *axis])
+    finals = final_values(study, task, [metric, *axis])
     if finals.empty or not axis:
         return None
-    landscape = contents.landscape(results, task)
+    landscape = study.task(task).landscape
     curves = [curve_of(landscape, quantity, metric) for quantity in axis]
-    choices = [choices_of(results, finals, quantity, metric) for quantity in axis]
+    choices = [choices_of(study, finals, quantity, metric) for quantity in axis]
     span = limits(metric, [up.centre for _, up in choices[0].values()], curves[0])
-    note = _note(results, finals, task, shared, _of_line(landscape, curves[0], span))
-    note += layout.not_ranked_note(results, choices[0])
-    figure, panels = _panels(results, len(axis), finals, note)
+    note = _note(study, finals, task, shared, _of_line(landscape, curves[0], span))
+    note += layout.not_ranked_note(study, choices[0])
+    figure, panels = _panels(study, len(axis), finals, note)
     for axes, quantity, chosen, curve in zip(panels, axis, choices, curves, strict=True):
         axes.set_ylim(*span)
         _frame(axes, chosen, quantity, metric, curve)
         if quantity.label == STRENGTH:
-            _strength_axis(axes, results.tasks[task]["variables"][0])
+            _strength_axis(axes, study.task(task).variables[0])
         for method, (across, up) in chosen.items():
-            _mark(axes, layout.identity(results, method), across, up)
-        leaders = name_methods(axes, results, chosen) if axes is panels[0] else []
+            _mark(axes, layout.identity(study, method), across, up)
+        leaders = name_methods(axes, study, chosen) if axes is panels[0] else []
         if curve is not None:
             _line(axes, curve)
             drawn = covered(axes, curve, chosen, leaders)
@@ -82,12 +80,10 @@ def draw(results: Results, found: Traces, task: str) -> Figure | None:
     return figure
 
 
-def _panels(
-    results: Results, count: int, finals: pd.DataFrame, note: str
-) -> tuple[Figure, list[Axes]]:
+def _panels(study: Study, count: int, finals: pd.DataFrame, note: str) -> tuple[Figure, list[Axes]]:
     """Panels of fixed inches, the first with room for labels on its right."""
     methods = finals.index.get_level_values("method").unique()
-    rail = 0.25 + 0.05 * max(map(len, layout.shown_names(results, methods)))
+    rail = 0.25 + 0.05 * max(map(len, layout.shown_names(study, methods)))
     width = style.SINGLE if count == 1 else style.DOUBLE
     below = layout.note_height(note, width) + BOTTOM
     total = PANEL_HEIGHT + below + TOP
@@ -103,8 +99,8 @@ def _panels(
 def _frame(
     axes: Axes,
     choices: dict[str, tuple[Choice, Choice]],
-    x: contents.Metric,
-    y: contents.Metric,
+    x: Metric,
+    y: Metric,
     curve: Curve | None,
 ) -> None:
     """Scales and labels of the axes, and the limits of x from what is inside those of y."""
@@ -121,9 +117,9 @@ def _frame(
     layout.metric_axis(axes, x, "x")
 
 
-def _strength_axis(axes: Axes, variable: dict[str, Any]) -> None:
+def _strength_axis(axes: Axes, variable: Variable) -> None:
     """The whole range of the strength, with a name for either end."""
-    axes.set_xlim(*with_room(variable["low"], variable["high"], log=True))
+    axes.set_xlim(*with_room(variable.low, variable.high, log=True))
     layout.plain_ticks(axes, "x", log=True)
     axes.set_xlabel(STRENGTH)
     for x, side, text in ((0, "left", "← over-optimised"), (1, "right", "under-optimised →")):
@@ -166,7 +162,7 @@ def _of_line(
     return text
 
 
-def _note(results: Results, finals: pd.DataFrame, task: str, shared: bool, line: str) -> str:
+def _note(study: Study, finals: pd.DataFrame, task: str, shared: bool, line: str) -> str:
     counts = finals.groupby(level="method").size()
     text = f"{task}. Marks: what the methods deliver at the end of their budgets, "
     text += layout.seeds_note(counts)
@@ -178,4 +174,4 @@ def _note(results: Results, finals: pd.DataFrame, task: str, shared: bool, line:
         text += "; all classes at the same strength"
     if line and shared and counts.max() > 1:
         text += "; a mean of seeds on both sides of the optimum lies below it"
-    return f"{text}.{unfinished_note(results)}"
+    return f"{text}.{unfinished_note(study)}"

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from benchmark.display import formatting, style
 from benchmark.display.figures import layout
 from benchmark.display.figures.tradeoff.values import Array, Choice, Curve
-from benchmark.study.results import Results
+from benchmark.study.model import Study
 
 PANEL_HEIGHT = 2.1
 """Inches of a panel between its axes."""
@@ -33,7 +33,7 @@ BOX = np.stack(np.meshgrid(np.linspace(-0.5, 0.5, 9), np.linspace(-0.5, 0.5, 5))
 
 
 def name_methods(
-    axes: Axes, results: Results, choices: dict[str, tuple[Choice, Choice]]
+    axes: Axes, study: Study, choices: dict[str, tuple[Choice, Choice]]
 ) -> list[Array]:
     """Names on the right, from top to bottom like the marks that they lead to.
 
@@ -51,8 +51,8 @@ def name_methods(
     )
     leaders = []
     for method, place in zip(order, places, strict=True):
-        look = layout.identity(results, method)
-        value, text = choices[method][1].centre, layout.shown_name(results, method)
+        look = layout.identity(study, method)
+        value, text = choices[method][1].centre, layout.shown_name(study, method)
         if low <= value <= high:
             axes.annotate(
                 "", ends[method], (1.035, place), xycoords="data", textcoords="axes fraction",

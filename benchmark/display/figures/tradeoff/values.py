@@ -12,10 +12,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from benchmark.analysis import statistics
-from benchmark.analysis.curves import Traces
 from benchmark.display.figures.anytime import focus
-from benchmark.study import contents
-from benchmark.study.results import Results
+from benchmark.study.model import Metric, Study
 
 Array = npt.NDArray[np.float64]
 
@@ -54,13 +52,11 @@ class Curve:
         return float(np.interp(*place, self.x)), float(np.interp(*place, self.y))
 
 
-def final_values(
-    results: Results, found: Traces, task: str, columns: Sequence[contents.Metric]
-) -> pd.DataFrame:
+def final_values(study: Study, task: str, columns: Sequence[Metric]) -> pd.DataFrame:
     """`columns` at the last evaluated incumbent of every run, by method and seed."""
     primary, names = columns[0].name, [column.name for column in columns]
     runs = ["method", "seed"]
-    frame = results.frame
+    frame = study.frame
     rows = frame[(frame["task"] == task) & frame["incumbent"] & frame["metric"].isin(names)]
     last = rows[rows["metric"] == primary].groupby(runs)["event"].max().rename("last")
     rows = rows.join(last, on=runs)
@@ -68,8 +64,8 @@ def final_values(
     finals = rows.pivot(index=runs, columns="metric", values="value").reindex(columns=names)
     kept = {
         (method, trace.seed)
-        for method in contents.method_names(results)
-        for trace in found.of(task, method, primary)
+        for method in study.methods
+        for trace in study.task(task).trace(method, primary)
     }
     usable = np.isfinite(finals.to_numpy()).all(axis=1)
     for column in columns:
@@ -86,21 +82,19 @@ def choice(values: ArrayLike, log: bool) -> Choice:
 
 
 def choices_of(
-    results: Results, finals: pd.DataFrame, x: contents.Metric, y: contents.Metric
+    study: Study, finals: pd.DataFrame, x: Metric, y: Metric
 ) -> dict[str, tuple[Choice, Choice]]:
     """What each method chose, across and up."""
     present = set(finals.index.get_level_values("method"))
     return {
         method: (choice(rows[x.name], x.log), choice(rows[y.name], y.log))
-        for method in contents.method_names(results)
+        for method in study.methods
         if method in present
         for rows in [finals.xs(method, level="method")]
     }
 
 
-def limits(
-    metric: contents.Metric, means: Sequence[float], curve: Curve | None
-) -> tuple[float, float]:
+def limits(metric: Metric, means: Sequence[float], curve: Curve | None) -> tuple[float, float]:
     """Of the y axis: the methods, and the curve but for its over-optimised end.
 
     That end may be so bad that it would hide the rest: it is kept only as far as the
@@ -124,14 +118,12 @@ def with_room(low: float, high: float, log: bool) -> tuple[float, float]:
     return low - ROOM * (high - low), high + ROOM * (high - low)
 
 
-def strength(results: Results, task: str) -> contents.Metric:
-    variable = results.tasks[task]["variables"][0]
-    return contents.Metric(f"param:{variable['name']}", STRENGTH, log=True)
+def strength(study: Study, task: str) -> Metric:
+    variable = study.task(task).variables[0]
+    return Metric(f"param:{variable.name}", STRENGTH, log=True)
 
 
-def curve_of(
-    landscape: dict[str, Any] | None, x: contents.Metric, y: contents.Metric
-) -> Curve | None:
+def curve_of(landscape: dict[str, Any] | None, x: Metric, y: Metric) -> Curve | None:
     """The landscape as a smooth line without overshoot (PCHIP in log λ); None if unusable."""
     from scipy.interpolate import PchipInterpolator  # takes long to import
 

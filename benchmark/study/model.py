@@ -1,0 +1,372 @@
+"""A suite's results as one object: typed tasks and methods, the frame, and traces of its runs.
+
+Everything a table or a figure shows is computed from a `Study`, so that results can be drawn
+again on a machine that never ran them and has neither the tasks nor a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark.runs.design import Contrast, Design
+from benchmark.study import traces
+from benchmark.study.traces import Trace, Traces
+
+SECONDS_PER_HOUR = 3600.0
+LAST_PLACE = 1000
+"""Where methods stand whose group has no place of its own."""
+NOT_RANKED = "not ranked"
+"""Said of a method that does not compete, wherever one is shown."""
+WHY_NOT_RANKED = "an oracle that uses hindsight, or a method that solves another lower level"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A reported metric; its values are stored the natural way round."""
+
+    name: str
+    label: str
+    higher_is_better: bool = False
+    log: bool = False
+    """Drawn and averaged on a log scale."""
+
+    @property
+    def direction(self) -> str:
+        return "↑" if self.higher_is_better else "↓"
+
+    @property
+    def title(self) -> str:
+        return f"{self.label} {self.direction}"
+
+
+@dataclass(frozen=True)
+class Variable:
+    """An upper-level variable on `[low, high]`."""
+
+    name: str
+    low: float
+    high: float
+    default: float
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How device time is shown: `hours * per_hour` of `name` (s, min or h)."""
+
+    name: str
+    per_hour: float
+    device: str
+
+    @property
+    def label(self) -> str:
+        """For example `device time (s)`."""
+        return f"{self.device} time ({self.name})"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method as the suite calls it."""
+
+    label: str
+    name: str
+    """Registered name: several labels may be variants of one method."""
+    description: str = ""
+    citation: str = ""
+    uses: str = "not stated"
+    """What it uses beyond the space."""
+    ranked: bool = True
+    """Whether it competes: no oracle, no hindsight, the same lower level."""
+    group: str = ""
+    """Kind of method; methods of a group stand together and share a colour."""
+    colour: str | None = None
+    """`#rrggbb`, or None where display is to choose one."""
+    place: int = LAST_PLACE
+    """Position of its group among all groups."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One task of a study with its runs."""
+
+    study: Study = field(repr=False)
+    name: str
+    facts: Mapping[str, Any] = field(repr=False)
+    """`task` of the runs' `run.json`."""
+
+    @property
+    def family(self) -> str:
+        return str(self.facts.get("family", ""))
+
+    @property
+    def description(self) -> str:
+        return str(self.facts.get("description", ""))
+
+    @cached_property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The reported metrics, the primary one first."""
+        return tuple(
+            Metric(
+                name=entry["name"],
+                label=entry.get("label", entry["name"]),
+                higher_is_better=bool(entry.get("higher_is_better", False)),
+                log=bool(entry.get("log", False)),
+            )
+            for entry in self.facts["metrics"]
+        )
+
+    @property
+    def primary(self) -> Metric:
+        return self.metrics[0]
+
+    @property
+    def confirmation(self) -> Metric | None:
+        """The metric that measures the same as the primary one in other features, if there is one:
+        it is called like it with a 2 behind (`fid2` of `fid`)."""
+        wanted = f"{self.primary.name}2"
+        return next((metric for metric in self.metrics if metric.name == wanted), None)
+
+    @cached_property
+    def variables(self) -> tuple[Variable, ...]:
+        return tuple(
+            Variable(
+                name=entry["name"],
+                low=entry["low"],
+                high=entry["high"],
+                default=entry["default"],
+                log=bool(entry.get("log", False)),
+            )
+            for entry in self.facts["variables"]
+        )
+
+    @property
+    def references(self) -> tuple[float, float] | None:
+        """Stored `default` and `tuned` values of the primary metric; None if there are none, or if
+        tuning gained nothing."""
+        stored = self.facts.get("references") or {}
+        name = self.primary.name
+        if not {"default", "tuned"} <= set(stored) or any(
+            name not in values for values in stored.values()
+        ):
+            return None
+        default, tuned = stored["default"][name], stored["tuned"][name]
+        return None if default == tuned else (default, tuned)
+
+    @property
+    def evaluator(self) -> str:
+        """The evaluator's identity in words: sample sizes, feature networks and their hashes."""
+        parts: list[tuple[str, object]] = []
+        for name, value in (self.facts.get("evaluator") or {}).items():
+            parts += value.items() if isinstance(value, dict) else [(name, value)]
+        return ", ".join(f"{name} {value}" for name, value in parts) or "not stated"
+
+    @cached_property
+    def landscape(self) -> dict[str, Any] | None:
+        """The installed landscape of the task, if it is by the evaluator of the runs.
+
+        The number of samples may differ: more of them only make a smoother curve.
+        """
+        from tasks.base import stored_landscape
+
+        stored: dict[str, Any] | None = (
+            self.facts["landscape"] if "landscape" in self.facts else stored_landscape(self.name)
+        )
+        if stored is None:
+            return None
+        identity = self.facts.get("evaluator") or {}
+        same = all(
+            stored["evaluator"].get(name) == value
+            for name, value in identity.items()
+            if name != "samples"
+        )
+        known = all(self.primary.name in point for point in stored["points"])
+        return stored if same and known else None
+
+    @cached_property
+    def budget(self) -> float:
+        """The largest budget of the task's runs in GPU-hours; NaN when there are none."""
+        return float(self.runs()["budget"].max())
+
+    @cached_property
+    def unit(self) -> Unit:
+        """Seconds for budgets under two minutes, minutes under two hours, else hours."""
+        on_gpu = self.runs()["device"].astype(str).str.startswith("cuda").any()
+        device = "GPU" if on_gpu else "device"
+        seconds = self.budget * SECONDS_PER_HOUR
+        if np.isnan(seconds) or seconds >= 2 * SECONDS_PER_HOUR:
+            return Unit("h", 1.0, device)
+        if seconds < 120:
+            return Unit("s", SECONDS_PER_HOUR, device)
+        return Unit("min", 60.0, device)
+
+    @cached_property
+    def methods(self) -> dict[str, Method]:
+        """Methods with a run on the task or planned for it, by label."""
+        here = {*self.runs()["method"], *(label for task, label in self.study.planned
+                                          if task == self.name)}  # fmt: skip
+        return {label: method for label, method in self.study.methods.items() if label in here}
+
+    def runs(self, label: str | None = None) -> pd.DataFrame:
+        """Rows of `Study.runs`, failed ones included; of one method, or of all."""
+        return self._runs.get(label, self.study.runs.iloc[:0])
+
+    @cached_property
+    def _runs(self) -> dict[str | None, pd.DataFrame]:
+        own = self.study.runs[self.study.runs["task"] == self.name]
+        return {None: own} | {str(label): rows for label, rows in own.groupby("method", sort=False)}
+
+    def events(self, label: str, seed: int) -> pd.DataFrame:
+        """Rows of `Study.frame` of one run."""
+        places = self.study.places.get((self.name, label, seed), [])
+        rows: pd.DataFrame = self.study.frame.iloc[places]
+        return rows
+
+    def trace(self, label: str, metric: str) -> list[Trace]:
+        """What each run of a method would have delivered at any moment, in order of seeds; without
+        runs that failed or delivered nothing. `metric` is a reported one, `param:NAME` or
+        `shown:NAME`."""
+        return self.study.traces.get((self.name, label, metric), [])
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """One suite's results; compared by identity, so that what follows from them can be cached.
+
+    `frame` has one row per (event, metric):
+
+    ============== ======= ===================================================================
+    suite          str     suite name
+    task           str     e.g. `finetune/digits`
+    method         str     label in the suite, e.g. `grid` or `grid-smoothed`
+    seed           int     run seed
+    event          int     position in the run's log
+    kind           str     `trial` (a scored solve) or `report` (a single-run method's state)
+    trial          int     number of the trial or report within its run
+    fidelity       float   trial length in units of the task's standard trial; NaN for reports
+    gpu_hours      float   charged when the event was recorded
+    budget         float   the run's budget in GPU-hours
+    nfe            int     network evaluations charged so far
+    train_images   int     training images seen so far
+    scored_images  int     images through a reward or metric so far
+    incumbent      bool    whether the event became what the run would deliver
+    metric         str     `score` (selection loss), `param:NAME`, `shown:NAME` (a number that
+                           the candidate shows beside its parameters, such as
+                           `shown:sampling: tau`), or a reported metric's name
+    value          float   natural way round for reported metrics
+    ============== ======= ===================================================================
+
+    `runs` has one row per run: `suite, task, method, seed, status` (finished, running,
+    interrupted, failed), `reason` of its end, `budget`, `gpu_hours`, the ledgers in seconds
+    (`setup_s, method_s, evaluation_s, checkpoint_s`) and their sum `wall_s`, `breakdown` (JSON:
+    charged seconds by operation, and `overhead` for the method's own code), `device`, `clock`,
+    `peak_memory_mb`, `samples` (path of the incumbent's last sample grid: a PNG of 8 columns
+    of square tiles without padding, or None), `tile` (tile size in pixels).
+    """
+
+    name: str
+    folder: Path
+    frame: pd.DataFrame = field(repr=False)
+    runs: pd.DataFrame = field(repr=False)
+    task_facts: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    """`task` of `run.json` by name."""
+    method_facts: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    """`method` of `run.json` by label."""
+    planned: tuple[tuple[str, str], ...] = ()
+    """Pairs of task and label that were asked for, begun or not, in the suite's order."""
+    design: Design = field(default_factory=Design)
+    """What the suite set out to compare."""
+    descriptions: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    """`run.json` of every run."""
+
+    @classmethod
+    def load(cls, path: Path | str) -> Study:
+        """Read a suite's results.
+
+        Raises NoRuns when there is no run in `path`, and BadResults, naming the place, for what no
+        run writes. Nothing that is stored is ever executed.
+        """
+        from benchmark.study.results import load
+
+        return load(Path(path))
+
+    @cached_property
+    def tasks(self) -> dict[str, Task]:
+        """Tasks by name, in the suite's order."""
+        planned = list(dict.fromkeys(task for task, _ in self.planned))
+        names = [name for name in planned if name in self.task_facts]
+        return {
+            name: Task(self, name, self.task_facts[name])
+            for name in dict.fromkeys([*names, *self.task_facts])
+        }
+
+    @cached_property
+    def methods(self) -> dict[str, Method]:
+        """Methods by label, whether they have runs or not: by group, then in the suite's order."""
+        planned = [label for _, label in self.planned]
+        order = {label: place for place, label in enumerate(dict.fromkeys(planned))}
+        known = [_method(label, facts) for label, facts in self.method_facts.items()]
+        known.sort(key=lambda m: (m.place, order.get(m.label, len(order)), m.label))
+        return {method.label: method for method in known}
+
+    def task(self, name: str) -> Task:
+        return self.tasks[name]
+
+    def method(self, label: str) -> Method:
+        return self.methods[label]
+
+    @property
+    def ranked(self) -> list[str]:
+        """Labels of the methods that compete."""
+        return [label for label, method in self.methods.items() if method.ranked]
+
+    @property
+    def focus(self) -> str | None:
+        """Label of the method that the suite is about, if it says so and has it."""
+        return self.design.focus if self.design.focus in self.method_facts else None
+
+    @property
+    def contrasts(self) -> tuple[Contrast, ...]:
+        """Comparisons that the suite planned before it was run."""
+        return self.design.contrasts
+
+    @cached_property
+    def traces(self) -> Traces:
+        """Traces of all runs that have not failed and have delivered something."""
+        return traces.traces(self.frame, self.runs)
+
+    @cached_property
+    def places(self) -> dict[Any, Any]:
+        """Positions of each run's rows in `frame`, by task, label and seed."""
+        return self.frame.groupby(["task", "method", "seed"], sort=False).indices
+
+    def only(
+        self, tasks: Iterable[str] | None = None, methods: Iterable[str] | None = None
+    ) -> Study:
+        """The study of these tasks and method labels alone; None keeps all."""
+        here = set(self.task_facts if tasks is None else tasks)
+        labels = set(self.method_facts if methods is None else methods)
+
+        def kept(rows: pd.DataFrame) -> pd.DataFrame:
+            return rows[rows["task"].isin(here) & rows["method"].isin(labels)]
+
+        return replace(
+            self,
+            frame=kept(self.frame),
+            runs=kept(self.runs),
+            task_facts={name: facts for name, facts in self.task_facts.items() if name in here},
+            method_facts={key: facts for key, facts in self.method_facts.items() if key in labels},
+            planned=tuple(pair for pair in self.planned if pair[0] in here and pair[1] in labels),
+        )
+
+
+def _method(label: str, facts: Mapping[str, Any]) -> Method:
+    known = {key: facts[key] for key in Method.__dataclass_fields__ if facts.get(key) is not None}
+    return Method(**({"name": label} | known | {"label": label}))
