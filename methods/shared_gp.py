@@ -16,6 +16,7 @@ class SharedGP(OptunaGP):
     """
 
     name = "shared-gp"
+    group = "model-based"
     citation = "Akiba et al., KDD 2019"
 
     @classmethod

@@ -22,6 +22,7 @@ class SharedGrid(Search):
     """
 
     name = "shared-grid"
+    group = "grid"
     citation = "baseline of Xiao et al., ICML 2025, arXiv:2502.08808"
 
     @classmethod
