@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -88,7 +89,5 @@ def new_method(
         from benchmark import template
 
         path = template.write(name, folder)
-    output.console.print(f"wrote {path}", soft_wrap=True, highlight=False)
-    output.console.print(
-        f"try it: python -m benchmark check {path}", soft_wrap=True, highlight=False
-    )
+    command = shlex.join(["python", "-m", "benchmark", "check", str(path)])
+    output.print_lines([f"wrote {path}", f"try it: {command}"])

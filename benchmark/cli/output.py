@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,7 @@ def clear_errors() -> Iterator[None]:
 
 def _actionable() -> tuple[type[Exception], ...]:
     """Errors that the user can act on; imports most of the harness, so only where one happened."""
-    from benchmark.engine.admission import ClusterError
-    from benchmark.engine.devices import DeviceError
-    from benchmark.engine.session import SessionError
+    from benchmark.errors import UserError
     from benchmark.files import BadResults
     from benchmark.registry import BrokenModule, UnknownName
     from benchmark.runs.folder import Busy
@@ -44,8 +42,8 @@ def _actionable() -> tuple[type[Exception], ...]:
     from benchmark.suite import SuiteError
 
     return (
-        BrokenModule, UnknownName, SpecMismatch, SessionError, SuiteError, ClusterError,
-        DeviceError, MergeError, Busy, BadResults, OSError,
+        UserError, BrokenModule, UnknownName, SpecMismatch, SuiteError, MergeError, Busy,
+        BadResults, OSError,
     )  # fmt: skip
 
 
@@ -84,6 +82,6 @@ def print_paths(paths: list[Path]) -> None:
     print_lines([str(path) for path in paths])
 
 
-def print_lines(lines: list[str]) -> None:
+def print_lines(lines: Iterable[str]) -> None:
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -28,7 +28,7 @@ class Format(StrEnum):
 def status(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:
     """Show every run of a suite: how far it is, or why it ended."""
     with output.clear_errors():
-        from benchmark.engine.live import clock_time
+        from benchmark.engine.estimate import clock_time
         from benchmark.study.survey import survey
 
         states = survey(results / Path(suite).stem)

@@ -14,10 +14,7 @@ from benchmark.cli.options import ResultsOption, SuiteOption
 from benchmark.cli.reading import print_summary
 
 if TYPE_CHECKING:
-    from benchmark.engine.cluster import Executor
-    from benchmark.engine.session import Plan
     from benchmark.prepare import Finding
-    from benchmark.suite import Suite
 
 
 class ClockKind(StrEnum):
@@ -56,59 +53,28 @@ def run(
     if not (everything or task or method):
         raise typer.BadParameter("say --all, or choose with --task and --method")
     with output.clear_errors():
-        from benchmark.display.drawing import sketch
-        from benchmark.engine import session
-        from benchmark.engine.estimate import unpaid
-        from benchmark.engine.stopping import Stopped, stop_signals
-        from benchmark.files import StorageError
-        from benchmark.prepare import unavailable
-        from benchmark.runs.design import record_design
-        from benchmark.suite import load, select
+        from benchmark import launch
+        from benchmark.engine.stopping import Stopped
 
-        chosen = select(load(suite), task or (), method or (), seeds, budget)
-        device = _device(device, executor)
-        where = session.make_executor(
-            executor, workers, chosen.executor, device, chosen.runs_per_device
-        )
-        lacking = unavailable(chosen)
-        if lacking and not dry_run:
-            raise session.SessionError(f"{lacking[0]}; see: python -m benchmark prepare {suite}")
-        # Workers on other machines have another working folder.
-        specs = chosen.specs(results.absolute() if where.is_remote else results, clock, device)
-        if fresh and not dry_run:
-            session.start_over(specs)
-        plan = session.make_plan(specs, retry_failed or fresh)
-        _announce(plan, chosen, where, device)
+        request = launch.Request(
+            suite, task or (), method or (), seeds, budget, results, workers, executor, device,
+            clock, fresh, retry_failed,
+        )  # fmt: skip
+        plan = launch.plan(request, dry_run)
+        output.print_lines(plan.describe())
         if dry_run:
-            output.print_lines(lacking)
-            if plan.pending:
-                _print_least_time(plan, where.workers)
-                output.print_lines([unpaid(plan.pending, plan.specs).describe()])
+            output.print_lines(plan.estimate())
             return
         try:
-            record_design(results / chosen.name, chosen.design)
-            session.record_plan(results / chosen.name, plan.specs)
-            with stop_signals():
-                progress = session.run(plan, where, output.console, sketch)
+            progress = launch.execute(plan, output.console)
         except Stopped as stopped:
-            output.errors.print("stopped; nothing is lost: the same command goes on from here")
+            output.errors.print("stopped; the same command goes on from here", markup=False)
             raise typer.Exit(stopped.exit_code) from None
-        except StorageError as error:
-            raise StorageError(
-                f"{error}; nothing that was recorded is lost: once there is room and the right to "
-                "write, the same command goes on from here"
-            ) from None
-        folder = results / chosen.name
-        if any((folder / "runs").rglob("run.json")):
-            conclude(folder)
-    if progress.elsewhere:
-        output.errors.print(f"{len(progress.elsewhere)} runs are in the hands of another process")
+        if any((plan.folder / "runs").rglob("run.json")):
+            conclude(plan.folder)
+    for problem in progress.problems(plan.folder):
+        output.complain(problem)
     if progress.failed:
-        output.errors.print(
-            f"{len(progress.failed)} runs failed; see: python -m benchmark status "
-            f"--suite {chosen.name} --results {results}",
-            soft_wrap=True,
-        )
         raise typer.Exit(1)
 
 
@@ -121,56 +87,9 @@ def conclude(folder: Path) -> None:
     paths = draw(stored)
     page = report(stored)
     print_summary(stored)
-    output.console.print(
-        f"{len(paths)} tables and figures in {folder}", soft_wrap=True, highlight=False
+    output.print_lines(
+        [f"{len(paths)} tables and figures in {folder}", f"all of it on one page: {page}"]
     )
-    output.console.print(f"all of it on one page: {page}", soft_wrap=True, highlight=False)
-
-
-def _device(asked: str | None, executor: str) -> str:
-    """The device asked for, or the best of this machine; workers elsewhere look for themselves."""
-    from benchmark.engine.cluster import LOCAL
-    from benchmark.engine.devices import check_device, default_device
-
-    if asked is None:
-        return default_device()
-    check_device(asked, here=executor == LOCAL)
-    return asked
-
-
-def _announce(plan: Plan, suite: Suite, executor: Executor, device: str) -> None:
-    budgets = {entry.name: entry.budget * 3600 for entry in suite.tasks}
-    pairs = suite.pairs()
-    for name, seconds in budgets.items():
-        labels = [method.label for task, method in pairs if task.name == name]
-        output.console.print(
-            f"{name}: {len(labels)} methods x {suite.seeds} seeds x {_amount(seconds)} "
-            f"of {device} time: {', '.join(labels)}",
-            soft_wrap=True, highlight=False, markup=False,
-        )  # fmt: skip
-    output.console.print(
-        f"{len(plan.specs)} runs, {len(plan.pending)} to do in {executor.describe()}: "
-        f"{plan.gpu_hours:.3g} device-hours to spend",
-        highlight=False,
-    )
-    if plan.failed:
-        output.console.print(f"{len(plan.failed)} failed earlier; --retry-failed runs them again")
-
-
-def _amount(seconds: float) -> str:
-    return f"{seconds:.3g} s" if seconds < 600 else f"{seconds / 3600:.3g} h"
-
-
-def _print_least_time(plan: Plan, workers: int) -> None:
-    """Wall time of the budgets alone, with a few numbers of workers and with `workers`."""
-    from benchmark.engine.live import clock_time
-
-    counts = {n for n in (1, 2, 4, 8) if n <= len(plan.pending)} | {max(workers, 1)}
-    times = [f"{clock_time(plan.least_hours(n) * 3600)} with {n}" for n in sorted(counts)]
-    output.console.print(
-        f"wall time at least (setup and evaluations on top), by workers: {', '.join(times)}",
-        soft_wrap=True, highlight=False,
-    )  # fmt: skip
 
 
 def prepare(
@@ -195,7 +114,7 @@ def prepare(
         output.complain(problem)
     if problems:
         raise typer.Exit(1)
-    output.console.print(f"suite {chosen.name}: everything is here")
+    output.print_lines([f"suite {chosen.name}: everything is here"])
 
 
 def _show_finding(finding: Finding) -> None:

@@ -1,7 +1,7 @@
 """What a worker on a cluster must have in common with the command that hands out the runs.
 
-Looked at before any run starts, and again by every process before its first run, because
-workers may join later. A worker says what is wrong with it; nothing is repaired.
+Compared before any run starts, and again by every process before its first run, because workers
+may join later. A worker names each difference; nothing is repaired.
 """
 
 from __future__ import annotations
@@ -23,66 +23,51 @@ from filelock import FileLock, Timeout
 from benchmark.runs.provenance import VERSIONED
 
 SHARED_VERSIONS = (*VERSIONED, "distributed", "dask", "cloudpickle", "msgpack")
-LOOPBACK = "127.0.0.1"
-
-
-class ClusterError(RuntimeError):
-    """A cluster that cannot be used, or is lost; the message says what to do."""
+Fingerprint = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What every worker is held against."""
+    """The conditions that every worker must meet."""
 
-    python: str
-    versions: tuple[tuple[str, str | None], ...]
-    sources: str
-    """Hash of the code of benchmark, methods and tasks."""
-    files: tuple[tuple[str, str], ...]
-    """Methods given as files, with the hashes of their contents."""
+    fingerprint: Fingerprint
+    """Versions and hashes of code, by name."""
+    files: tuple[str, ...]
+    """Methods and tasks given as files."""
     probe: Path
     """A locked file in the results folder."""
     device: str
 
 
 @contextmanager
-def offer(results: Path, methods: Iterable[str], device: str) -> Iterator[Terms]:
-    """The terms of this process; its probe lies in `results` while the context lasts."""
+def offer(results: Path, names: Iterable[str], device: str) -> Iterator[Terms]:
+    """The terms of this process, for runs of the methods and tasks called `names`.
+
+    Their probe lies in `results` as long as the context lasts.
+    """
     results.mkdir(parents=True, exist_ok=True)
     probe = results / f".probe-{uuid.uuid4().hex}"
-    files = sorted({name for name in methods if name.endswith(".py")})
-    lock = FileLock(probe)
+    files = tuple(sorted({name for name in names if name.endswith(".py")}))
     try:
-        with lock:
-            yield Terms(
-                platform.python_version(), tuple(_versions()), _sources(),
-                tuple((name, _digest(Path(name))) for name in files), probe, device,
-            )  # fmt: skip
+        with FileLock(probe):
+            yield Terms(fingerprint(files), files, probe, device)
     finally:
         probe.unlink(missing_ok=True)
 
 
 @cache
 def complaints(terms: Terms) -> tuple[str, ...]:
-    """What keeps this process from taking part, in words that name the host; empty if nothing."""
+    """One line, naming the host, for each thing that keeps this process from taking part."""
     where = f"worker on {socket.gethostname()} (process {os.getpid()})"
     return tuple(f"{where}: {reason}" for reason in _reasons(terms))
 
 
 def _reasons(terms: Terms) -> Iterator[str]:
-    python = platform.python_version()
-    if _minor(python) != _minor(terms.python):
-        yield f"runs Python {python}, the command {terms.python}"
-    for (name, here), (_, there) in zip(_versions(), terms.versions, strict=True):
-        if here != there:
-            yield f"has {name} {here or 'not installed'}, the command {there or 'not installed'}"
-    if _sources() != terms.sources:
-        yield f"has other code of this package, in {Path(__file__).parents[2]}"
-    for path, digest in terms.files:
-        if not Path(path).is_file():
-            yield f"does not see the method file {path}"
-        elif _digest(Path(path)) != digest:
-            yield f"sees another content of the method file {path}"
+    here = dict(fingerprint(terms.files))
+    for name, there in terms.fingerprint:
+        if here[name] != there:
+            found = f", from {Path(__file__).parents[2]}" if name == CODE else ""
+            yield f"has {name}: {here[name]}{found}; the command: {there}"
     with suppress(ValueError):  # not on a worker
         from distributed import get_worker
 
@@ -102,7 +87,7 @@ def _folder(probe: Path) -> Iterator[str]:
     if not probe.exists():
         yield f"does not see the results folder {results}: it must be on a path all machines share"
         return
-    mine = results / f"{probe.name}-{socket.gethostname()}-{os.getpid()}"
+    mine = results / f"{probe.name}-{uuid.uuid4().hex}"
     try:
         mine.touch()
         mine.unlink()
@@ -114,24 +99,31 @@ def _folder(probe: Path) -> Iterator[str]:
         yield f"cannot write to the results folder {results}: {error.strerror}"
 
 
-def device_here(device: str) -> tuple[str, str]:
-    """This machine's name and the identity of the one GPU a worker would use."""
+def gpu_here(device: str) -> tuple[str, str]:
+    """This machine's name and the identity of the GPU that `device` is in this process."""
     import torch
 
     return socket.gethostname(), str(torch.cuda.get_device_properties(device).uuid)
 
 
-def _versions() -> Iterator[tuple[str, str | None]]:
-    """Versions without what follows `+`: builds for other devices compute the same methods."""
+CODE = "code of this package"
+
+
+def fingerprint(files: Iterable[str]) -> Fingerprint:
+    """Versions and hashes, by name, of what a run is computed with.
+
+    Patch levels of Python and builds of a version for another device compute the same methods.
+    """
+    found = {"Python": platform.python_version().rpartition(".")[0]}
     for name in SHARED_VERSIONS:
-        try:
-            yield name, version(name).partition("+")[0]
-        except PackageNotFoundError:
-            yield name, None
-
-
-def _minor(python: str) -> str:
-    return python.rpartition(".")[0]
+        found[name] = "not installed"
+        with suppress(PackageNotFoundError):
+            found[name] = version(name).partition("+")[0]
+    found[CODE] = _sources()
+    for file in files:
+        path = Path(file)
+        found[f"file {file}"] = _digest(path.read_bytes()) if path.is_file() else "not there"
+    return tuple(found.items())
 
 
 @cache
@@ -140,14 +132,13 @@ def _sources() -> str:
     import methods
     import tasks
 
-    digest = hashlib.sha256()
+    content = b""
     for package in (benchmark, methods, tasks):
         root = Path(package.__path__[0])
         for path in sorted(root.rglob("*.py")):
-            digest.update(f"{package.__name__}/{path.relative_to(root)}".encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+            content += f"{package.__name__}/{path.relative_to(root)}".encode() + path.read_bytes()
+    return _digest(content)
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
-import signal
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,17 +22,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmark.engine import admission, slurm
-from benchmark.engine.admission import LOOPBACK, ClusterError, Terms
+from benchmark.engine.admission import Terms
+from benchmark.engine.devices import VISIBLE, default_workers, gpus, kind, visible
+from benchmark.engine.slurm import LOOPBACK, SLURM, ClusterError
+from benchmark.engine.stopping import interrupts_ignored
 from benchmark.runs.runner import RunSpec
 
 LOCAL = "local"
-SLURM = "slurm"
 ADDRESSES = ("tcp://", "tls://")
 PATIENCE = 30.0
 """Seconds to wait for a scheduler to answer, and for its first worker."""
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 COUNT_SPACING = 0.5
 """Seconds between two counts of the workers."""
+LOST = "lost the connection to the Dask scheduler; start the same command again to go on from here"
 
 
 @dataclass
@@ -42,21 +43,17 @@ class Cluster:
 
     client: Any
     terms: Terms | None = None
-    """What workers are held against; None for those that this process has started."""
-    resources: dict[str, float] = field(default_factory=dict)
-    """What a run takes of a worker's announced resources."""
+    """Conditions that workers must meet; None for those that this process has started."""
     refusals: list[str] = field(default_factory=list)
     """What Slurm said when it refused a job; emptied when it takes one."""
-    _token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    _token: str = field(default_factory=lambda: f"run-{uuid.uuid4().hex}")
     _numbers: Iterator[int] = field(default_factory=itertools.count)
-    _slots: int = 0
-    _counted: float = -1e9
+    _counted: tuple[float, int] = (-1e9, 0)
 
     def submit(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """A future; its key is this session's own, also where sessions share a scheduler."""
-        key = (f"run-{self._token}", next(self._numbers))
-        taken = self.resources if self.resources else None
-        return self.client.submit(function, *arguments, key=key, resources=taken, **options)
+        key = (self._token, next(self._numbers))
+        return self.client.submit(function, *arguments, key=key, **options)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What `function` returns on a worker, however long it takes until there is one."""
@@ -65,34 +62,21 @@ class Cluster:
             self.check()
             time.sleep(0.1)
         if future.cancelled():
-            self.raise_lost()
+            raise ClusterError(LOST)
         return future.result()
 
     def slots(self) -> int:
-        """How many runs the workers can execute at once."""
-        if time.monotonic() > self._counted + COUNT_SPACING:
-            self._slots = len(self.workers())
-            self._counted = time.monotonic()
-        return self._slots
-
-    def workers(self) -> list[str]:
-        """Addresses of the workers that offer what a run takes."""
-        try:
-            known = self.client.scheduler_info()["workers"]
-        except OSError:
-            self.raise_lost()
-        return [
-            address
-            for address, worker in known.items()
-            if worker["status"] == "running"
-            and all(worker["resources"].get(key, 0) >= n for key, n in self.resources.items())
-        ]
+        """How many runs the workers, of one thread each, can execute at once."""
+        if time.monotonic() > self._counted[0] + COUNT_SPACING:
+            with suppress(OSError):  # the scheduler is gone: see `check`
+                self._counted = (time.monotonic(), len(self.client.nthreads()))
+        return self._counted[1]
 
     def check(self) -> None:
         """Raise ClusterError if there is nothing to wait for: the scheduler is gone, or no job
         runs and Slurm takes none."""
         if self.client.status != "running":
-            self.raise_lost()
+            raise ClusterError(LOST)
         if self.refusals and not self.slots():
             raise ClusterError(
                 f"Slurm refuses the jobs of workers ({self.refusals[-1]}); see the suite's "
@@ -108,7 +92,7 @@ class Cluster:
         """
         from dask.distributed import Future
 
-        client, mine = self.client, f"run-{self._token}"
+        client, mine = self.client, self._token
         until = time.monotonic() + PATIENCE
         with suppress(Exception):  # the cluster may be gone: there is nothing to stop then
             client.cancel([Future(key, client) for key in list(client.futures) if mine in str(key)])
@@ -119,12 +103,6 @@ class Cluster:
                     return
                 client.restart_workers(busy, timeout=PATIENCE, raise_for_error=False)
 
-    def raise_lost(self) -> NoReturn:
-        raise ClusterError(
-            "lost the connection to the Dask scheduler; nothing is lost: the same command goes on "
-            "from here"
-        )
-
     def raise_unfit(self, reason: str) -> NoReturn:
         raise ClusterError(
             f"{reason}; make all machines alike, or take this one off the cluster: docs/cluster.md"
@@ -133,12 +111,14 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Executor:
-    """Where a session's runs go."""
+    """Where a session's runs are executed."""
 
     kind: str = LOCAL
     """`local`, `slurm`, or the address of a scheduler."""
     workers: int = 1
     """Processes or jobs to start; 0 for this process. A running cluster has its own."""
+    device: str = "cpu"
+    """`cpu`, `cuda` or, of this machine's GPUs, `cuda:N`."""
     settings: dict[str, Any] = field(default_factory=dict)
     """The suite's `[executor]` table."""
     sharing: int = 1
@@ -150,116 +130,120 @@ class Executor:
         return self.kind != LOCAL
 
     def describe(self) -> str:
-        if self.kind == LOCAL:
-            shared = f", {self.sharing} to a device" if self.sharing > 1 else ""
-            return f"{self.workers} workers{shared}" if self.workers else "this process"
-        return f"{self.workers} Slurm jobs" if self.kind == SLURM else f"the workers of {self.kind}"
+        if self.is_remote:
+            return f"{self.workers} Slurm jobs" if self.kind == SLURM else f"workers of {self.kind}"
+        shared = f", {self.sharing} to a device" if self.sharing > 1 else ""
+        return f"{self.workers} workers{shared}" if self.workers else "this process"
 
     @contextmanager
     def connect(self, specs: list[RunSpec]) -> Iterator[Cluster]:
         """A cluster for these runs. Raises ClusterError where it cannot execute them."""
-        _silence_dask()
-        device = specs[0].device
-        if self.kind == LOCAL:
-            with _local(min(self.workers, len(specs)), device, self.sharing) as cluster:
-                yield cluster
+        import distributed  # noqa: F401 - sets the levels of its loggers when it is imported
+
+        for name in ("distributed", "distributed.client"):  # the command says it in one line
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        workers = min(self.workers, len(specs))
+        if not self.is_remote:
+            with _local(workers, self.device, self.sharing) as client:
+                yield Cluster(client)
             return
-        methods = [spec.method for spec in specs]
         refusals: list[str] = []
-        jobs = min(self.workers, len(specs))
-        opened = (
-            slurm.jobs(jobs, self.settings, specs, refusals)
-            if self.kind == SLURM
-            else _running(self.kind)
-        )
-        with admission.offer(Path(specs[0].results), methods, device) as terms, opened as client:
-            cluster = Cluster(client, terms, _gpu(device), refusals)
+        opened = _running(self.kind)
+        if self.kind == SLURM:
+            opened = slurm.jobs(workers, self.settings, specs, refusals)
+        names = [name for spec in specs for name in (spec.method, spec.task)]
+        offered = admission.offer(Path(specs[0].results), names, self.device)
+        with offered as terms, opened as client:
+            cluster = Cluster(client, terms, refusals)
             client.forward_logging("benchmark", logging.WARNING)
             if self.kind != SLURM:  # jobs may wait in a queue; they are looked at as they come
-                _inspect(cluster, device, self.sharing)
+                inspect(cluster, self.device, self.sharing)
             try:
                 yield cluster
             finally:
                 cluster.stop()
 
 
-def _silence_dask() -> None:
-    """What it says of a cluster that is lost, the command says in a line of its own."""
-    import distributed  # noqa: F401 - sets its levels when it is imported
-
-    for name in ("distributed", "distributed.client"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def _gpu(device: str) -> dict[str, float]:
-    """One GPU per run, where runs need one."""
-    return {"GPU": 1} if device.startswith("cuda") else {}
+def make_executor(
+    where: str, workers: int | None, settings: dict[str, Any], device: str, sharing: int = 1
+) -> Executor:
+    """Where runs are executed, `sharing` of them on a device, checked. Raises ClusterError."""
+    fault = ""
+    if where == LOCAL:
+        most = sharing * default_workers(device)
+        if kind(device) == "cuda" and (workers or 0) > most:
+            fault = (
+                f"--workers: {workers} workers want more than the {most // sharing} GPUs here; at "
+                f"most {most}, or let runs share them: runs_per_device in the suite"
+            )
+        workers = most if workers is None else workers
+    elif where == SLURM:
+        slurm.check_settings(settings)
+        workers = settings.get("workers") if workers is None else workers
+        if sharing > 1:
+            fault = "runs_per_device: on Slurm ask for a part of a GPU instead: docs/cluster.md"
+        elif not workers:
+            fault = "--executor slurm: say how many jobs, by --workers or in the [executor] table"
+    elif not where.startswith(ADDRESSES):
+        fault = f"--executor must be local, slurm or an address like tcp://HOST:8786, got {where!r}"
+    elif workers is not None:
+        fault = f"--workers: the cluster at {where} has its own; leave the option out"
+    if fault:
+        raise ClusterError(fault)
+    return Executor(where, 1 if workers is None else workers, device, settings, sharing)
 
 
 @contextmanager
-def _local(workers: int, device: str, sharing: int = 1) -> Iterator[Cluster]:
-    """Worker processes of this machine, one thread each and `sharing` of them to a device."""
-    from dask.distributed import Client, Nanny, Scheduler, SpecCluster
+def _local(workers: int, device: str, sharing: int) -> Iterator[Any]:
+    """A client of worker processes of this machine, one thread each, `sharing` to a device."""
+    import dask
+    from dask.distributed import Client, Nanny, Scheduler, Security, SpecCluster
 
-    quiet = {"silence_logs": logging.CRITICAL, "host": LOOPBACK}
+    common: dict[str, Any] = {"host": LOOPBACK, "security": Security(), "protocol": "tcp://"}
+    if dask.config.get("distributed.comm.require-encryption"):  # by the user's settings of Dask
+        with slurm.extra("encryption"):
+            common |= {"security": Security.temporary(), "protocol": "tls://"}
+    options = common | {"nthreads": 1, "memory_limit": None, "silence_logs": logging.CRITICAL}
     nannies = {
-        index: {
-            "cls": Nanny,
-            "options": quiet
-            | {
-                "nthreads": 1,
-                "memory_limit": None,
-                "resources": _gpu(device),
-                "env": _visible_device(index, device, -(-workers // sharing)),
-            },
-        }
-        for index in range(workers)
+        number: {"cls": Nanny, "options": options | {"env": env}}
+        for number, env in enumerate(pins(workers, device, sharing))
     }
-    scheduler = {
-        "cls": Scheduler,
-        "options": {"host": LOOPBACK, "dashboard": False, "dashboard_address": f"{LOOPBACK}:0"},
-    }
-    with _interrupts_ignored():
-        cluster = SpecCluster(nannies, scheduler, silence_logs=logging.CRITICAL)
-    client = Client(cluster)
+    no_pages = {"dashboard": False, "dashboard_address": f"{LOOPBACK}:0"}
+    scheduler = {"cls": Scheduler, "options": common | no_pages}
+    with interrupts_ignored():
+        cluster = SpecCluster(
+            nannies, scheduler, security=common["security"], silence_logs=logging.CRITICAL
+        )
+    client = Client(cluster, set_as_default=False)
     try:
-        yield Cluster(client, resources=_gpu(device))
+        yield client
     finally:
         for part in (client, cluster):
             with suppress(TimeoutError):  # on a busy machine; what is left ends with this process
                 part.close()
 
 
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ignore Ctrl-C, and so do the processes started inside, for good.
-
-    A terminal sends it to every process of the job, but stopping is for this one to do.
-    """
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _visible_device(index: int, device: str, devices: int) -> dict[str, str]:
-    """One GPU to each worker: of the first `devices` that this process sees, in turns."""
-    if not device.startswith("cuda"):
-        return {}
-    named = [name for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
-    number = index % devices
-    return {VISIBLE: named[number].strip() if named else str(number)}
+def pins(workers: int, device: str, sharing: int) -> list[dict[str, str]]:
+    """For each worker, the environment in which it sees one GPU: in turns, of as few as do."""
+    if device == "cpu":
+        return [{}] * workers
+    chosen = gpus(device)[: -(-workers // sharing)]
+    return [{VISIBLE: visible(chosen[worker % len(chosen)])} for worker in range(workers)]
 
 
 @contextmanager
 def _running(address: str) -> Iterator[Any]:
     """A client of the scheduler at `address`."""
-    from dask.distributed import Client
+    from dask.distributed import Client, Security
 
+    if address.startswith("tls://") and not Security().get_connection_args("client")["ssl_context"]:
+        raise ClusterError(
+            f"{address} needs certificates: set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, "
+            "..._TLS__CLIENT__CERT and ..._TLS__CLIENT__KEY: docs/cluster.md"
+        )
     try:
         client = Client(address, timeout=PATIENCE, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ClusterError(
             f"no Dask scheduler answers at {address} ({str(error).splitlines()[0]}); start one, "
             "with workers: docs/cluster.md"
@@ -268,20 +252,18 @@ def _running(address: str) -> Iterator[Any]:
         yield client
 
 
-def _inspect(cluster: Cluster, device: str, sharing: int) -> None:
-    """Look at the workers that are there before any run starts."""
+def inspect(cluster: Cluster, device: str, sharing: int) -> None:
+    """Look at the workers that are there before any run starts. Raises ClusterError."""
     client = cluster.client
     with suppress(TimeoutError):
         client.wait_for_workers(1, timeout=PATIENCE)
-    workers = cluster.workers()
-    if not workers:
-        announced = " that announce a GPU (--resources GPU=1)" if cluster.resources else ""
+    if not cluster.slots():
+        address = client.scheduler.address
         raise ClusterError(
-            f"the scheduler at {client.scheduler.address} has no workers{announced}; start some: "
-            "docs/cluster.md"
+            f"the scheduler at {address} has no workers; start some: docs/cluster.md"
         )
     try:
-        found = client.run(admission.complaints, cluster.terms, workers=workers)
+        found = client.run(admission.complaints, cluster.terms)
     except Exception as error:  # whatever a worker without this package makes of the question
         raise ClusterError(
             f"a worker cannot load this package ({type(error).__name__}: {error}); install the "
@@ -290,22 +272,14 @@ def _inspect(cluster: Cluster, device: str, sharing: int) -> None:
     reasons = [reason for complaints in found.values() for reason in complaints]
     if reasons:
         cluster.raise_unfit("; ".join(reasons))
-    if device.startswith("cuda"):
-        devices = client.run(admission.device_here, device, workers=workers)
-        for (host, gpu), workers_on_it in _grouped(devices).items():
-            if len(workers_on_it) > sharing:
-                cluster.raise_unfit(
-                    f"{len(workers_on_it)} workers on {host} use the same GPU {gpu}: give each its "
-                    "own by CUDA_VISIBLE_DEVICES, or let runs share it: runs_per_device in the "
-                    "suite"
-                )
-
-
-def _grouped(devices: dict[str, tuple[str, str]]) -> dict[tuple[str, str], list[str]]:
-    groups: dict[tuple[str, str], list[str]] = {}
-    for worker, device in devices.items():
-        groups.setdefault(tuple(device), []).append(worker)  # type: ignore[arg-type]
-    return groups
+    if device != "cpu":
+        shared = Counter(client.run(admission.gpu_here, device).values())
+        (host, gpu), count = shared.most_common(1)[0]
+        if count > sharing:
+            cluster.raise_unfit(
+                f"{count} workers on {host} use the same GPU {gpu}: give each its own by "
+                f"{VISIBLE}, or let runs share it: runs_per_device in the suite"
+            )
 
 
 def _is_executing(name: str, dask_worker: Any) -> bool:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import re
 
+from benchmark.errors import UserError
 
-class DeviceError(ValueError):
-    """A device that cannot be used; the message says why."""
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+class DeviceError(UserError):
+    """A device that cannot be used."""
 
 
 def default_device() -> str:
@@ -17,12 +21,29 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def default_workers(device: str) -> int:
-    """The devices here, a worker each: the GPUs, or the CPU cores this process may use."""
-    if device.startswith("cuda"):
-        import torch
+def kind(device: str) -> str:
+    """`cpu` or `cuda`: the device as a run knows it, whose process sees no GPU but its own."""
+    return device.partition(":")[0]
 
-        return torch.cuda.device_count()
+
+def gpus(device: str) -> list[int]:
+    """Numbers of the GPUs that `device` stands for: all for `cuda`, N for `cuda:N`."""
+    import torch
+
+    number = device.partition(":")[2]
+    return [int(number)] if number else list(range(torch.cuda.device_count()))
+
+
+def visible(gpu: int) -> str:
+    """The value of CUDA_VISIBLE_DEVICES by which a process sees this GPU of this process alone."""
+    names = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
+    return names[gpu] if names else str(gpu)
+
+
+def default_workers(device: str) -> int:
+    """One for each GPU, or for each CPU core that this process may use."""
+    if kind(device) == "cuda":
+        return len(gpus(device))
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -30,11 +51,13 @@ def check_device(device: str, here: bool = True) -> None:
     """Raise DeviceError unless `device` is `cpu`, `cuda` or `cuda:N` and, if `here`, usable."""
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise DeviceError(f"--device must be cpu or cuda, got {device!r}")
+    if not here and ":" in device:
+        raise DeviceError(f"--device {device}: workers elsewhere have a GPU each; say cuda")
     if here and device != "cpu":
         import torch
 
         if not torch.cuda.is_available():
             raise DeviceError(f"--device {device}: this machine has no usable CUDA device")
         count = torch.cuda.device_count()
-        if int(device.removeprefix("cuda").lstrip(":") or 0) >= count:
+        if max(gpus(device)) >= count:
             raise DeviceError(f"--device {device}: this machine has {count}, cuda:0 the first")

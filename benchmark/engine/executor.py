@@ -11,22 +11,21 @@ from __future__ import annotations
 import ctypes
 import logging
 import queue
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmark.engine.admission import Terms, complaints
+from benchmark.engine.cluster import LOST, Cluster, Executor
+from benchmark.engine.devices import gpus
+from benchmark.engine.slurm import ClusterError
+from benchmark.runs import calibration
 from benchmark.runs.runner import Outcome, RunSpec, execute, in_one_line, record_loss
 
-if TYPE_CHECKING:
-    from benchmark.engine.cluster import Cluster
-
-Job = Callable[[], Any]
-FollowUp = Callable[[RunSpec], Job | None]
-"""What to do after a run, if anything: run on a worker, ahead of the waiting runs."""
 HandedOut = Callable[[RunSpec], None]
 """Is told of each run that goes out."""
 TICK = 1.0
@@ -39,78 +38,83 @@ handed out again by the scheduler itself (`distributed.scheduler.allowed-failure
 log = logging.getLogger(__name__)
 
 
-def run_here(
-    specs: Sequence[RunSpec], follow_up: FollowUp, handed_out: HandedOut
-) -> Iterator[Outcome]:
-    """Execute runs one after the other in this process, each with its follow-up."""
-    for spec in specs:
+def run_all(
+    where: Executor, specs: list[RunSpec], handed_out: HandedOut
+) -> Generator[Outcome, None, None]:
+    """Execute runs, yielding outcomes as they come. Raises ClusterError and StorageError.
+
+    Prices of the priced clock are measured where the runs will be executed.
+    """
+    if where.is_remote or where.workers:
+        with where.connect(specs) as cluster:
+            call = cluster.call if where.is_remote else _here
+            yield from run_on(cluster, with_prices(specs, call), handed_out)
+        return
+    if where.device.startswith("cuda"):
+        import torch
+
+        torch.cuda.set_device(gpus(where.device)[0])
+    for spec in with_prices(specs, _here):
         handed_out(spec)
-        outcome = execute(spec)
-        job = follow_up(spec)
-        if job is not None:
-            try:
-                job()
-            except Exception as error:
-                _warn_of_drawing(error)
-        yield outcome
+        yield execute(spec)
 
 
-def run_on(
-    cluster: Cluster, specs: Sequence[RunSpec], follow_up: FollowUp, handed_out: HandedOut
-) -> Iterator[Outcome]:
+def _here(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
+
+
+def with_prices(specs: Sequence[RunSpec], call: Callable[..., Any]) -> list[RunSpec]:
+    """Fill in the prices that the priced clock needs: by `call`, one calibration per task."""
+    priced = {spec.task: spec for spec in specs if spec.clock == "priced"}
+    known = {
+        task: call(calibration.prices, task, spec.device, spec.precision)
+        for task, spec in priced.items()
+    }
+    return [replace(spec, prices=known.get(spec.task)) for spec in specs]
+
+
+def run_on(cluster: Cluster, specs: Sequence[RunSpec], handed_out: HandedOut) -> Iterator[Outcome]:
     """Execute runs on the workers of `cluster`, yielding outcomes as they come.
 
-    Follow-ups run on workers too: there they do not compete with the runs whose device time is
-    measured. A run whose folder another process owns is tried again until that one is done.
-    Raises ClusterError when a worker is not fit to run, or the scheduler is lost.
+    A run whose folder another process owns is tried again until that one is done. Raises
+    ClusterError when a worker is not fit to run, or the scheduler is lost.
     """
     waiting = deque(specs)
-    flying: dict[Any, RunSpec | None] = {}  # None: a follow-up
+    flying: dict[Any, RunSpec] = {}
     done: queue.SimpleQueue[Any] = queue.SimpleQueue()
     reported: set[Path] = set()
-
-    def fly(future: Any, spec: RunSpec | None) -> None:
-        flying[future] = spec
-        future.add_done_callback(done.put)
-
     while waiting or flying:
         for _ in range(min(cluster.slots() - len(flying), len(waiting))):
-            next_spec = waiting.popleft()
-            fly(cluster.submit(attempt, next_spec, cluster.terms, retries=RETRIES), next_spec)
-            handed_out(next_spec)
+            spec = waiting.popleft()
+            future = cluster.submit(attempt, spec, cluster.terms, retries=RETRIES)
+            flying[future] = spec
+            future.add_done_callback(done.put)
+            handed_out(spec)
         cluster.check()
         try:
             future = done.get(timeout=TICK)
         except queue.Empty:
             continue
         if future.status == "cancelled":
-            cluster.raise_lost()
-        spec = flying.pop(future)
-        error = future.exception()
-        if spec is None:
-            if error is not None:
-                _warn_of_drawing(error)
-            continue
+            raise ClusterError(LOST)
+        spec, error = flying.pop(future), future.exception()
         outcome = _lost(spec, error) if error is not None else future.result()
         future.release()
         if outcome.status == "unfit":
             cluster.raise_unfit(outcome.reason)
-        if outcome.status == "busy":
-            if spec.folder.path not in reported:
-                log.warning("%s is in use by another process: waiting for it", spec.folder.path)
-                reported.add(spec.folder.path)
-            waiting.append(spec)
+        if outcome.status != "busy":
+            yield outcome
             continue
-        yield outcome
-        job = follow_up(spec)
-        if job is not None:
-            fly(cluster.submit(job, priority=1), None)
+        if spec.folder.path not in reported:
+            log.warning("%s is in use by another process: waiting for it", spec.folder.path)
+            reported.add(spec.folder.path)
+        waiting.append(spec)
 
 
 def attempt(spec: RunSpec, terms: Terms | None = None) -> Outcome:
     """What a worker does with a run, in a process that may be new or have done others before.
 
-    A run may be in another process's hands for a moment only: a worker that was lost may still
+    A run may be executed by another process for a moment only: a worker that was lost may still
     have gone on.
     """
     if terms is not None and (reasons := complaints(terms)):
@@ -122,10 +126,6 @@ def attempt(spec: RunSpec, terms: Terms | None = None) -> Outcome:
     return outcome
 
 
-def _warn_of_drawing(error: BaseException) -> None:
-    log.warning("interim figures failed: %r", error)
-
-
 def _lost(spec: RunSpec, error: BaseException) -> Outcome:
     """A run whose workers died, one after the other, or whose folder could not be written."""
     from dask.distributed import KilledWorker
@@ -135,18 +135,13 @@ def _lost(spec: RunSpec, error: BaseException) -> Outcome:
     return Outcome(spec, "interrupted", in_one_line(error))
 
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""From `malloc.h`."""
-
-
 def _keep_freed_memory() -> None:
     """Keep freed tensors' memory in this process (glibc).
 
     Dask has its workers hand every freed block back to the system, and the page faults of the
     next tensor cost several times the arithmetic.
     """
-    if sys.platform == "linux":
-        library = ctypes.CDLL(None)
-        if hasattr(library, "mallopt"):
-            library.mallopt(M_TRIM_THRESHOLD, 256 * 2**20)
-            library.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)
+    with suppress(OSError, AttributeError):  # another system, another C library
+        library = ctypes.CDLL("libc.so.6")
+        library.mallopt(-1, 256 * 2**20)  # M_TRIM_THRESHOLD of malloc.h
+        library.mallopt(-3, 32 * 2**20)  # M_MMAP_THRESHOLD

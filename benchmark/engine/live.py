@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from benchmark.engine.estimate import Durations, clock_time
+
 if TYPE_CHECKING:
     from benchmark.runs.runner import Outcome, RunSpec
 
 STALE_SECONDS = 15.0
+TELLING_PROGRESS = 0.1
+"""Share of its budget after which a run's own pace tells how long it takes."""
 OVERHEAD_GUESS = 1.6
 """Wall time per charged second before anything is measured: setup and evaluation come on top."""
 
@@ -34,22 +39,23 @@ class Progress:
     failed: list[Outcome] = field(default_factory=list)
     elsewhere: list[Outcome] = field(default_factory=list)
     """In the hands of another process."""
-    best: dict[str, tuple[float, str]] = field(default_factory=dict)
-    started: float = field(default_factory=time.monotonic)
-    _done_seconds: float = 0.0
-    _handed_out: dict[Path, RunSpec] = field(default_factory=dict)
+    _begun: float = field(default_factory=time.time)
+    _durations: Durations = field(default_factory=Durations)
+    _left: dict[Path, RunSpec] = field(default_factory=dict)
+    _handed_out: dict[Path, float] = field(default_factory=dict)
+    """When, in seconds since the epoch."""
 
     def __post_init__(self) -> None:
-        self._begun = time.time()
-        self._all_seconds = sum(spec.budget * 3600 for spec in self.specs)
+        self._left = {spec.folder.path: spec for spec in self.specs}
 
     def start(self, spec: RunSpec) -> None:
         """Take note that a run has been handed out: only these are looked at for life."""
-        self._handed_out[spec.folder.path] = spec
+        self._handed_out[spec.folder.path] = time.time()
 
     def record(self, outcome: Outcome) -> None:
         self._handed_out.pop(outcome.spec.folder.path, None)
-        self._done_seconds += outcome.spec.budget * 3600
+        self._left.pop(outcome.spec.folder.path, None)
+        self._durations.add(outcome.spec)
         if outcome.status == "finished":
             self.finished += 1
         elif outcome.status == "busy":
@@ -57,23 +63,53 @@ class Progress:
         else:
             self.failed.append(outcome)
 
+    def problems(self, folder: Path) -> Iterator[str]:
+        """What has not come to its end, and what to do about it."""
+        if self.elsewhere:
+            yield f"{len(self.elsewhere)} runs are being executed by another process"
+        if self.failed:
+            where = ["--suite", folder.name, "--results", str(folder.parent)]
+            advice = shlex.join(["python", "-m", "benchmark", "status", *where])
+            yield f"{len(self.failed)} runs failed; see: {advice}"
+
     def running(self) -> list[tuple[RunSpec, dict[str, Any]]]:
         """Runs that have shown life recently, with their last heartbeat."""
         alive = []
-        for spec in list(self._handed_out.values()):
-            life = _heartbeat(spec.folder.heartbeat)
-            if life and life["time"] > max(time.time() - STALE_SECONDS, self._begun):
+        for path in list(self._handed_out):
+            spec = self._left.get(path)  # another thread may record its end
+            life = spec and _heartbeat(spec.folder.heartbeat)
+            if spec and life and life["time"] > max(time.time() - STALE_SECONDS, self._begun):
                 alive.append((spec, life))
         return alive
 
     def seconds_left(self) -> float:
-        """Estimate from the charged seconds still to spend and the pace so far."""
-        running = self.running()
-        left: float = self._all_seconds - self._done_seconds
-        left -= sum(life["progress"] * spec.budget * 3600 for spec, life in running)
-        elapsed = time.monotonic() - self.started
-        pace = self._done_seconds / elapsed if self._done_seconds else self.workers / OVERHEAD_GUESS
-        return left / pace
+        """Wall time that the runs to come take, as the finished ones of their methods did."""
+        progress = {spec.folder.path: life["progress"] for spec, life in self.running()}
+        left = [self._seconds(spec, progress.get(spec.folder.path)) for spec in self._to_come()]
+        return max(sum(left) / self.workers, max(left, default=0.0))
+
+    def _to_come(self) -> list[RunSpec]:
+        return list(self._left.values())
+
+    def _seconds(self, spec: RunSpec, progress: float | None) -> float:
+        """Wall time that one run still takes."""
+        budget = spec.budget * 3600
+        beside = self._durations.beside(spec)
+        whole = budget * OVERHEAD_GUESS if beside is None else budget + beside
+        if progress is None:
+            return whole
+        passed = time.time() - self._handed_out.get(spec.folder.path, time.time())
+        left = whole - passed
+        if progress > TELLING_PROGRESS:  # its own pace, which knows the optimiser's time
+            left = passed * (1 - progress) / progress
+        return max(left, budget * (1 - progress))
+
+    def time_left(self) -> str:
+        """`seconds_left` in words; a bound where methods have not been timed yet."""
+        untimed = any(
+            spec.clock == "priced" and not self._durations.knows(spec) for spec in self._to_come()
+        )
+        return f"{'at least' if untimed else 'about'} {clock_time(self.seconds_left())} left"
 
 
 def _heartbeat(path: Path) -> dict[str, Any] | None:
@@ -82,12 +118,6 @@ def _heartbeat(path: Path) -> dict[str, Any] | None:
         return life
     except (OSError, ValueError):
         return None
-
-
-def clock_time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def metric_text(life: dict[str, Any]) -> str:
@@ -111,7 +141,7 @@ class _View:
             ProgressBar(total=progress.total, completed=done, width=30),
             f"{done}/{progress.total} runs",
             f"[red]{len(progress.failed)} failed[/]" if progress.failed else "",
-            f"about {clock_time(progress.seconds_left())} left",
+            progress.time_left(),
         )
         table = Table(box=None, pad_edge=False, header_style="dim")
         for column in ("task", "method", "seed", "budget used", "", "incumbent"):
@@ -119,7 +149,7 @@ class _View:
         for spec, life in progress.running()[:12]:
             share = life["progress"]
             table.add_row(
-                spec.task, Text(spec.label), str(spec.seed),
+                Text(spec.task), Text(spec.label), str(spec.seed),
                 ProgressBar(total=1.0, completed=share, width=20), f"{share:4.0%}",
                 metric_text(life),
             )  # fmt: skip
@@ -141,8 +171,7 @@ def follow(console: Console, progress: Progress, outcomes: Iterable[Outcome]) ->
         done = progress.finished + len(progress.failed)
         console.print(
             f"[{done}/{progress.total}] {spec.task} {spec.label} seed {spec.seed}: "
-            f"{outcome.status}, {metric_text(life)}, "
-            f"about {clock_time(progress.seconds_left())} left",
+            f"{outcome.status}, {metric_text(life)}, {progress.time_left()}",
             markup=False, highlight=False, soft_wrap=True,
         )  # fmt: skip
         _print_failure(console, outcome)

@@ -6,14 +6,18 @@ import asyncio
 import logging
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmark.engine.admission import LOOPBACK, ClusterError
+from benchmark.engine.stopping import interrupts_ignored
+from benchmark.errors import UserError
+from benchmark.registry import UnknownName
 from benchmark.runs.runner import RunSpec
 
+SLURM = "slurm"
+LOOPBACK = "127.0.0.1"
 NO_DASHBOARD = ("--no-dashboard", "--dashboard-address", f"{LOOPBACK}:0")
 """Without the second, a worker's pages of its health are there for whoever reaches the machine."""
 NO_MEMORY_LIMIT = ("--memory-limit", "0")
@@ -27,6 +31,37 @@ SETTINGS: dict[str, type] = {
 }  # fmt: skip
 """Keys of a suite's `[executor]` table: `workers` is the number of jobs, the others are
 arguments of `dask_jobqueue.SLURMCluster`."""
+MOST_JOBS = 10_000
+
+
+class ClusterError(UserError):
+    """A cluster that cannot be used, or is lost."""
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raise UnknownName or ClusterError for an `[executor]` table that cannot be used."""
+    right: dict[type, tuple[str, Callable[[Any], bool]]] = {
+        int: (f"a whole number from 1 to {MOST_JOBS}", lambda value: 1 <= value <= MOST_JOBS),
+        str: ("a text", lambda value: value != ""),
+        list: ("a list of strings", lambda value: all(isinstance(item, str) for item in value)),
+    }
+    for key, value in settings.items():
+        if key not in SETTINGS:
+            raise UnknownName("key in [executor]:", key, SETTINGS)
+        words, fits = right[SETTINGS[key]]
+        if type(value) is not SETTINGS[key] or not fits(value):
+            raise ClusterError(f"[executor]: {key} must be {words}, got {value!r}")
+
+
+@contextmanager
+def extra(purpose: str) -> Iterator[None]:
+    """A package of the extra `cluster` that is missing inside is a ClusterError."""
+    try:
+        yield
+    except ImportError as error:
+        raise ClusterError(
+            f"{purpose} needs {error.name}; install the extra `cluster`: docs/cluster.md"
+        ) from None
 
 
 @contextmanager
@@ -34,10 +69,7 @@ def jobs(
     count: int, settings: Mapping[str, Any], specs: list[RunSpec], refusals: list[str]
 ) -> Iterator[Any]:
     """A client of a scheduler in this process with `count` Slurm jobs of one worker each, by the
-    suite's `settings`; what Slurm says when it refuses one is added to `refusals`.
-
-    Certificates are made for the session, so that nobody else reaches the scheduler.
-    """
+    suite's `settings`; what Slurm says when it refuses one is added to `refusals`."""
     from dask.distributed import Client, Security
 
     settings = {key: value for key, value in settings.items() if key != "workers"}
@@ -49,16 +81,40 @@ def jobs(
             "--executor slurm needs `interface` in the suite's [executor] table: the network "
             'interface of this machine that jobs reach, such as "eth0" or "ib0"; see: ip address'
         )
-    try:
+    with extra("--executor slurm"), interrupts_ignored():  # its import has Ctrl-C exit with 0
         from dask_jobqueue import SLURMCluster
-        from dask_jobqueue.slurm import SLURMJob
-        from distributed.core import Status
 
         security = Security.temporary()
-    except ImportError as error:
-        raise ClusterError(
-            f"--executor slurm needs {error.name}; install the extra `cluster`: docs/cluster.md"
-        ) from None
+    over = threading.Event()
+    directives = ["--no-requeue", *settings.pop("job_extra_directives", [])]
+    arguments = [*settings.pop("worker_extra_args", []), *NO_DASHBOARD, *NO_MEMORY_LIMIT]
+    if device == "cuda" and not any("gpu" in directive for directive in directives):
+        directives.append("--gres=gpu:1")
+    logs = results / specs[0].suite / "slurm"
+    logs.mkdir(parents=True, exist_ok=True)
+    try:
+        cluster = SLURMCluster(
+            **{"memory": "8GB", "walltime": "24:00:00", "log_directory": str(logs)} | settings,
+            cores=1, processes=1, job_name=f"benchmark-{specs[0].suite}",
+            job_extra_directives=directives, worker_extra_args=arguments,
+            security=security, shared_temp_directory=str(logs),
+            scheduler_options={"dashboard": False, "dashboard_address": f"{LOOPBACK}:0"},
+            silence_logs=logging.CRITICAL, job_cls=_job_class(refusals, over),
+        )  # fmt: skip
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ClusterError(f"[executor]: {error}") from None
+    with cluster, Client(cluster, set_as_default=False) as client:
+        cluster.adapt(minimum_jobs=count, maximum_jobs=count)  # lost jobs are replaced
+        try:
+            yield client
+        finally:
+            over.set()
+
+
+def _job_class(refusals: list[str], over: threading.Event) -> type:
+    """Jobs that are submitted again after a refusal, until the session is `over`."""
+    from dask_jobqueue.slurm import SLURMJob
+    from distributed.core import Status
 
     class Job(SLURMJob):  # type: ignore[misc]
         async def _submit_job(self, script_filename: str) -> str:
@@ -74,32 +130,7 @@ def jobs(
                     refusals.clear()
                     return output
 
-    over = threading.Event()
-    directives = ["--no-requeue", *settings.pop("job_extra_directives", [])]
-    arguments = [*settings.pop("worker_extra_args", []), *NO_DASHBOARD, *NO_MEMORY_LIMIT]
-    if device.startswith("cuda"):
-        arguments += ["--resources", "GPU=1"]
-        if not any("gpu" in directive for directive in directives):
-            directives.append("--gres=gpu:1")
-    logs = results / specs[0].suite / "slurm"
-    logs.mkdir(parents=True, exist_ok=True)
-    try:
-        cluster = SLURMCluster(
-            **{"memory": "8GB", "walltime": "24:00:00", "log_directory": str(logs)} | settings,
-            cores=1, processes=1, job_name=f"benchmark-{specs[0].suite}",
-            job_extra_directives=directives, worker_extra_args=arguments,
-            security=security, shared_temp_directory=str(logs),
-            scheduler_options={"dashboard": False, "dashboard_address": f"{LOOPBACK}:0"},
-            silence_logs=logging.CRITICAL, job_cls=Job,
-        )  # fmt: skip
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ClusterError(f"[executor]: {error}") from None
-    with cluster, Client(cluster, set_as_default=False) as client:
-        cluster.adapt(minimum_jobs=count, maximum_jobs=count)  # lost jobs are replaced
-        try:
-            yield client
-        finally:
-            over.set()
+    return Job
 
 
 def _last_words(error: RuntimeError) -> str:

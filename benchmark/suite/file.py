@@ -27,7 +27,7 @@ method = "bilevel"                # the focus if left out
 against = "best:search"           # a group of methods, a label, or a list of labels
 tasks = ["schedule/*"]            # all tasks if left out
 
-[executor]                        # only for --executor slurm: benchmark.engine.slurm.SETTINGS
+[executor]                        # only for --executor slurm: docs/cluster.md
 interface = "ib0"                 # network interface of the submitting machine
 workers = 8                       # jobs, one run at a time each
 """
@@ -45,7 +45,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import registry
-from benchmark.engine.slurm import SETTINGS as SLURM_SETTINGS
 from benchmark.registry import UnknownName
 from benchmark.suite import design
 from benchmark.suite.checks import (
@@ -68,7 +67,6 @@ KEYS = {
     "methods", "executor", "focus", "smallest_effect", "targets", "contrasts",
 }  # fmt: skip
 MOST_SHARING = 64
-MOST_WORKERS = 10_000
 
 
 def shipped() -> dict[str, Path]:
@@ -88,12 +86,12 @@ def load(name: str) -> Suite:
     except (ValueError, RecursionError) as error:  # TOML's own, or not UTF-8
         raise SuiteError(f"{path}: not a TOML file: {error}") from None
     try:
-        return _suite(path.stem, content)
+        return _suite(path, content)
     except (SuiteError, UnknownName, registry.BrokenModule) as error:
         raise SuiteError(f"{path}: {error}") from None
 
 
-def _suite(name: str, content: dict[str, Any]) -> Suite:
+def _suite(path: Path, content: dict[str, Any]) -> Suite:
     keys("the suite", content, KEYS)
     seeds = whole("seeds", content.get("seeds", 3), least=1, most=MOST_SEEDS)
     suite_seed = whole("suite_seed", content.get("suite_seed", 0), least=0, most=2**63)
@@ -108,15 +106,19 @@ def _suite(name: str, content: dict[str, Any]) -> Suite:
         for pattern in method.tasks:
             if not any(fnmatchcase(entry.name, pattern) for entry in tasks):
                 raise SuiteError(f"method {method.label!r}: tasks pattern {pattern!r} fits none")
+    executor = content.get("executor", {})
+    if not isinstance(executor, dict):
+        raise SuiteError(f"[executor] must be a table, got {executor!r}")
     suite = Suite(
-        name=name,
+        name=path.stem,
         description=str(content.get("description", "")),
         seeds=seeds,
         suite_seed=suite_seed,
         tasks=tuple(tasks),
         methods=tuple(methods),
         hard_limit=hard_limit,
-        executor=_executor(content.get("executor", {})),
+        executor=executor,
+        file=path,
         precision=_precision(content.get("precision", "float32"), tasks),
         runs_per_device=whole(
             "runs_per_device", content.get("runs_per_device", 1), least=1, most=MOST_SHARING
@@ -131,19 +133,6 @@ def _precision(value: Any, tasks: Sequence[TaskEntry]) -> str:
         raise SuiteError(f"precision of these tasks must be {' or '.join(known)}, got {value!r}")
     chosen: str = value
     return chosen
-
-
-def _executor(table: dict[str, Any]) -> dict[str, Any]:
-    keys("[executor]", table, SLURM_SETTINGS)
-    for key, value in table.items():
-        where, kind = f"[executor]: {key}", SLURM_SETTINGS[key]
-        if kind is int:
-            whole(where, value, least=1, most=MOST_WORKERS)
-        elif kind is str:
-            text("[executor]", key, table)
-        elif not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise SuiteError(f"{where} must be a list of strings, got {value!r}")
-    return table
 
 
 def _tasks(table: dict[str, Any]) -> list[TaskEntry]:

@@ -35,6 +35,7 @@ class Suite:
     """A checked suite. `entries` are task x method pairs that go together."""
 
     name: str
+    file: Path
     description: str
     seeds: int
     suite_seed: int
@@ -42,7 +43,7 @@ class Suite:
     methods: tuple[MethodEntry, ...]
     hard_limit: float | None = None
     executor: dict[str, Any] = field(default_factory=dict)
-    """Settings of Slurm jobs."""
+    """Settings of the engine, which checks them when it uses them."""
     precision: str = "float32"
     """Where a task computes in it; the others compute in float32."""
     runs_per_device: int = 1

@@ -8,7 +8,7 @@ import pytest
 
 from benchmark.engine import slurm
 from benchmark.engine.cluster import Executor
-from tests.cluster.conftest import RUN, SUITE, wait_for
+from tests.engine.conftest import RUN, SUITE, wait_for
 
 pytestmark = pytest.mark.slow
 EXECUTOR = """

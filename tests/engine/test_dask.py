@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from tests.cluster.conftest import RUN, kill_all, scheduler, tree, worker
+from tests.engine.conftest import RUN, kill_all, scheduler, tree, worker
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from benchmark.engine import cluster, session
 from benchmark.engine.session import SessionError, make_executor
 from benchmark.runs.runner import RunSpec
 from benchmark.suite import SuiteError, load
-from tests.cluster.conftest import RUN, SUITE
+from tests.engine.conftest import RUN, SUITE
 
 DIGITS = SUITE.replace("schedule/gaussian", "schedule/digits")
 """With a task that has a choice of precision."""

@@ -15,7 +15,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from tests.cluster.conftest import RUN, SUITE, Command, kill_all, tree, wait_for
+from tests.engine.conftest import RUN, SUITE, Command, kill_all, tree, wait_for
 
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "squeue")
 MISSING = [

@@ -15,7 +15,7 @@ from distributed import Client
 from benchmark.engine.cluster import Cluster
 from benchmark.runs.folder import effective_steps, run_folders
 from benchmark.study.survey import survey
-from tests.cluster.conftest import (
+from tests.engine.conftest import (
     PATIENCE,
     RUN,
     Command,
