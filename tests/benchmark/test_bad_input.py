@@ -98,30 +98,6 @@ def test_suites_that_would_fail_later_are_refused(tmp_path, change, message):
         suite.load(str(path))
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("interfase = 'ib0'", "interfase"),
-        ("interface = 3", "interface"),
-        ("interface = ''", "interface"),
-        ("workers = 0", "workers"),
-        ("workers = 'two'", "workers"),
-        ("workers = true", "workers"),
-        ("job_extra_directives = '--gres=gpu:1'", "job_extra_directives must be a list"),
-        ("worker_extra_args = ['--nthreads', 1]", "worker_extra_args must be a list of strings"),
-        ("shebang = '#!/bin/evil'", "shebang"),
-    ],
-)
-def test_executor_tables_that_cannot_be_used_are_refused(tmp_path, line, message):
-    path = tmp_path / "bad.toml"
-    path.write_text(f"{GOOD}[executor]\n{line}\n")
-    with pytest.raises(SuiteError, match=message) as caught:
-        suite.load(str(path))
-    assert str(caught.value).startswith(f"{path}: ")
-    assert "[executor]" in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
 # -- method files ---------------------------------------------------------------------------
 
 METHOD = """

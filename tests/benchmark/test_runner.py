@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from benchmark.engine import session
+from benchmark import launch
 from benchmark.files import BadResults, read_json
 from benchmark.runs import runner
 from benchmark.runs.folder import planned, status
@@ -88,8 +88,8 @@ def test_loaded_results_hold_what_the_log_holds(toy_spec):
 def test_plan_grows_with_what_is_asked_for(toy_spec, tmp_path):
     folder = tmp_path / "suite"
     one, other = toy_spec("random"), toy_spec("default")
-    session.record_plan(folder, [one])
-    session.record_plan(folder, [other])
+    launch.record_plan(folder, [one])
+    launch.record_plan(folder, [other])
     assert planned(folder) == ((one.task, "random"), (one.task, "default"))
     (folder / "plan.json").write_text('[["a"]]')
     with pytest.raises(BadResults, match=r"plan\.json"):

@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import dask
 import pytest
 import torch
 
 from benchmark.engine import admission, cluster
-from benchmark.engine.admission import ClusterError, Terms, complaints, offer
-from benchmark.engine.cluster import Cluster
-from benchmark.engine.session import SessionError, make_executor
+from benchmark.engine.admission import Terms, complaints, offer
+from benchmark.engine.cluster import Cluster, make_executor
+from benchmark.engine.devices import DeviceError, check_device
+from benchmark.engine.slurm import ClusterError
+from benchmark.registry import UnknownName
 
 
 @pytest.fixture
@@ -54,28 +57,34 @@ def test_the_probe_goes_with_the_session(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def other(terms: Terms, name: str, value: str) -> Terms:
+    """Terms of a command that has `value` where this process has something else."""
+    known = dict(terms.fingerprint)
+    assert known[name] != value
+    return replace(terms, fingerprint=tuple((known | {name: value}).items()))
+
+
 def test_other_versions_are_named(terms):
-    assert "the command 2.7" in only_complaint(replace(terms, python="2.7.18"))
-    versions = tuple((n, "0.1" if n == "torch" else v) for n, v in terms.versions)
-    assert "has torch " in only_complaint(replace(terms, versions=versions))
-    versions = tuple((n, None if n == "dask" else v) for n, v in terms.versions)
-    assert "the command not installed" in only_complaint(replace(terms, versions=versions))
+    assert only_complaint(other(terms, "Python", "2.7")).endswith("; the command: 2.7")
+    assert "has torch: " in only_complaint(other(terms, "torch", "0.1"))
+    assert "the command: not installed" in only_complaint(other(terms, "dask", "not installed"))
 
 
 def test_a_patch_level_of_python_does_not_matter(terms):
-    assert not complaints(replace(terms, python=f"{terms.python.rpartition('.')[0]}.99"))
+    found = dict(terms.fingerprint)["Python"]
+    assert found == f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def test_other_code_is_named_with_its_folder(terms):
-    text = only_complaint(replace(terms, sources="0" * 12))
+    text = only_complaint(other(terms, admission.CODE, "0" * 12))
     assert str(Path(admission.__file__).parents[2]) in text
 
 
 def test_method_files_must_be_the_same_everywhere(terms, method_file):
     method_file.write_text("mine = 2\n")
-    assert f"another content of the method file {method_file}" in only_complaint(terms)
+    assert f"has file {method_file}: " in only_complaint(terms)
     method_file.unlink()
-    assert f"does not see the method file {method_file}" in only_complaint(terms)
+    assert f"has file {method_file}: not there; the command: " in only_complaint(terms)
 
 
 def test_a_results_folder_of_this_machine_alone_is_named(terms):
@@ -112,27 +121,26 @@ class Answering:
 
     status = "running"
 
-    def __init__(self, answers: dict[str, tuple], resources: dict[str, float]) -> None:
-        self.answers, self.resources = answers, resources
+    def __init__(self, answers: dict[str, tuple]) -> None:
+        self.answers = answers
         self.scheduler = self
         self.address = "tcp://boss:8786"
 
-    def scheduler_info(self):
-        worker = {"status": "running", "resources": self.resources}
-        return {"workers": dict.fromkeys(self.answers, worker)}
+    def nthreads(self):
+        return dict.fromkeys(self.answers, 1)
 
     def wait_for_workers(self, count, timeout):
         pass
 
-    def run(self, function, *arguments, workers):
-        if function is admission.device_here:
-            return dict.fromkeys(workers, ("n0", "GPU-1"))
-        return {worker: self.answers[worker] for worker in workers}
+    def run(self, function, *arguments):
+        if function is admission.gpu_here:
+            assert arguments == ("cuda",)
+            return dict.fromkeys(self.answers, ("n0", "GPU-1"))
+        return self.answers
 
 
-def inspect(answers: dict[str, tuple], device: str = "cpu", **resources: float) -> None:
-    client = Answering(answers, resources)
-    cluster._inspect(Cluster(client, None, cluster._gpu(device)), device, sharing=1)
+def inspect(answers: dict[str, tuple], device: str = "cpu") -> None:
+    cluster.inspect(Cluster(Answering(answers)), device, sharing=1)
 
 
 def test_workers_that_fit_are_taken():
@@ -142,8 +150,6 @@ def test_workers_that_fit_are_taken():
 def test_a_cluster_without_workers_is_refused():
     with pytest.raises(ClusterError, match="boss:8786 has no workers; start some"):
         inspect({})
-    with pytest.raises(ClusterError, match="no workers that announce a GPU"):
-        inspect({"tcp://a": ()}, "cuda")
 
 
 def test_all_complaints_are_shown_at_once():
@@ -153,7 +159,7 @@ def test_all_complaints_are_shown_at_once():
 
 def test_two_workers_on_one_gpu_are_refused():
     with pytest.raises(ClusterError, match="2 workers on n0 use the same GPU GPU-1"):
-        inspect({"tcp://a": (), "tcp://b": ()}, "cuda", GPU=1)
+        inspect({"tcp://a": (), "tcp://b": ()}, "cuda")
 
 
 @pytest.mark.parametrize(
@@ -165,8 +171,56 @@ def test_two_workers_on_one_gpu_are_refused():
     ],
 )  # fmt: skip
 def test_executors_that_cannot_be_are_refused(kind, workers, message):
-    with pytest.raises(SessionError, match=message):
+    with pytest.raises(ClusterError, match=message):
         make_executor(kind, workers, {}, "cpu")
+
+
+def test_a_gpu_is_chosen_by_number_on_this_machine_only():
+    with pytest.raises(DeviceError, match="have a GPU each; say cuda"):
+        check_device("cuda:1", here=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"interface": 3}, "interface must be a text"),
+        ({"interface": ""}, "interface must be a text"),
+        ({"workers": 0}, "workers must be a whole number from 1"),
+        ({"workers": "two"}, "workers must be a whole number"),
+        ({"workers": True}, "workers must be a whole number"),
+        ({"job_extra_directives": "--gres=gpu:1"}, "job_extra_directives must be a list"),
+        ({"worker_extra_args": ["--nthreads", 1]}, "worker_extra_args must be a list of strings"),
+    ],
+)
+def test_an_executor_table_is_checked_where_it_is_used(settings, message):
+    with pytest.raises(ClusterError, match=rf"^\[executor\]: {message}"):
+        make_executor("slurm", 2, settings, "cpu")
+    make_executor("local", 2, settings, "cpu")  # which does not use it
+
+
+@pytest.mark.parametrize("key", ["interfase", "shebang"])
+def test_an_unknown_key_of_the_executor_table_is_named(key):
+    with pytest.raises(UnknownName, match=rf"unknown key in \[executor\]: {key!r}"):
+        make_executor("slurm", 2, {key: "ib0"}, "cpu")
+
+
+def test_encryption_without_certificates_is_one_line_at_once(toy_spec):
+    executor = cluster.Executor("tls://127.0.0.1:1")
+    with (
+        pytest.raises(ClusterError, match="needs certificates: set DASK_DISTRIBUTED__COMM__TLS"),
+        executor.connect([toy_spec()]),
+    ):
+        pass
+
+
+def test_local_workers_are_encrypted_where_dask_is_told_to_require_it(toy_spec):
+    dask.config.set({"distributed.comm.require-encryption": True})
+    try:
+        with cluster.Executor(workers=1).connect([toy_spec()]) as connected:
+            assert connected.client.scheduler.address.startswith("tls://127.0.0.1:")
+            assert connected.call(sum, (1, 2)) == 3
+    finally:
+        dask.config.set({"distributed.comm.require-encryption": None})
 
 
 def test_a_scheduler_that_does_not_answer_is_named(toy_spec, monkeypatch):
@@ -189,7 +243,7 @@ def test_a_scheduler_that_does_not_answer_is_named(toy_spec, monkeypatch):
 )
 def test_settings_of_slurm_that_cannot_be_used_are_named(toy_spec, monkeypatch, settings, message):
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
-    executor = cluster.Executor("slurm", 1, settings)
+    executor = cluster.Executor("slurm", 1, settings=settings)
     with pytest.raises(ClusterError, match=message) as caught, executor.connect([toy_spec()]):
         pass
     assert "\n" not in str(caught.value)
@@ -197,16 +251,36 @@ def test_settings_of_slurm_that_cannot_be_used_are_named(toy_spec, monkeypatch, 
 
 def test_a_machine_without_slurm_says_so(toy_spec, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    executor = cluster.Executor("slurm", 1, {"interface": "lo"})
+    executor = cluster.Executor("slurm", 1, settings={"interface": "lo"})
     with pytest.raises(ClusterError, match="no sbatch"), executor.connect([toy_spec()]):
         pass
 
 
-def test_dask_does_not_speak_for_the_command():
+@pytest.mark.parametrize("handler", ["default_int_handler", "SIG_IGN"])
+def test_ctrl_c_stays_what_it_was_where_slurm_is_used(handler):
+    """dask_jobqueue sets a handler of its own, by which a command would end with 0, in silence."""
+    code = (
+        "import signal; from benchmark.engine import slurm; "
+        f"signal.signal(signal.SIGINT, signal.{handler}); "
+        "slurm.shutil.which = lambda name: name; "
+        "opened = slurm.jobs(1, {'interface': 'nope0'}, [Spec()], [])\n"
+        "try: opened.__enter__()\n"
+        "except slurm.ClusterError as error: print(error)\n"
+        f"print(signal.getsignal(signal.SIGINT) == signal.{handler})"
+    )
+    spec = "class Spec: device, results, suite = 'cpu', '.', 'toy'\n"
+    done = subprocess.run([sys.executable, "-c", spec + code], capture_output=True, text=True)
+    assert "nope0" in done.stdout, done.stderr
+    assert done.stdout.splitlines()[-1] == "True"
+
+
+def test_dask_does_not_speak_for_the_command(tmp_path):
     """Also where it is imported only then: its import sets levels of its own."""
     code = (
-        "import logging; from benchmark.engine.cluster import _silence_dask; _silence_dask(); "
-        "names = ('distributed.client', 'distributed.utils', 'distributed.core'); "
+        "import logging; from benchmark.engine.cluster import Executor\n"
+        "try: Executor('tls://127.0.0.1:1').connect([]).__enter__()\n"
+        "except Exception as error: pass\n"
+        "names = ('distributed.client', 'distributed.utils', 'distributed.core')\n"
         "print(*(logging.getLogger(name).isEnabledFor(logging.ERROR) for name in names))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

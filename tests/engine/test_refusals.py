@@ -67,7 +67,7 @@ def test_a_job_that_was_refused_once_is_submitted_again(scripts, toy_spec, monke
     monkeypatch.setattr(slurm, "RESUBMIT_SPACING", 1.0)
     specs = [toy_spec(seed=seed) for seed in (0, 1)]
     settings = {"interface": "lo", "memory": "600MB"}
-    with Executor("slurm", 2, settings).connect(specs) as connected:
-        wait_for(lambda: len(connected.workers()) == 2, "both workers")
+    with Executor("slurm", 2, settings=settings).connect(specs) as connected:
+        wait_for(lambda: connected.slots() == 2, "both workers")
         assert not connected.refusals
         assert connected.call(sum, (1, 2)) == 3

@@ -10,8 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmark.engine import cluster, session
-from benchmark.engine.session import SessionError, make_executor
+from benchmark.engine import cluster
+from benchmark.engine.cluster import make_executor, pins
+from benchmark.engine.devices import VISIBLE
+from benchmark.engine.slurm import ClusterError
 from benchmark.runs.runner import RunSpec
 from benchmark.suite import SuiteError, load
 from tests.engine.conftest import RUN, SUITE
@@ -20,49 +22,72 @@ DIGITS = SUITE.replace("schedule/gaussian", "schedule/digits")
 """With a task that has a choice of precision."""
 
 
-def devices(workers: int, sharing: int) -> list[str]:
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let this process see so many GPUs."""
+    monkeypatch.delenv(VISIBLE, raising=False)
+
+    def see(count: int) -> None:
+        monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+
+    return see
+
+
+def devices(workers: int, sharing: int, device: str = "cuda") -> list[str]:
     """What each worker sees."""
-    count = -(-workers // sharing)
-    return [cluster._visible_device(i, "cuda", count)[cluster.VISIBLE] for i in range(workers)]
+    return [env[VISIBLE] for env in pins(workers, device, sharing)]
 
 
-def test_workers_take_the_devices_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(cluster.VISIBLE, raising=False)
+def test_workers_take_the_devices_in_turns(gpus: Callable[[int], None]) -> None:
+    gpus(3)
     assert devices(3, 1) == ["0", "1", "2"]
     assert devices(4, 2) == ["0", "1", "0", "1"]
     assert devices(3, 2) == ["0", "1", "0"]
-    assert cluster._visible_device(0, "cpu", 1) == {}
+    assert pins(2, "cpu", 1) == [{}, {}]
+
+
+def test_the_gpu_that_was_asked_for_is_the_one_that_is_used(gpus: Callable[[int], None]) -> None:
+    gpus(3)
+    assert devices(1, 1, "cuda:1") == ["1"]
+    assert devices(2, 2, "cuda:2") == ["2", "2"]
+    assert make_executor("local", None, {}, "cuda:1").workers == 1
+    with pytest.raises(ClusterError, match="2 workers want more than the 1 GPUs here"):
+        make_executor("local", 2, {}, "cuda:1")
 
 
 def test_workers_keep_to_the_devices_that_were_made_visible(
-    monkeypatch: pytest.MonkeyPatch,
+    gpus: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(cluster.VISIBLE, "3, GPU-5e")
+    gpus(2)
+    monkeypatch.setenv(VISIBLE, "3, GPU-5e")
     assert devices(2, 1) == ["3", "GPU-5e"]
     assert devices(4, 2) == ["3", "GPU-5e", "3", "GPU-5e"]
+    assert devices(1, 1, "cuda:1") == ["GPU-5e"]
 
 
 def seen() -> str:
-    return os.environ[cluster.VISIBLE]
+    return os.environ[VISIBLE]
 
 
-def test_the_processes_of_two_workers_see_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(cluster.VISIBLE, "7")
-    with cluster._local(2, "cuda", sharing=2) as connected:
-        connected.client.wait_for_workers(2, timeout=60)
-        workers = connected.workers()
-        found = connected.client.run(seen, workers=workers)
-    assert list(found.values()) == ["7", "7"]
+def test_the_processes_of_two_workers_see_one_device(
+    gpus: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus(2)
+    monkeypatch.setenv(VISIBLE, "7,8")
+    with cluster._local(2, "cuda:1", sharing=2) as client:
+        client.wait_for_workers(2, timeout=60)
+        found = client.run(seen)
+    assert list(found.values()) == ["8", "8"]
 
 
-def test_more_workers_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "default_workers", lambda device: 2)
+def test_more_workers_than_devices_are_refused(gpus: Callable[[int], None]) -> None:
+    gpus(2)
     assert make_executor("local", None, {}, "cuda").workers == 2
     assert make_executor("local", None, {}, "cuda", 3).workers == 6
     assert make_executor("local", 4, {}, "cuda", 2).describe() == "4 workers, 2 to a device"
-    with pytest.raises(SessionError, match=r"5 workers want more than the 2 GPUs.*at most 4"):
+    with pytest.raises(ClusterError, match=r"5 workers want more than the 2 GPUs.*at most 4"):
         make_executor("local", 5, {}, "cuda", 2)
-    with pytest.raises(SessionError, match="on Slurm"):
+    with pytest.raises(ClusterError, match="on Slurm"):
         make_executor("slurm", 2, {}, "cuda", 2)
 
 

@@ -61,7 +61,7 @@ def handing_out(runs: int, results: str) -> dict[str, Any]:
     executor.attempt = nothing
     with Executor(cluster.LOCAL, 2).connect(specs) as connected:
         started = time.perf_counter(), time.process_time()
-        ended = list(executor.run_on(connected, specs, lambda spec: None, lambda spec: None))
+        ended = list(executor.run_on(connected, specs, lambda spec: None))
         wall, busy = time.perf_counter() - started[0], time.process_time() - started[1]
     assert len(ended) == runs
     return {
