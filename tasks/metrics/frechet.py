@@ -117,7 +117,8 @@ class Moments:
 
 
 def _combine(mean1: Tensor, trace1: Tensor, mean2: Tensor, trace2: Tensor, root: Tensor) -> Tensor:
-    return (mean1 - mean2).square().sum() + trace1 + trace2 - 2 * root
+    """The distance; rounding below zero, which equal Gaussians end in, is zero."""
+    return ((mean1 - mean2).square().sum() + trace1 + trace2 - 2 * root).clamp(min=0.0)
 
 
 def _root_sum(eigenvalues: Tensor) -> Tensor:

@@ -211,3 +211,12 @@ def test_gradient_through_moments_is_the_first_variation() -> None:
     reference.distance_to(*moments.update(moving)).backward()
     assert moving.grad is not None
     assert float((moving.grad * direction).sum()) == pytest.approx(numeric, rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equal_sets_are_at_no_distance_and_never_below(seed: int) -> None:
+    x = torch.randn(50, 16, generator=torch.Generator().manual_seed(seed))
+    distance = FrechetReference(x).distance(x).item()
+    assert 0.0 <= distance < 1e-12
+    moments = x.double().mean(dim=0), torch.cov(x.double().T)
+    assert 0.0 <= frechet_distance(*moments, *moments).item() < 1e-12
