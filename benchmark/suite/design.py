@@ -48,9 +48,7 @@ def _contrasts(
         raise SuiteError(f"{where}: needs a method, or the suite a focus")
     labels = [entry.label for entry in methods]
     _known(f"{where}: method", method, labels)
-    against, strict = _against(where, table.get("against"), method, methods)
-    if method in against:
-        raise SuiteError(f"{where}: {method!r} is compared with itself")
+    against, named = _against(where, table.get("against"), method, methods)
     patterns = table.get("tasks", ["*"])
     if not isinstance(patterns, list) or not all(isinstance(item, str) for item in patterns):
         raise SuiteError(f"{where}: tasks must be a list of names or patterns, got {patterns!r}")
@@ -62,8 +60,7 @@ def _contrasts(
         raise SuiteError(f"{where}: tasks {patterns} fit none of the suite's tasks")
     for task in chosen:
         present = tuple(label for label in against if label in taking_part[task])
-        needed = (method, *against) if strict else (method,)
-        absent = [label for label in needed if label not in taking_part[task]]
+        absent = [label for label in (method, *named) if label not in taking_part[task]]
         if absent or not present:
             who = absent[0] if absent else f"no method of {table['against']!r}"
             raise SuiteError(
@@ -75,26 +72,33 @@ def _contrasts(
 
 def _against(
     where: str, value: Any, method: str, methods: Sequence[MethodEntry]
-) -> tuple[tuple[str, ...], bool]:
-    """Labels that the method is compared with, and whether each must be on every task."""
-    if isinstance(value, str) and value.startswith(BEST):
-        group = value.removeprefix(BEST)
-        groups = {
-            entry.label: getattr(registry.method(entry.name), "group", "") for entry in methods
-        }
-        found = tuple(x for x, own in groups.items() if own == group and x != method)
-        if not found:
-            raise UnknownName(f"group in {where}:", group, {own for own in groups.values() if own})
-        return found, False
-    listed = [value] if isinstance(value, str) else value
-    if not isinstance(listed, list) or not listed:
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Labels that the method is compared with, and those of them that must be on every task: the
+    ones that are named, while a group is what there is of it on a task."""
+    entries = [value] if isinstance(value, str) else value
+    if not isinstance(entries, list) or not entries:
         raise SuiteError(
-            f"{where}: against must be a label, a list of labels or 'best:GROUP', got {value!r}"
+            f"{where}: against must be a label, 'best:GROUP' or a list of these, got {value!r}"
         )
-    for label in listed:
-        _known(f"{where}: against", label, [entry.label for entry in methods])
-    distinct(f"{where}: method", listed)
-    return tuple(listed), True
+    labels = [entry.label for entry in methods]
+    groups = {entry.label: registry.method(entry.name).group for entry in methods}
+    found, named = [], []
+    for entry in entries:
+        if isinstance(entry, str) and entry.startswith(BEST):
+            group = entry.removeprefix(BEST)
+            members = [x for x in labels if groups[x] == group and x != method]
+            if not members:
+                known = {own for own in groups.values() if own}
+                raise UnknownName(f"group in {where}:", group, known)
+            found += members
+        else:
+            _known(f"{where}: against", entry, labels)
+            named.append(entry)
+            found.append(entry)
+    if method in named:
+        raise SuiteError(f"{where}: {method!r} is compared with itself")
+    distinct(f"{where}: method", found)
+    return tuple(found), tuple(named)
 
 
 def _known(where: str, label: Any, labels: Sequence[str]) -> None:

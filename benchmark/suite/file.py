@@ -22,9 +22,9 @@ options = { levels = 7 }          # keyword arguments of the method
 tasks = ["finetune/*"]            # where it takes part; everywhere it can if left out
 
 [[contrasts]]                     # a comparison planned before anything runs
-name = "against searches"
+name = "against grid and random search"
 method = "bilevel"                # the focus if left out
-against = "best:search"           # a group of methods, a label, or a list of labels
+against = ["best:grid", "random"]  # a label, the best of a group, or a list: the best of all
 tasks = ["schedule/*"]            # all tasks if left out
 
 [executor]                        # only for --executor slurm: docs/cluster.md

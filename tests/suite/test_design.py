@@ -66,6 +66,15 @@ def test_a_contrast_becomes_one_row_per_task(tmp_path: Path) -> None:
     )
 
 
+def test_a_group_is_what_there_is_of_it_on_a_task(tmp_path: Path) -> None:
+    content = BASE.replace('["random", "successive-halving"]', '["best:multi-fidelity", "random"]')
+    content = content.replace('tasks = ["schedule/*"]\n', "", 2).replace(
+        'name = "successive-halving"\n', 'name = "successive-halving"\ntasks = ["schedule/*"]\n'
+    )
+    rows = [row.against for row in load(tmp_path, content).design.contrasts[2:]]
+    assert rows == [("random",), ("successive-halving", "random")]
+
+
 def test_a_suite_without_contrasts_plans_nothing(tmp_path: Path) -> None:
     content = BASE[BASE.index("[[tasks]]") : BASE.index("[[contrasts]]")]
     assert load(tmp_path, content).design == Design()
