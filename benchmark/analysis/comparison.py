@@ -6,17 +6,18 @@ compares two methods at every fraction of the budget. Values that are not finite
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from numpy.typing import ArrayLike
-from scipy.special import ndtri, stdtr, stdtrit
+from scipy.special import stdtr, stdtrit
 
 from benchmark.analysis.statistics import CONFIDENCE
 
 Array = npt.NDArray[np.float64]
+MOST_EXACT = 40
+"""Differences up to which all vectors of signs are counted."""
 
 
 @dataclass(frozen=True)
@@ -91,63 +92,50 @@ def holm(p: ArrayLike) -> Array:
     return adjusted
 
 
-@dataclass(frozen=True)
-class Probability:
-    """A probability, its interval, and the sizes of the two samples behind it."""
+def sign_flip(differences: ArrayLike) -> float:
+    """Exact two-sided p value of paired differences that are as likely to be d as -d.
 
-    value: float
-    low: float
-    high: float
-    n: tuple[int, int]
+        p = share of the 2^n vectors of signs s with |Σ s_i d_i| >= |Σ d_i|
 
-
-def improvement(
-    first: ArrayLike,
-    second: ArrayLike,
-    higher_is_better: bool,
-    confidence: float = CONFIDENCE,
-) -> Probability:
-    """Probability that a run of the first sample is better than one of the second.
-
-        θ = P(X better than Y) + P(X = Y) / 2 = U / (n m),    U the Mann-Whitney statistic
-
-    (Agarwal et al., NeurIPS 2021, on one task.) The interval inverts a score test,
-    (θ̂ - θ)² <= z² V(θ), with the variance of Hanley and McNeil (Radiology 1982) at equal weights,
-
-        V(θ) = θ (1 - θ) / (n m) · (1 + N ((1 - θ) / (2 - θ) + θ / (1 + θ))),  N = (n + m) / 2 - 1
-
-    (Newcombe, Statistics in Medicine 2006, part 2), so that it has a width also where one sample
-    is better throughout. Assumes independent runs.
+    (Fisher, The Design of Experiments, 1935, section 21.) Nothing is assumed of their
+    distribution but that symmetry under the null hypothesis. Infinite differences are larger than
+    any sum of finite ones and equal to each other. NaN without any difference; above 40 of them,
+    100,000 random vectors of signs and the observed one.
     """
-    x, y = (sample[np.isfinite(sample)] for sample in map(_array, (first, second)))
-    n, m = len(x), len(y)
-    if not n or not m:
-        return Probability(np.nan, np.nan, np.nan, (n, m))
-    sign = 1.0 if higher_is_better else -1.0
-    value = float(np.mean(0.5 + 0.5 * np.sign(sign * (x[:, None] - y[None, :]))))
-    if n < 2 or m < 2:
-        return Probability(value, np.nan, np.nan, (n, m))
-    z = float(ndtri(0.5 + confidence / 2))
+    d = bounded(_array(differences))
+    if not len(d):
+        return float("nan")
+    least = abs(d.sum()) - 1e-12 * np.abs(d).sum()
+    if len(d) > MOST_EXACT:
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], (100_000, len(d)))
+        return float((1 + (np.abs(signs @ d) >= least).sum()) / 100_001)
+    # The sums of two halves are combined by search: 2^(n/2) steps for 2^n sums. The first sign
+    # stays, because turning all signs changes no absolute value.
+    half = len(d) // 2 + 1
+    first, second = _sums(d[1:half]) + d[0], np.sort(_sums(d[half:]))
+    above = len(second) - second.searchsorted(least - first, side="left")
+    below = second.searchsorted(-least - first, side="right")
+    extreme = len(first) * len(second) if least <= 0 else (above + below).sum()
+    return float(extreme / (len(first) * len(second)))
 
-    def outside(theta: float) -> bool:
-        spread = (1 - theta) / (2 - theta) + theta / (1 + theta)
-        variance = theta * (1 - theta) / (n * m) * (1 + ((n + m) / 2 - 1) * spread)
-        return (value - theta) ** 2 > z * z * variance
 
-    return Probability(value, _edge(outside, 0.0, value), _edge(outside, 1.0, value), (n, m))
+def smallest_p(n: int) -> float:
+    """The smallest p value that `sign_flip` can give for n differences: 2 / 2^n."""
+    return 2.0 ** (1 - n) if n else float("nan")
 
 
-def _edge(outside: Callable[[float], bool], far: float, inside: float) -> float:
-    """Where the interval around `inside` ends on the way to `far`, by bisection."""
-    if far == inside:
-        return far
-    for _ in range(50):
-        middle = (far + inside) / 2
-        if outside(middle):
-            far = middle
-        else:
-            inside = middle
-    return (far + inside) / 2
+def bounded(d: Array) -> Array:
+    """Infinite differences as finite ones that exceed the sum of all others."""
+    infinite = np.isinf(d)
+    return np.where(infinite, np.sign(d) * (4 * np.abs(d[~infinite]).sum() + 1), d)
+
+
+def _sums(d: Array) -> Array:
+    """All 2^n sums of the entries with either sign."""
+    sums = np.zeros(1)
+    for entry in d:
+        sums = np.concatenate([sums - entry, sums + entry])
+    return sums
 
 
 def _array(sample: ArrayLike) -> Array:

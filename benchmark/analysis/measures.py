@@ -19,11 +19,9 @@ from benchmark.analysis.curves import at_fractions, cost_to_target
 from benchmark.study.model import Study
 
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)
-REFERENCES = ("default", "random")
-"""Methods whose final quality is a target for the others."""
 COST_COLUMNS = [
-    "task", "target", "target_method", "value", "method", "gpu_hours", "low", "high", "successes",
-    "runs", "censored",
+    "task", "target", "value", "method", "gpu_hours", "low", "high", "successes", "runs",
+    "censored",
 ]  # fmt: skip
 KINDS = {
     "training": ("train_step", "loss", "loss_gradient", "update"),
@@ -113,59 +111,43 @@ def usage(study: Study) -> pd.DataFrame:
 
 @lru_cache(maxsize=2)
 def targets(study: Study) -> pd.DataFrame:
-    """Qualities to reach: what `default`, `random` and the best baseline deliver at the end.
+    """Qualities to reach, fixed before any run: shares of the gain between the stored references.
 
-    Columns: task, target (what it is called), method (who set it), value. The value is the
-    mean over seeds of the primary metric (geometric for log metrics). A baseline is any
-    ranked method of another group than the suite's focus. Targets that nobody set are left out.
+    Columns: task, target (what it is called), share (of `Design.targets`), value (of the primary
+    metric). Tasks without two different references have none.
     """
     rows = []
-    for task in study.tasks:
-        metric = study.task(task).primary
-        budget = study.task(task).budget
-        ends: dict[str, float] = {}
-        for method in study.task(task).methods:
-            values = at_fractions(study.task(task).trace(method, metric.name), budget, (1.0,))
-            end = float(statistics.mean_interval(values, metric.log).value[0])
-            if np.isfinite(end):
-                ends[method] = end
-        setters: dict[str, str] = {name: name for name in REFERENCES if name in ends}
-        baselines = [label for label in ends if _is_baseline(study, label)]
-        if baselines:
-            choose = max if metric.higher_is_better else min
-            setters["best baseline"] = choose(baselines, key=ends.__getitem__)
-        for target, method in setters.items():
-            rows.append({"task": task, "target": target, "method": method, "value": ends[method]})
-    return pd.DataFrame(rows, columns=["task", "target", "method", "value"])
+    for task in study.tasks.values():
+        if task.references is None:
+            continue
+        for share in study.design.targets:
+            value = statistics.denormalised(share, *task.references, task.primary.log)
+            row = {"task": task.name, "target": _target(share), "share": share, "value": value}
+            rows.append(row)
+    return pd.DataFrame(rows, columns=["task", "target", "share", "value"])
+
+
+def _target(share: float) -> str:
+    named = {0.0: "stored default", 1.0: "stored tuned run"}
+    return named.get(share, f"{100 * share:g} % of the gain")
 
 
 @lru_cache(maxsize=2)
 def costs(study: Study) -> pd.DataFrame:
     """GPU-hours until each of `targets`: expected running time over seeds.
 
-    Columns: task, target, target_method, value, method, gpu_hours (infinity if no run
-    reached it) with low and high (95 % chi-squared), successes, runs, censored (how far the
-    longest run got; see `Trace.end`).
+    Columns: task, target, value, method, gpu_hours (infinity if no run reached it) with low and
+    high (95 % chi-squared), successes, runs, censored (how far the longest run got; see
+    `Trace.end`).
     """
     rows = []
     for goal in targets(study).to_dict("records"):
-        task, value = goal["task"], goal["value"]
-        for method in study.task(task).methods:
-            cost = cost_to_target(study, task, method, value)
+        for method in study.task(goal["task"]).methods:
+            cost = cost_to_target(study, goal["task"], method, goal["value"])
             rows.append(
-                {
-                    "task": task,
-                    "target": goal["target"],
-                    "target_method": goal["method"],
-                    "value": value,
-                    "method": method,
-                    "gpu_hours": cost.hours,
-                    "low": cost.low,
-                    "high": cost.high,
-                    "successes": cost.successes,
-                    "runs": cost.runs,
-                    "censored": cost.censored,
-                }
+                {name: goal[name] for name in ("task", "target", "value")}
+                | {"method": method, "gpu_hours": cost.hours, "low": cost.low, "high": cost.high}
+                | {"successes": cost.successes, "runs": cost.runs, "censored": cost.censored}
             )
     return pd.DataFrame(rows, columns=COST_COLUMNS)
 
@@ -177,23 +159,36 @@ def scores(study: Study) -> pd.DataFrame:
     Columns: task, method, seed, score. A run that failed or delivered nothing finite scores
     minus infinity: no threshold is reached. Tasks without two different references are left out.
     """
+    columns = ["task", "method", "seed", "score"]
+    table = gains(study)
+    final = table[table["fraction"] == 1.0].rename(columns={"gain": "score"})[columns]
+    return final.fillna({"score": -np.inf}).reset_index(drop=True)
+
+
+@lru_cache(maxsize=2)
+def gains(study: Study) -> pd.DataFrame:
+    """Share of the attainable gain that every run has made at `FRACTIONS` of the budget: 0 is the
+    task's stored default, 1 its stored tuned run, which no run of the study can move.
+
+    Columns: task, method, seed, fraction, gain; NaN where nothing finite is known. Tasks without
+    two different references are left out.
+    """
     rows = []
-    for task in study.tasks:
-        metric = study.task(task).primary
-        references = study.task(task).references
-        if references is None:
+    for task in study.tasks.values():
+        if task.references is None:
             continue
-        budget, runs = study.task(task).budget, study.task(task).runs()
-        for method in study.methods:
-            traces = study.task(task).trace(method, metric.name)
-            values = at_fractions(traces, budget, (1.0,))[:, 0]
-            ends = dict(zip((trace.seed for trace in traces), values, strict=True))
-            for seed in sorted(runs[runs["method"] == method]["seed"]):
-                value = ends.get(seed, float("nan"))
-                score = float(statistics.normalised(value, *references, metric.log))
-                score = score if np.isfinite(score) else float("-inf")
-                rows.append({"task": task, "method": method, "seed": seed, "score": score})
-    return pd.DataFrame(rows, columns=["task", "method", "seed", "score"])
+        for method in task.methods:
+            traces = task.trace(method, task.primary.name)
+            values = at_fractions(traces, task.budget, FRACTIONS)
+            shares = statistics.normalised(values, *task.references, task.primary.log)
+            known = dict(zip((trace.seed for trace in traces), shares, strict=True))
+            for seed in sorted(task.runs(method)["seed"]):
+                own = known.get(seed, np.full(len(FRACTIONS), np.nan))
+                rows += [
+                    (task.name, method, seed, fraction, float(gain))
+                    for fraction, gain in zip(FRACTIONS, own, strict=True)
+                ]
+    return pd.DataFrame(rows, columns=["task", "method", "seed", "fraction", "gain"])
 
 
 def profile(scores: pd.DataFrame, thresholds: ArrayLike) -> pd.DataFrame:
@@ -282,7 +277,7 @@ def operations(study: Study) -> pd.DataFrame:
     rows = []
     healthy = study.runs[study.runs["status"] != "failed"]
     for (task, method), runs in healthy.groupby(["task", "method"], sort=False):
-        parts = [_breakdown(text) for text in runs["breakdown"]]
+        parts = [breakdown(text) for text in runs["breakdown"]]
         seconds = pd.DataFrame(parts).fillna(0.0).mean()
         total = seconds.sum()
         for operation, value in seconds.items():
@@ -301,20 +296,14 @@ def operations(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _breakdown(text: object) -> dict[str, float]:
+def breakdown(text: object) -> dict[str, float]:
+    """Charged seconds by operation, from a cell of `Study.runs`."""
     parts: dict[str, float] = json.loads(text) if isinstance(text, str) and text else {}
     return parts
 
 
 def _index(study: Study) -> pd.MultiIndex:
     return pd.MultiIndex.from_tuples(list(pairs(study)), names=["task", "method"])
-
-
-def _is_baseline(study: Study, label: str) -> bool:
-    """Whether the method competes and is no variant of the one that the suite is about."""
-    method = study.method(label)
-    own = study.method(study.focus).group if study.focus else None
-    return method.ranked and method.group != own
 
 
 def _states(status: pd.Series) -> str:

@@ -1,127 +1,106 @@
-"""Every method against every other on each task: paired over seeds, corrected for all pairs.
-
-Runs of one seed share their trials' seeds across methods (docs/protocol.md), so differences
-are taken seed by seed.
-"""
+"""Every ranked method against every other on each task: exploratory, corrected for all pairs."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from itertools import combinations
 
-import numpy as np
 import pandas as pd
 
-from benchmark.analysis import comparison
-from benchmark.analysis.curves import at_fractions
-from benchmark.study.model import Metric, Study
-from benchmark.study.traces import Array
+from benchmark.analysis import claims, comparison
+from benchmark.analysis.claims import BETTER, CONFIRMED, UNDECIDED, Lead, ends, losses
+from benchmark.study.model import Metric, Study, Task
 
-FRACTIONS = (0.25, 0.5, 1.0)
-LEVEL = 0.05
-"""Error probability of all claims of one task, metric and fraction together."""
-ENOUGH = 5
-"""Seeds from which on a claim of "better" is made."""
 COLUMNS = [
-    "task", "metric", "fraction", "method", "other", "effect", "low", "high", "p", "p_holm",
-    "pairs", "n", "wins", "better",
+    "task", "metric", "method", "other", "effect", "low", "high", "lead", "p", "p_holm", "pairs",
+    "n", "wins", "failed", "failed_other", "outcome", "better",
 ]  # fmt: skip
 
 
 @lru_cache(maxsize=2)
 def compare(study: Study) -> pd.DataFrame:
-    """Paired comparisons of all ranked methods in every reported metric at `FRACTIONS`.
+    """All pairs of ranked methods at the end of the budget, in the primary metric and in the one
+    that is to confirm it.
 
-    Both orders of every pair, columns: task, metric, fraction, method, other, effect (method
-    minus other, or their ratio for metrics on a log scale) with low and high (95 % Student-t,
-    paired over seeds), p, p_holm (over all `pairs` of the same task, metric and fraction), n
-    (seeds that both have), wins (seeds on which `method` is better), better (`method` is better
-    by p_holm < 0.05 from 5 seeds on). Oracles and methods that use hindsight are not ranked.
+    Both orders of every pair, columns: task, metric, method, other, effect with low and high, lead,
+    p, p_holm (Holm, over all `pairs` of the task and metric), n, wins, failed, failed_other and
+    outcome as in `contrasts.planned`, better (the outcome is `better`, and the other metric does
+    not deny it).
     """
-    parts = [
-        _pairs(study, task, metric) for task in study.tasks for metric in study.task(task).metrics
-    ]
-    rows = [row for part in parts for row in part]
+    rows = [row for task in study.tasks.values() for row in _task(study, task)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-@lru_cache(maxsize=2)
-def improvements(study: Study) -> pd.DataFrame:
-    """Probability that a run of `method` ends better than one of `other`, in the primary metric.
+def ranking(task: Task) -> pd.DataFrame:
+    """Ranked methods, the best first, over the seeds on which all that have any have ended.
 
-    Both orders of every pair of ranked methods, columns: task, method, other, probability, low,
-    high (95 %, Newcombe), n, m (runs of the two).
+    Columns: method, failed (runs without a finite value), loss (mean on the metric's own scale,
+    lower is better, over the others), n (common seeds). Methods with fewer failures stand first.
     """
+    values = _ends(task, task.primary)
+    common = set.intersection(*(set(own.index) for own in values.values())) if values else set()
     rows = []
-    for task in study.tasks:
-        metric = study.task(task).primary
-        ends = {
-            method: values[:, -1]
-            for method, values in seed_values(study, task, metric.name).items()
-        }
-        for method, other in combinations(ends, 2):
-            chance = comparison.improvement(ends[method], ends[other], metric.higher_is_better)
-            n, m = chance.n
-            for first, second, value, low, high, sizes in (
-                (method, other, chance.value, chance.low, chance.high, (n, m)),
-                (other, method, 1 - chance.value, 1 - chance.high, 1 - chance.low, (m, n)),
-            ):
-                rows.append((task, first, second, value, low, high, *sizes))
-    columns = ["task", "method", "other", "probability", "low", "high", "n", "m"]
-    return pd.DataFrame(rows, columns=columns)
+    for label, own in values.items():
+        shared = own[sorted(common)]
+        failed = shared.isna()
+        loss = losses(shared[~failed], task.primary).mean()
+        rows.append({"method": label, "failed": int(failed.sum()), "loss": loss, "n": len(shared)})
+    table = pd.DataFrame(rows, columns=["method", "failed", "loss", "n"])
+    ordered = table[table["n"] > 0].sort_values(["failed", "loss"], kind="stable")
+    return ordered.reset_index(drop=True)
 
 
-def seed_values(study: Study, task: str, metric: str) -> dict[str, Array]:
-    """`(seeds, FRACTIONS)` values of every ranked method that has any, one row per seed."""
-    seeds = sorted(study.task(task).runs()["seed"].unique())
-    rows = {seed: row for row, seed in enumerate(seeds)}
-    budget = study.task(task).budget
-    values = {}
-    for method in study.ranked:
-        traces = study.task(task).trace(method, metric)
-        table = np.full((len(seeds), len(FRACTIONS)), np.nan)
-        table[[rows[trace.seed] for trace in traces]] = at_fractions(traces, budget, FRACTIONS)
-        if np.isfinite(table).any():
-            values[method] = table
-    return values
+def _ends(task: Task, metric: Metric) -> dict[str, pd.Series]:
+    found = {label: ends(task, label, metric) for label, m in task.methods.items() if m.ranked}
+    return {label: own for label, own in found.items() if len(own)}
 
 
-def _pairs(study: Study, task: str, metric: Metric) -> list[dict[str, object]]:
-    values = seed_values(study, task, metric.name)
-    pairs = list(combinations(values, 2))
-    if not pairs:
-        return []
-    first = np.stack([values[method] for method, _ in pairs], axis=1)
-    second = np.stack([values[other] for _, other in pairs], axis=1)
-    found_ = comparison.paired(first, second, metric.log)
-    corrected = np.stack([comparison.holm(column) for column in found_.p.T], axis=1)
-    sign = 1 if metric.higher_is_better else -1
-    wins = (sign * (first - second) > 0).sum(axis=0)
-    losses = (sign * (first - second) < 0).sum(axis=0)
+def _task(study: Study, task: Task) -> list[dict[str, object]]:
+    smallest = study.design.smallest_effect
+    first = _leads(task, task.primary)
+    if task.confirmation is None:
+        return _rows(task, task.primary, first, {}, smallest)
+    second = _leads(task, task.confirmation)
+    return [
+        *_rows(task, task.primary, first, second, smallest),
+        *_rows(task, task.confirmation, second, first, smallest),
+    ]
+
+
+def _leads(task: Task, metric: Metric) -> dict[tuple[str, str], Lead]:
+    """Every pair in both orders."""
+    values = _ends(task, metric)
+    found = {}
+    for method, other in combinations(values, 2):
+        found[method, other] = claims.compare(values[method], values[other], metric)
+        found[other, method] = claims.compare(values[other], values[method], metric)
+    return found
+
+
+def _rows(
+    task: Task,
+    metric: Metric,
+    leads: dict[tuple[str, str], Lead],
+    again: dict[tuple[str, str], Lead],
+    smallest: float,
+) -> list[dict[str, object]]:
+    once = [pair for index, pair in enumerate(leads) if index % 2 == 0]
+    corrected = comparison.holm([leads[pair].p for pair in once])
+    p_holm = dict(zip(once, corrected, strict=True))
     rows: list[dict[str, object]] = []
-    for row, (method, other) in enumerate(pairs):
-        for column, fraction in enumerate(FRACTIONS):
-            place = row, column
-            common = {
-                "task": task, "metric": metric.name, "fraction": fraction,
-                "p": found_.p[place], "p_holm": corrected[place],
-                "pairs": int(np.isfinite(found_.p[:, column]).sum()), "n": int(found_.n[place]),
-            }  # fmt: skip
-            effect = found_.value[place], found_.low[place], found_.high[place]
-            certain = common["n"] >= ENOUGH and corrected[place] < LEVEL
-            ahead = sign * (effect[0] - (1.0 if metric.log else 0.0)) > 0
-            rows += [
-                common | {"method": method, "other": other, "wins": int(wins[place])}
-                | dict(zip(("effect", "low", "high"), effect, strict=True))
-                | {"better": bool(certain and ahead)},
-                common | {"method": other, "other": method, "wins": int(losses[place])}
-                | dict(zip(("effect", "low", "high"), _turned(effect, metric.log), strict=True))
-                | {"better": bool(certain and not ahead)},
-            ]  # fmt: skip
+    for (method, other), lead in leads.items():
+        p = float(p_holm.get((method, other), p_holm.get((other, method), 1.0)))
+        outcome = lead.outcome(p, smallest)
+        confirmed = again[method, other].confirms(smallest) if (method, other) in again else ""
+        if outcome == BETTER and confirmed not in ("", CONFIRMED):
+            outcome = UNDECIDED
+        rows.append(
+            {
+                "task": task.name, "metric": metric.name, "method": method, "other": other,
+                "effect": lead.effect, "low": lead.low, "high": lead.high, "lead": lead.lead,
+                "p": lead.p, "p_holm": p, "pairs": int(pd.notna(corrected).sum()), "n": lead.n,
+                "wins": lead.wins, "failed": lead.failed, "failed_other": lead.failed_other,
+                "outcome": outcome, "better": outcome == BETTER,
+            }
+        )  # fmt: skip
     return rows
-
-
-def _turned(effect: tuple[float, float, float], log: bool) -> tuple[float, float, float]:
-    """The effect with its interval, seen from the other method."""
-    value, low, high = effect
-    return (1 / value, 1 / high, 1 / low) if log else (-value, -high, -low)

@@ -10,22 +10,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis import comparison, pairwise, statistics
-from benchmark.analysis.curves import at_fractions
-from benchmark.display import formatting
+from benchmark.analysis import claims, comparison, statistics
+from benchmark.analysis.claims import LEVEL, ends
 from benchmark.study.model import Study
 
+ENOUGH = 5
+"""Seeds on either side from which on Welch's test may show a difference."""
 COLUMNS = [
     "task", "method", "metric", "mean_a", "low_a", "high_a", "n_a", "mean_b", "low_b", "high_b",
-    "n_b", "effect", "low", "high", "p", "p_holm", "test", "n", "differs",
+    "n_b", "failed_a", "failed_b", "effect", "low", "high", "p", "p_holm", "test", "n", "differs",
 ]  # fmt: skip
 EXPLANATION = (
     "Means at the end of the budget with 95 % Student-t intervals, in brackets the number of "
-    "seeds; geometric for metrics on a log scale. Paired t test over the seeds that both ran, "
-    "Welch's where they share none; p after Holm's correction over all rows. Differs: p below "
-    f"{pairwise.LEVEL:g} and at least {pairwise.ENOUGH} seeds. What is not shown is not refuted."
+    "seeds; geometric for metrics on a log scale. Exact sign-flip test over the seeds that both "
+    "ran, in which a failed run counts as the worst value; Welch's t test where they share none; p "
+    f"after Holm's correction over all rows. Differs: p below {LEVEL:g}, from {ENOUGH} seeds on "
+    "for Welch's. A non-significant difference is not evidence that the two are equal."
 )
 """How to read the tables."""
+PAIRED, WELCH = "sign flip", "Welch"
 MUST_AGREE = ("space", "evaluator", "reported metric")
 """Facts of a task without which its values do not compare."""
 Facts = dict[str, set[str]]
@@ -39,8 +42,6 @@ class SideBySide:
     """One row per task and method, full precision; columns `COLUMNS`. Effect is B minus A, or
     B / A for metrics on a log scale, with its 95 % interval; n counts the pairs of seeds, or the
     seeds of the smaller set where they are not paired."""
-    tables: dict[str, pd.DataFrame]
-    """The same as strings, by task and metric."""
     conclusion: str
     """What the tests show, in a sentence."""
     refused: list[str]
@@ -72,9 +73,9 @@ def compare(a: Study, b: Study) -> SideBySide:
         rows += list(_rows(task, a, b, same_seeds))
     data = pd.DataFrame(rows, columns=COLUMNS)
     data["p_holm"] = comparison.holm(data["p"].to_numpy(dtype=float))
-    data["differs"] = (data["n"] >= pairwise.ENOUGH) & (data["p_holm"] < pairwise.LEVEL)
+    data["differs"] = ~_too_few(data) & (data["p_holm"] < LEVEL)
     differences = list(_differences(facts_a, facts_b))
-    return SideBySide(data, _tables(a, data), _conclusion(a, data), refused, differences)
+    return SideBySide(data, _conclusion(a, data), refused, differences)
 
 
 def facts(study: Study) -> dict[str, Facts]:
@@ -105,60 +106,34 @@ def facts(study: Study) -> dict[str, Facts]:
 def _rows(task: str, a: Study, b: Study, same_seeds: bool) -> Iterator[dict[str, Any]]:
     metric = a.task(task).primary
     for method in [name for name in a.methods if name in b.methods]:
-        ends = [_ends(study, task, method, metric.name) for study in (a, b)]
-        if any(values.empty for values in ends):
+        first, second = (ends(study.task(task), method, metric) for study in (a, b))
+        if first.empty or second.empty:
             continue
-        common = ends[0].index.intersection(ends[1].index)
-        paired = same_seeds and len(common) > 1
-        test = comparison.paired if paired else comparison.unpaired
-        compared = [values[common] if paired else values for values in ends]
-        effect = test(compared[1].to_numpy(), compared[0].to_numpy(), metric.log)
         row: dict[str, Any] = {"task": task, "method": method, "metric": metric.name}
-        for side, values in zip("ab", ends, strict=True):
+        for side, values in (("a", first), ("b", second)):
             own = statistics.mean_interval(values, metric.log)
             row |= {
                 f"mean_{side}": float(own.value), f"low_{side}": float(own.low),
                 f"high_{side}": float(own.high), f"n_{side}": int(own.n),
+                f"failed_{side}": int(values.isna().sum()),
             }  # fmt: skip
+        paired = same_seeds and len(first.index.intersection(second.index)) > 1
+        found = (
+            claims.compare(second, first, metric)
+            if paired
+            else comparison.unpaired(second.dropna(), first.dropna(), metric.log)
+        )
+        value = found.effect if isinstance(found, claims.Lead) else found.value
         yield row | {
-            "effect": float(effect.value), "low": float(effect.low), "high": float(effect.high),
-            "p": float(effect.p), "test": "paired t" if paired else "Welch",
-            "n": min(map(len, compared)),
+            "effect": float(value), "low": float(found.low), "high": float(found.high),
+            "p": float(found.p), "test": PAIRED if paired else WELCH, "n": int(found.n),
         }  # fmt: skip
 
 
-def _ends(study: Study, task: str, method: str, metric: str) -> pd.Series:
-    """Finite values at the end of the budget by seed."""
-    own = study.task(task).trace(method, metric)
-    values = at_fractions(own, study.task(task).budget, (1.0,))[:, 0]
-    series = pd.Series(values, index=[trace.seed for trace in own], dtype=float).sort_index()
-    return series[np.isfinite(series)]
-
-
-def _tables(study: Study, data: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    tables = {}
-    for task, rows in data.groupby("task", sort=False):
-        metric = study.task(str(task)).primary
-        effect = "ratio B / A" if metric.log else "difference B - A"
-        shown = [
-            {
-                "method": row["method"],
-                "A (n)": _mean(row, "a"),
-                "B (n)": _mean(row, "b"),
-                effect: formatting.estimate(row["effect"], row["low"], row["high"]),
-                "p (Holm)": formatting.number(row["p_holm"], 2),
-                "test": row["test"] + (f", {row['n']} pairs" if row["test"] != "Welch" else ""),
-                "differs": "yes" if row["differs"] else "not shown",
-            }
-            for row in rows.to_dict("records")
-        ]
-        tables[f"{task}, {metric.title}"] = pd.DataFrame(shown)
-    return tables
-
-
-def _mean(row: dict[Any, Any], side: str) -> str:
-    numbers = (row[f"{part}_{side}"] for part in ("mean", "low", "high"))
-    return f"{formatting.estimate(*numbers)} ({row[f'n_{side}']})"
+def _too_few(data: pd.DataFrame) -> pd.Series:
+    """Rows whose number of seeds cannot show a difference."""
+    least = data["n"].map(comparison.smallest_p)
+    return pd.Series(np.where(data["test"] == PAIRED, least > LEVEL, data["n"] < ENOUGH))
 
 
 def _conclusion(study: Study, data: pd.DataFrame) -> str:
@@ -170,9 +145,12 @@ def _conclusion(study: Study, data: pd.DataFrame) -> str:
     ]
     text = f"Of {len(data)} comparisons {len(shown)} show a difference"
     text += f": {', '.join(shown)}" if shown else ""
-    few = int((data["n"] < pairwise.ENOUGH).sum())
+    few = int(_too_few(data).sum())
     if few:
-        text += f"; {few} have fewer than {pairwise.ENOUGH} seeds, too few to show one"
+        text += f"; {few} have too few seeds to show one"
+    failed = int(data["failed_a"].sum()), int(data["failed_b"].sum())
+    if any(failed):
+        text += f"; failed runs: {failed[0]} in A, {failed[1]} in B"
     return f"{text}."
 
 

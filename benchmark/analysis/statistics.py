@@ -18,6 +18,8 @@ from scipy.special import bdtr, gammaincinv, ndtri, stdtrit  # scipy.stats takes
 
 Array = npt.NDArray[np.float64]
 CONFIDENCE = 0.95
+ROUNDING = 1e-6
+"""Distances this far below zero are rounding errors of zero."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,12 @@ def mean_interval(sample: ArrayLike, log: bool = False, confidence: float = CONF
 
     (Student, 1908; e.g. NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.5.2). With
     `log`, the same on log x and back: the geometric mean and an asymmetric interval.
-    Values that are not finite, or not positive with `log`, do not enter and lower `n`.
+    Values that are not finite, or negative with `log`, do not enter and lower `n`; with a zero
+    the geometric mean is 0 and has no interval.
     """
-    x = np.asarray(sample, dtype=float)
+    x = on_scale(sample, log)
     with np.errstate(divide="ignore", invalid="ignore"):
-        x = np.log(x) if log else x
-        known = np.isfinite(x)
+        known = np.isfinite(x) | (np.isneginf(x) & log)
         n = known.sum(axis=0)
         mean = np.where(known, x, 0.0).sum(axis=0) / n
         squares = (np.where(known, x - mean, 0.0) ** 2).sum(axis=0)
@@ -89,14 +91,15 @@ def iqm_interval(sample: ArrayLike, log: bool = False, confidence: float = CONFI
     the same on log x and back. Assumes a symmetric distribution if the interval is to be one
     of the mean. Below four values nothing would be trimmed, so the answer is NaN.
     """
-    x = np.sort(_finite(sample))
-    x = np.log(x[x > 0]) if log else x
+    x = on_scale(sample, log)
+    x = np.sort(x[~np.isnan(x)])
     n = len(x)
     if n < 4:
         return _estimate(np.nan, np.nan, np.nan, n)
     cut = n // 4
     kept = x[cut : n - cut]
-    winsorised = np.clip(x, kept[0], kept[-1]).std(ddof=1)
+    with np.errstate(invalid="ignore"):  # a zero on the log scale has no interval
+        winsorised = np.clip(x, kept[0], kept[-1]).std(ddof=1)
     half = stdtrit(len(kept) - 1, 0.5 + confidence / 2) * winsorised * np.sqrt(n) / len(kept)
     middle = float(kept.mean())
     value, low, high = (np.exp(x) if log else x for x in (middle, middle - half, middle + half))
@@ -173,14 +176,33 @@ def normalised(values: ArrayLike, default: float, tuned: float, log: bool = Fals
         (x - default) / (tuned - default),    on log x with `log`
 
     References are stored with the task, so a score does not move when a method is added.
-    NaN where the references are equal or missing.
+    NaN where the references are equal or missing. With `log`, values below a millionth of the
+    references, 0 among them, score as that.
     """
+    x = np.asarray(values, dtype=float)
+    if log:
+        x = np.where(x > -ROUNDING, np.maximum(x, 1e-6 * min(default, tuned)), x)
     with np.errstate(divide="ignore", invalid="ignore"):
-        x, zero, one = (
-            np.log(value) if log else np.asarray(value, dtype=float)
-            for value in (np.asarray(values, dtype=float), default, tuned)
-        )
+        x, zero, one = (on_scale(value, log) for value in (x, default, tuned))
         return np.asarray(np.where(one != zero, (x - zero) / (one - zero), np.nan))
+
+
+def denormalised(share: float, default: float, tuned: float, log: bool = False) -> float:
+    """The value whose `normalised` score is `share`."""
+    zero, one = on_scale([default, tuned], log)
+    value = zero + share * (one - zero)
+    return float(np.exp(value) if log else value)
+
+
+def on_scale(values: ArrayLike, log: bool) -> Array:
+    """Values, or their logarithms: minus infinity for 0 and for what rounding left below it, NaN
+    for other negative values and for infinite ones."""
+    x = np.asarray(values, dtype=float)
+    x = np.where(np.isinf(x), np.nan, x)
+    if not log:
+        return x
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.log(np.where((x < 0) & (x > -ROUNDING), 0.0, x)))
 
 
 def _finite(sample: ArrayLike) -> Array:

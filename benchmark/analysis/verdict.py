@@ -1,8 +1,7 @@
-"""What the results say, in words: who wins on each task, by how much, and how sure that is.
+"""What the results say, in words that claim no more than the tests show.
 
-Sentences are made from `measures.quality` and `pairwise.compare` alone, and say what cannot be
-concluded as plainly as what can. "Wins" and "better" are said of what the tests show, and of
-nothing else.
+`verdict` answers for the whole study in three sentences, the first of which is the answer;
+`verdicts` gives the evidence task by task.
 """
 
 from __future__ import annotations
@@ -11,25 +10,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from benchmark.analysis import measures, pairwise
-from benchmark.display import formatting
-from benchmark.study.model import Metric, Study
+from benchmark.analysis import claims, comparison, contrasts, pairwise, statistics, words
+from benchmark.analysis.claims import BETTER, MISSING, TIED, UNDECIDED, WORSE
+from benchmark.study.model import Study, Task
 
 Row = dict[Any, Any]
 
-
 EXPLANATION = (
-    "Means over n seeds with 95 % Student-t intervals in brackets, geometric for metrics on a log "
-    f"scale. Better: p below {pairwise.LEVEL:g} in a paired t test over at least {pairwise.ENOUGH} "
-    "seeds, after Holm's correction for all pairs of methods of the task. A method wins that is "
-    "better than every other one. What is not shown is not refuted."
+    "Methods are compared over the same seeds at the end of the budget; a run that failed or "
+    "delivered nothing finite counts as the worst value. Planned comparisons are exact sign-flip "
+    f"tests at {words.percent(claims.LEVEL)}, corrected for all of them (Holm). A lead that the "
+    "task's second measure does not confirm is no win. A non-significant difference is not "
+    "evidence that the methods are equal."
 )
 """How to read all sentences."""
-NAMED = 3
-"""Methods that a headline names; the others it counts."""
 
 
 @dataclass(frozen=True)
@@ -37,309 +33,299 @@ class TaskVerdict:
     """The summary of one task: plain text, methods and tasks as they are called."""
 
     task: str
-    title: str
-    """Name of the task with its primary metric and budget."""
     headline: str
-    """Who wins, or that nobody is shown to."""
     sentences: list[str]
     """The evidence, and what else must be known."""
-    leader: str | None
-    """The ranked method with the best mean at the end of the budget; None without any result."""
-    others: int
-    """Ranked methods with results beside the leader."""
-    beaten: int
-    """How many of them the leader is shown to be better than."""
-    unranked_ahead: list[str]
-    """Methods out of competition whose mean is better than the leader's."""
-    unfinished: bool
-    """Whether runs are missing, not finished or failed."""
     comparisons: pd.DataFrame
-    """The task's rows of `pairwise.compare`: all pairs, metrics and fractions."""
+    """The task's rows of `pairwise.compare`."""
+
+
+def verdict(study: Study) -> list[str]:
+    """Three sentences on the whole study: the answer, the evidence, and what speaks against it;
+    a fourth where runs are missing."""
+    rows = planned(study)
+    said = _answers(study, rows) if rows else _exploratory(study)
+    unfinished = any([*_unfinished(task)] for task in study.tasks.values())
+    return [*said, *(["Not all runs are finished, so this may change."] if unfinished else [])]
 
 
 def verdicts(study: Study) -> list[TaskVerdict]:
     """One verdict per task, in the suite's order."""
-    quality = measures.quality(study)
     compared = pairwise.compare(study)
     return [
-        _Summary(study, task, quality, compared[compared["task"] == task]).verdict()
-        for task in study.tasks
+        _on_task(task, compared[compared["task"] == task.name]) for task in study.tasks.values()
     ]
 
 
-class _Summary:
-    """The sentences of one task."""
+def planned(study: Study) -> list[Row]:
+    """Rows of `contrasts.planned`; none if they were not stated before the runs."""
+    rows: list[Row] = contrasts.planned(study).to_dict("records")
+    return [] if study.design.changed else rows
 
-    def __init__(
-        self, study: Study, task: str, quality: pd.DataFrame, compared: pd.DataFrame
-    ) -> None:
-        self.study, self.task, self.compared = study, task, compared
-        self.quality = quality[quality["task"] == task]
-        self.metric = study.task(task).primary
-        self.budget = study.task(task).budget
-        self.ranked = self._ranked(self.metric, 1.0)
 
-    def verdict(self) -> TaskVerdict:
-        unit = self.study.task(self.task).unit
-        time = formatting.duration(self.budget, unit)
-        unfinished = list(self._unfinished())
-        leader = self.ranked[0]["method"] if self.ranked else None
-        beaten = len(_beaten(self._against(leader, 1.0, self.metric))) if leader else 0
-        return TaskVerdict(
-            task=self.task,
-            title=f"{self.task}: {self.metric.title}, {time} of {unit.device} time",
-            headline=self._headline(),
-            sentences=[*(self._evidence() if leader else ()), *unfinished, *self._infinite()],
-            leader=leader,
-            others=max(len(self.ranked) - 1, 0),
-            beaten=beaten,
-            unranked_ahead=[row["method"] for row in self._unranked() if self._ahead(row)],
-            unfinished=bool(unfinished),
-            comparisons=self.compared,
+# -- planned comparisons --------------------------------------------------------------------
+
+
+def _answers(study: Study, rows: Sequence[Row]) -> list[str]:
+    focus = study.focus or rows[0]["method"]
+    own = [row for row in rows if row["method"] == focus] or list(rows)
+    won = [row for row in own if row["outcome"] == BETTER]
+    rest = [row for row in own if row["outcome"] != BETTER]
+    if len(own) == 1:
+        answer = _claim(study, own[0], focus)
+    elif not rest:
+        answer = f"{focus} wins all of its {len(own)} planned comparisons."
+    elif won:
+        answer = f"{focus} wins {len(won)} of its {len(own)} planned comparisons."
+    else:
+        answer = (
+            f"{focus} does not win: none of its {len(own)} planned comparisons is decided for it."
+        )
+    said = [answer]
+    if won and len(own) > 1:
+        parts = [f"{_where(row)} ({_evidence(study, row)})" for row in won]
+        said.append(f"It is better than {words.some(parts, joint='; ')}.")
+    if rest and len(own) > 1:
+        order = (WORSE, UNDECIDED, TIED, MISSING)
+        rest.sort(key=lambda row: (not _troubled(row), order.index(row["outcome"])))
+        parts = [_shortfall(study, row) for row in rest]
+        said.append(f"{_capital(words.some(parts, joint='; '))}.")
+    if len(said) < 3:
+        said.append(_certainty(rows))
+    return said
+
+
+def _claim(study: Study, row: Row, method: str) -> str:
+    """One comparison as a sentence."""
+    if row["outcome"] == BETTER:
+        return f"{method} is better than {_where(row)}: {_evidence(study, row)}."
+    return f"{method} does not win: {_shortfall(study, row)}."
+
+
+def _where(row: Row) -> str:
+    against = row["against"]
+    whom = against[0] if len(against) == 1 else f"each of {words.names(against)}"
+    return f"{whom} on {row['task']}"
+
+
+def _evidence(study: Study, row: Row) -> str:
+    closest = row["other"] if len(row["against"]) > 1 else ""
+    said = words.change(study.task(row["task"]).primary, row["effect"], closest)
+    over = words.count(row["n"], "seed")
+    return f"{said} over {over}, {words.p_value(row['p_holm'])}{_failed(row)}"
+
+
+def _shortfall(study: Study, row: Row) -> str:
+    """Why a comparison is not won."""
+    task, method, other = study.task(row["task"]), row["method"], row["other"]
+    where, seeds = f"on {task.name}", words.count(row["n"], "seed")
+    effect, second = words.change(task.primary, row["effect"]), task.confirmation
+    if row["outcome"] == MISSING:
+        return f"{where} {method} and {other} have ended on no seed in common"
+    if row["failed"] > row["failed_other"]:
+        return (
+            f"{where} {method} failed on {row['failed']} of {seeds}, which count as the worst "
+            f"value, against {other}"
+            + (f", which failed on {row['failed_other']}" if row["failed_other"] else "")
+        )
+    if row["outcome"] == WORSE:
+        p = words.p_value(row["p_holm"])
+        return f"{where} {method} is worse than {other} ({effect}, {p}{_failed(row)})"
+    if row["outcome"] == TIED:
+        within = words.percent(study.design.smallest_effect)
+        return f"{where} {method} and {other} are tied, within {within}"
+    if row["confirmed"] == claims.CONTRADICTED and row["lead"] > 0 and second:
+        against = words.change(second, row["second_effect"], row["second_other"])
+        return f"{where} the second measure contradicts: {effect}, but {against}"
+    if row["confirmed"] == claims.ABSENT and row["lead"] > 0 and second:
+        first = words.change(task.primary, row["effect"], other)
+        return f"{where} {first}, but no difference in {second.label}"
+    if row["smallest_p"] > claims.LEVEL:
+        least = words.p_value(row["smallest_p"])
+        return (
+            f"{where} {seeds} cannot decide against {other} ({effect}; smallest possible {least})"
+        )
+    p = words.p_value(row["p_holm"])
+    return f"{where} no difference from {other} is shown ({effect}, {p}{_failed(row)})"
+
+
+def _troubled(row: Row) -> bool:
+    return bool(row["failed"] > row["failed_other"] or row["confirmed"] == claims.CONTRADICTED)
+
+
+def _failed(row: Row) -> str:
+    parts = [
+        f"{name} failed on {row[key]}"
+        for name, key in ((row["method"], "failed"), (row["other"], "failed_other"))
+        if row[key]
+    ]
+    return f"; {words.names(parts)} of {row['n']}" if parts else ""
+
+
+def _certainty(rows: Sequence[Row]) -> str:
+    """How sure the planned comparisons are."""
+    known = [row["n"] for row in rows if row["n"]]
+    if not known:
+        return "No run has ended yet."
+    family = "" if len(rows) == 1 else f", corrected for all {len(rows)}"
+    return (
+        f"Each comparison is an exact test over the same {words.count(min(known), 'seed')} of both "
+        f"methods{family}; the smallest p that so many can give is "
+        f"{words.number(comparison.smallest_p(min(known)), 2)}."
+    )
+
+
+# -- without planned comparisons ------------------------------------------------------------
+
+
+def _exploratory(study: Study) -> list[str]:
+    why = (
+        "the planned comparisons were changed after runs had begun"
+        if study.design.changed
+        else "no comparison was planned before the runs"
+    )
+    leaders: dict[str, list[str]] = {}
+    for task in study.tasks.values():
+        ranked = pairwise.ranking(task)
+        if len(ranked):
+            leaders.setdefault(str(ranked["method"].iloc[0]), []).append(task.name)
+    if not leaders:
+        return ["No run has ended yet, so nothing can be said."]
+    best = [
+        f"{label} has the best result on {words.names(where)}" for label, where in leaders.items()
+    ]
+    compared = pairwise.compare(study)
+    clear: list[str] = []
+    unclear: list[str] = []
+    for label, where in leaders.items():
+        for name in where:
+            own = _against(study.task(name), compared, label)
+            (clear if len(own) and own["better"].all() else unclear).append(name)
+    shown = f"The lead over every other method is shown on {words.names(clear)}" if clear else (
+        "On no task is the lead over every other method shown"
+    )  # fmt: skip
+    shown += f", and not on {words.names(unclear)}." if clear and unclear else "."
+    tasks = study.tasks.values()
+    doubts = [text for task in tasks for text in _doubts(task, compared)]
+    doubts += [
+        f"on {task.name} {label}, which is not ranked, is better than all that are"
+        for task in tasks
+        for label in _unranked_ahead(task)
+    ]
+    return [
+        f"{'; '.join(best)} (exploratory: {why}).",
+        shown,
+        *([f"{_capital(words.some(doubts, joint='; '))}."] if doubts else []),
+    ]
+
+
+def _against(task: Task, compared: pd.DataFrame, label: str) -> pd.DataFrame:
+    """Comparisons of a method with all others in the primary metric."""
+    own = compared[(compared["task"] == task.name) & (compared["method"] == label)]
+    return own[own["metric"] == task.primary.name]
+
+
+def _doubts(task: Task, compared: pd.DataFrame) -> Iterator[str]:
+    """Failures, and a leader whom the second measure contradicts."""
+    for label, (failed, runs) in claims.failures(task).items():
+        yield f"on {task.name} {label} failed on {failed} of {words.count(runs, 'seed')}"
+    ranked = pairwise.ranking(task)
+    if task.confirmation is None or len(ranked) < 2:
+        return
+    leader = ranked["method"].iloc[0]
+    own = compared[(compared["task"] == task.name) & (compared["method"] == leader)]
+    second = own[own["metric"] == task.confirmation.name]
+    behind = [row for row in second.to_dict("records") if row["n"] and row["lead"] < 0]
+    if behind:
+        worst = min(behind, key=lambda row: float(row["lead"]))
+        yield (
+            f"on {task.name} the second measure contradicts the lead of {leader}: "
+            f"{words.change(task.confirmation, worst['effect'], worst['other'])}"
         )
 
-    def _ranked(self, metric: Metric, fraction: float) -> list[Row]:
-        """Rows of `quality` of the ranked methods that have a value, the best first."""
-        chosen = (self.quality["metric"] == metric.name) & (self.quality["fraction"] == fraction)
-        chosen &= self.quality["method"].isin(self.study.ranked)
-        rows = self.quality[chosen & (self.quality["n"] > 0)]
-        ordered = rows.sort_values("mean", ascending=not metric.higher_is_better, kind="stable")
-        return ordered.to_dict("records")
 
-    def _unranked(self) -> list[Row]:
-        """Rows of `quality` at the end of the budget of the methods that are not ranked."""
-        chosen = (self.quality["metric"] == self.metric.name) & (self.quality["fraction"] == 1.0)
-        chosen &= ~self.quality["method"].isin(self.study.ranked)
-        return self.quality[chosen & (self.quality["n"] > 0)].to_dict("records")
+# -- one task -------------------------------------------------------------------------------
 
-    def _ahead(self, row: Row) -> bool:
-        """Whether the row's mean is better than the leader's."""
-        if not self.ranked:
-            return False
-        sign = 1 if self.metric.higher_is_better else -1
-        return bool(sign * (row["mean"] - self.ranked[0]["mean"]) > 0)
 
-    def _against(self, leader: str, fraction: float, metric: Metric) -> dict[str, Row]:
-        """The leader's comparisons by the other's name."""
-        table = self.compared
-        chosen = (table["method"] == leader) & (table["fraction"] == fraction)
-        rows = table[chosen & (table["metric"] == metric.name)].to_dict("records")
-        return {row["other"]: row for row in rows}
+def _on_task(task: Task, compared: pd.DataFrame) -> TaskVerdict:
+    rows = [row for row in planned(task.study) if row["task"] == task.name]
+    exploratory = list(_ranked(task, compared))
+    claimed = [_claim(task.study, row, row["method"]) for row in rows]
+    if claimed:
+        headline, *evidence = claimed
+        evidence += [f"Exploratory: {text}" for text in exploratory[:1]] + exploratory[1:]
+    else:
+        headline, *evidence = exploratory or ["No run has ended yet, so nothing can be said."]
+    doubts = [f"{_capital(text)}." for text in _doubts(task, compared)]
+    return TaskVerdict(
+        task.name, headline, [*evidence, *doubts, *_unranked(task), *_unfinished(task)], compared
+    )
 
-    def _headline(self) -> str:
-        """Who wins; if nobody is shown to, who has the best mean."""
-        if not self.ranked:
-            return "No run has delivered anything yet, so nothing can be said."
-        first, *rest = self.ranked
-        leader, mean = first["method"], self._mean(first)
-        if not rest:
-            return f"Only {leader} has results: {mean}."
-        against = self._against(leader, 1.0, self.metric)
-        beaten = _beaten(against)
-        left = [row["method"] for row in rest if row["method"] not in beaten]
-        all_others = f"all {len(rest)} other methods" if len(rest) > 1 else rest[0]["method"]
-        if not left:
-            return f"{leader} wins with {mean}: better than {all_others}."
-        if beaten:
-            return (
-                f"{leader} leads with {mean}. It is better than {len(beaten)} of {len(rest)} "
-                f"other methods, and not shown to be better than {_few(left)}."
-            )
-        counts = [against[name]["n"] for name in left if name in against]
-        if counts and max(counts) < pairwise.ENOUGH:
-            why = (
-                f"{_seeds(list(against.values()))} are too few to call a method better, which "
-                f"takes {pairwise.ENOUGH}"
-            )
-        else:
-            why = f"it is not shown to be better than {_few(left)}"
-        return f"No method is shown to win. {leader} has the best mean: {mean}; {why}."
 
-    def _mean(self, row: Row) -> str:
-        return f"{self.metric.label} {_estimate(row)} (n = {row['n']})"
-
-    def _estimate(self, row: Row) -> str:
-        """Mean and interval, with n where it is not the leader's."""
-        n = "" if row["n"] == self.ranked[0]["n"] else f" (n = {row['n']})"
-        return _estimate(row) + n
-
-    def _evidence(self) -> Iterator[str]:
-        leader = self.ranked[0]["method"]
-        against = self._against(leader, 1.0, self.metric)
-        yield from self._next(against)
-        yield from self._shown(against)
-        yield from self._open(leader, against)
-        yield self._earlier()
-        yield from self._confirmed(leader)
-        for row in self._unranked():
-            uses = self.study.method(row["method"]).uses
-            ahead = ", ahead of the leader" if self._ahead(row) else ""
-            yield f"Not ranked: {row['method']} with {self._estimate(row)}{ahead} (uses: {uses})."
-
-    def _next(self, against: dict[str, Row]) -> Iterator[str]:
-        for row in self.ranked[1:2]:
-            text = f"Next is {row['method']} with {self._estimate(row)}"
-            lead = against.get(row["method"])
-            yield f"{text}: {self._lead(lead)}." if lead else f"{text}."
-
-    def _shown(self, against: dict[str, Row]) -> Iterator[str]:
-        beaten = [
-            against[row["method"]]
-            for row in self.ranked[1:]
-            if row["method"] in against and against[row["method"]]["better"]
-        ]
-        if not beaten:
-            return
-        closest = beaten[0]
-        text = (
-            f"Better than {names([row['other'] for row in beaten])}: p <= "
-            f"{_p(max(row['p_holm'] for row in beaten))} in paired t tests over {_seeds(beaten)}, "
-            f"after Holm's correction for {closest['pairs']} pairs of methods"
+def _ranked(task: Task, compared: pd.DataFrame) -> Iterator[str]:
+    """The order of methods over their common seeds, and whom the first is shown to beat."""
+    ranked = pairwise.ranking(task)
+    if ranked.empty:
+        return
+    leader, n = str(ranked["method"].iloc[0]), int(ranked["n"].iloc[0])
+    over = f"over {words.count(n, 'seed')}"
+    if len(ranked) == 1:
+        yield f"Only {leader} has results: {_mean(task, leader)} {over}."
+        return
+    yield (
+        f"{leader} has the best {task.primary.label}, {_mean(task, leader)} {over}; next is "
+        f"{ranked['method'].iloc[1]} with {_mean(task, str(ranked['method'].iloc[1]))}."
+    )
+    own = _against(task, compared, leader).to_dict("records")
+    beaten = [str(row["other"]) for row in own if row["better"]]
+    left = [str(row["other"]) for row in own if not row["better"]]
+    if beaten:
+        yield (
+            f"{leader} is better than {words.some(beaten)} after Holm's correction for "
+            f"{words.count(own[0]['pairs'], 'pair')}."
         )
-        if closest["other"] != self.ranked[1]["method"]:
-            who = f" to {closest['other']}" if len(beaten) > 1 else ""
-            text += f"; {self._lead(closest, who)}"
-        yield f"{text}."
-
-    def _open(self, leader: str, against: dict[str, Row]) -> Iterator[str]:
-        rows = [against[row["method"]] for row in self.ranked[1:] if row["method"] in against]
-        undecided = [row for row in rows if not row["better"]]
-        few = [row for row in undecided if row["n"] < pairwise.ENOUGH]
-        if few and len(few) < len(rows):
-            yield (
-                f"{_seeds(few)} in common with {names([row['other'] for row in few])} are too "
-                f"few to call {leader} better, which takes {pairwise.ENOUGH}."
-            )
-        enough = [row for row in undecided if row["n"] >= pairwise.ENOUGH]
-        if enough:
-            least = min(row["p_holm"] for row in enough)
-            yield (
-                "Not shown to be better than these, nor equal to them (smallest corrected p "
-                f"{_p(least)}): "
-                + "; ".join(f"{row['other']}, {self._lead(row)}" for row in enough)
-                + "."
-            )
-
-    def _lead(self, row: Row, to: str = "") -> str:
-        """The difference or ratio of the leader to another with its interval, in words."""
-        interval = formatting.estimate(row["effect"], row["low"], row["high"])
-        kind = "ratio" if self.metric.log else "difference"
-        return f"{kind}{to} {interval}, ahead on {row['wins']} of {row['n']} seeds"
-
-    def _earlier(self) -> str:
-        """Who is ahead at the earlier fractions of the budget."""
-        parts: list[str] = []
-        for fraction in pairwise.FRACTIONS[:-1]:
-            ranked = self._ranked(self.metric, fraction)
-            at = f"at {formatting.percent(fraction)}" + ("" if parts else " of the budget")
-            if not ranked:
-                parts.append(f"{at} nobody has a result")
-                continue
-            first = ranked[0]
-            beaten = _beaten(self._against(first["method"], fraction, self.metric))
-            parts.append(
-                f"{at} {first['method']} is first with {self._estimate(first)}, "
-                f"{_how_many(beaten, len(ranked) - 1)}"
-            )
-        return _sentence("; ".join(parts))
-
-    def _confirmed(self, leader: str) -> Iterator[str]:
-        """Whether the leads hold in the metric that nobody optimised."""
-        second = self.study.task(self.task).confirmation
-        if second is None:
-            return
-        ranked = self._ranked(second, 1.0)
-        place = next(
-            (number for number, row in enumerate(ranked, 1) if row["method"] == leader), None
-        )
-        if place is None:
-            yield f"{second.label}, the second measure of the same, has no value for {leader}."
-            return
-        own = self._estimate(ranked[place - 1])
-        text = f"In {second.label}, the second measure of the same, {leader} "
-        text += f"is first too with {own}" if place == 1 else (
-            f"is number {place} of {len(ranked)} with {own}, behind {ranked[0]['method']} with "
-            f"{self._estimate(ranked[0])}"
-        )  # fmt: skip
-        won = _beaten(self._against(leader, 1.0, self.metric))
-        if won:
-            again = _beaten(self._against(leader, 1.0, second))
-            lost = [name for name in won if name not in again]
-            if lost:
-                leads = "leads" if len(lost) > 1 else "lead"
-                text += f"; its {leads} over {names(lost)} {_are(lost)} not shown there"
-            else:
-                leads = f"all its {len(won)} leads" if len(won) > 1 else "its lead"
-                text += f"; {leads} {_are(won)} shown there as well"
-        yield f"{text}."
-
-    def _unfinished(self) -> Iterator[str]:
-        runs = self.study.task(self.task).runs()
-        begun = set(runs["method"])
-        absent = [x for x in self.study.task(self.task).methods if x not in begun]
-        if absent:
-            yield f"Planned, but with no run yet: {names(absent)}."
-        states = runs["status"].value_counts()
-        unfinished = {state: int(n) for state, n in states.items() if state != "finished"}
-        if unfinished:
-            counts = ", ".join(f"{n} {state}" for state, n in unfinished.items())
-            yield f"Not all runs are finished ({counts} of {len(runs)}), so all this may change."
-
-    def _infinite(self) -> Iterator[str]:
-        chosen = (self.quality["metric"] == self.metric.name) & (self.quality["fraction"] == 1.0)
-        partial = self.quality[chosen & (self.quality["n"] < self.quality["runs"])]
-        if len(partial):
-            counts = ", ".join(
-                f"{row['method']} {row['n']} of {row['runs']}" for row in partial.to_dict("records")
-            )
-            yield f"Not every run has delivered a finite value: {counts}."
+    if left:
+        least = comparison.smallest_p(max(row["n"] for row in own))
+        few = f"; {words.count(n, 'seed')} are too few, with a smallest possible p of "
+        why = f"{few}{words.number(least, 2)}" if least > claims.LEVEL else ""
+        yield f"{leader} is not shown to be better than {words.some(left)}{why}."
 
 
-def _beaten(against: dict[str, Row]) -> list[str]:
-    return [other for other, row in against.items() if row["better"]]
+def _mean(task: Task, label: str) -> str:
+    values = claims.ends(task, label, task.primary)
+    found = statistics.mean_interval(values.to_numpy(dtype=float), task.primary.log)
+    return words.interval(float(found.value), float(found.low), float(found.high))
 
 
-def _how_many(beaten: Sequence[str], others: int) -> str:
-    if not beaten:
-        return "not shown to be better than any other" if others else "alone"
-    if len(beaten) == others:
-        return f"better than all {others} others" if others > 1 else "better than the other"
-    return f"better than {len(beaten)} of {others} others"
+def _unranked(task: Task) -> Iterator[str]:
+    for label, method in task.methods.items():
+        if not method.ranked and len(claims.ends(task, label, task.primary)):
+            ahead = ", ahead of the first" if label in _unranked_ahead(task) else ""
+            yield f"Not ranked: {label} with {_mean(task, label)}{ahead} (uses: {method.uses})."
 
 
-def _estimate(row: Row) -> str:
-    return formatting.estimate(row["mean"], row["low"], row["high"])
+def _unranked_ahead(task: Task) -> list[str]:
+    """Methods that do not compete and are better than the first of those that do."""
+    ranked = pairwise.ranking(task)
+    if ranked.empty:
+        return []
+    leader = claims.ends(task, str(ranked["method"].iloc[0]), task.primary)
+    others = [label for label, method in task.methods.items() if not method.ranked]
+    leads = {x: claims.compare(claims.ends(task, x, task.primary), leader, task.primary)
+             for x in others}  # fmt: skip
+    return [label for label, lead in leads.items() if lead.ahead > 0]
 
 
-def _are(listed: Sequence[str]) -> str:
-    return "are" if len(listed) > 1 else "is"
+def _unfinished(task: Task) -> Iterator[str]:
+    runs = task.runs()
+    absent = [label for label in task.methods if label not in set(runs["method"])]
+    if absent:
+        yield f"Planned, but with no run yet: {words.names(absent)}."
+    states = runs.loc[~runs["status"].isin(claims.ENDED), "status"].value_counts()
+    if len(states):
+        counts = ", ".join(f"{n} {state}" for state, n in states.items())
+        yield f"Not all runs are finished ({counts} of {len(runs)}), so all this may change."
 
 
-def _seeds(rows: Sequence[Row]) -> str:
-    counts = sorted({int(row["n"]) for row in rows})
-    if len(counts) == 1:
-        return f"{counts[0]} seed{'s' if counts[0] != 1 else ''}"
-    return f"{counts[0]} to {counts[-1]} seeds"
-
-
-def names(listed: Sequence[str]) -> str:
-    """`a, b and c`."""
-    return " and ".join([", ".join(listed[:-1]), listed[-1]]) if len(listed) > 1 else listed[0]
-
-
-def _few(listed: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    if len(listed) <= NAMED:
-        return names(listed)
-    kept = listed[: NAMED - 1]
-    return f"{', '.join(kept)} and {len(listed) - len(kept)} more"
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
-
-
-def _p(value: float) -> str:
-    if np.isnan(value):
-        return "unknown"
-    return f"{max(value, 1e-4):.2g}"
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]

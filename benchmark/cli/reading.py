@@ -76,15 +76,13 @@ def print_summary(stored: Study) -> None:
 
 
 def _print_verdicts(stored: Study) -> None:
-    from benchmark.analysis.overall import sentences
-    from benchmark.analysis.verdict import EXPLANATION, verdicts
+    from benchmark.analysis.verdict import EXPLANATION, verdict, verdicts
 
-    found = verdicts(stored)
     output.console.print()
-    output.print_lines([*sentences(found), EXPLANATION])
-    for verdict in found:
-        output.console.print(Text(f"\n{verdict.title}", style="bold"))
-        for sentence in [verdict.headline, *verdict.sentences]:
+    output.print_lines([*verdict(stored), EXPLANATION])
+    for found in verdicts(stored):
+        output.console.print(Text(f"\n{found.task}", style="bold"))
+        for sentence in [found.headline, *found.sentences]:
             output.console.print(Text(sentence), soft_wrap=not output.console.is_terminal)
     output.console.print()
 
@@ -130,9 +128,12 @@ def compare(
     with output.clear_errors():
         from benchmark.analysis.side_by_side import EXPLANATION
         from benchmark.analysis.side_by_side import compare as set_side_by_side
+        from benchmark.display.side_by_side import tables
         from benchmark.study.model import Study
 
-        found = set_side_by_side(Study.load(a), Study.load(b))
+        first = Study.load(a)
+        found = set_side_by_side(first, Study.load(b))
+        shown = tables(first, found.data)
     if as_json:
         rows = json.loads(found.data.to_json(orient="records"))
         typer.echo(
@@ -140,11 +141,11 @@ def compare(
         )
     else:
         output.print_lines([f"A: {a}", f"B: {b}", found.conclusion])
-        for title, rows in found.tables.items():
+        for title, rows in shown.items():
             output.console.print(Text(f"\n{title}", style="bold"))
             output.print_rows(rows.to_dict("records"), as_json=False)
         for title, lines in (
-            ("How to read it:", [EXPLANATION] if found.tables else []),
+            ("How to read it:", [EXPLANATION] if shown else []),
             ("Where A and B come from, as far as it differs:", found.differences),
             ("Refused:", found.refused),
         ):

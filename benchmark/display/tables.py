@@ -47,7 +47,6 @@ def tables(study: Study) -> list[Table]:
         _ledgers(measures.ledgers(study)),
         _operations(measures.operations(study)),
         _comparisons(study, pairwise.compare(study)),
-        _improvements(pairwise.improvements(study)),
         _scores(study, measures.scores(study)),
     ]
 
@@ -182,10 +181,9 @@ def _costs(study: Study, data: pd.DataFrame) -> Table:
         task, method, target = cost["task"], cost["method"], cost["target"]
         row = rows.setdefault((task, method), {"task": task, "method": method})
         row[target] = _cost(cost, study.task(task).unit)
-        by = "" if target == cost["target_method"] else f" ({cost['target_method']})"
-        goals[f"{task} {target}"] = f"{task} {target}{by} {formatting.number(cost['value'])}"
+        goals[f"{task} {target}"] = f"{task} {target} {formatting.number(cost['value'])}"
     caption = (
-        "Device time until the quality that others reach at the end of the budget: expected "
+        "Device time until the stored target quality: expected "
         "running time (cost of all runs over successes), 95 % chi-squared interval and "
         "successes/runs; > the budget, or "
         "as far as unfinished runs are, if none got there. "
@@ -239,7 +237,6 @@ def _comparisons(study: Study, data: pd.DataFrame) -> Table:
         metric = study.task(task).primary
         kind, level = ("ratio", 1.0) if metric.log else ("difference", 0.0)
         own = data[(data["task"] == task) & (data["metric"] == metric.name)]
-        own = own[own["fraction"] == 1.0]
         ahead = own["effect"] > level if metric.higher_is_better else own["effect"] < level
         level_pairs = (own["effect"] == level) & (own["method"] < own["other"])
         rows += [
@@ -259,29 +256,15 @@ def _comparisons(study: Study, data: pd.DataFrame) -> Table:
     caption = (
         "Pairs of ranked methods at the end of the budget: effect on the primary metric (method "
         "minus other, or their ratio for metrics on a log scale) with its 95 % Student-t interval, "
-        "paired over seeds; p of the paired t test after Holm's correction for all pairs of the "
-        "task; seeds on which the method is ahead. Better: p below 0.05 and at least "
-        f"{pairwise.ENOUGH} seeds; what is not shown is not refuted."
+        "paired over seeds; p of the exact sign-flip test after Holm's correction for all pairs of "
+        "the task; seeds on which the method is ahead. Exploratory: better means a p below 0.05, "
+        "an effect that matters, and a second measure that agrees."
     )
     return Table("comparisons", caption, data, pd.DataFrame(rows, columns=[*columns, "better"]))
 
 
 def _effect(row: Row) -> str:
     return formatting.estimate(row["effect"], row["low"], row["high"])
-
-
-def _improvements(data: pd.DataFrame) -> Table:
-    text = data[["task", "method", "other"]].copy()
-    text["P(better) [95 %]"] = [
-        formatting.estimate(row["probability"], row["low"], row["high"])
-        for row in data.to_dict("records")
-    ]
-    text["n"] = data["n"].astype(str) + "/" + data["m"].astype(str)
-    caption = (
-        "Probability that a run of the method ends better than a run of the other, in the primary "
-        "metric, with Newcombe's 95 % interval; n: runs of the two."
-    )
-    return Table("improvement", caption, data, text)
 
 
 def _scores(study: Study, data: pd.DataFrame) -> Table:

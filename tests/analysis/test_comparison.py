@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmark.analysis.comparison import Difference, holm, improvement, paired, unpaired
+from benchmark.analysis.comparison import Difference, holm, paired, sign_flip, smallest_p, unpaired
 
 finite = st.floats(-1e3, 1e3)
 
@@ -101,32 +102,49 @@ def test_holm_holds_the_family() -> None:
     assert alone > 0.1  # what happens without it
 
 
-@given(
-    st.lists(st.integers(0, 5), min_size=2, max_size=8),
-    st.lists(st.integers(0, 5), min_size=2, max_size=8),
-)
-def test_improvement_is_mann_whitneys_u(x: list[int], y: list[int]) -> None:
-    found = improvement(x, y, higher_is_better=True)
-    assert found.value == pytest.approx(stats.mannwhitneyu(x, y).statistic / len(x) / len(y))
-    assert 0 <= found.low <= found.value <= found.high <= 1
-    turned = improvement(y, x, higher_is_better=True)
-    assert (turned.low, turned.high) == pytest.approx((1 - found.high, 1 - found.low))
-    assert improvement(x, y, higher_is_better=False).value == pytest.approx(turned.value)
+@given(st.lists(st.integers(-4, 4), min_size=1, max_size=10))
+def test_sign_flip_counts_all_signs(d: list[int]) -> None:
+    sums = [abs(np.dot(signs, d)) for signs in product([-1, 1], repeat=len(d))]
+    assert sign_flip(d) == np.mean(np.array(sums) >= abs(sum(d)))
 
 
-def test_improvement_interval_solves_its_equation() -> None:
-    """At both ends the score is 1.96 standard errors away; also where the estimate is 1."""
-    n, m = 6, 4
-    for x, y in ((range(2, 8), (0, 1, 3, 6.5)), (range(5, 11), range(4))):
-        found = improvement(list(x), list(y), higher_is_better=True)
-        for theta in {found.low, found.high} - {1.0}:
-            spread = (1 - theta) / (2 - theta) + theta / (1 + theta)
-            variance = theta * (1 - theta) / (n * m) * (1 + 4 * spread)
-            assert abs(found.value - theta) == pytest.approx(1.959964 * np.sqrt(variance))
-    assert found.value == found.high == 1.0
+@given(st.integers(0, 10**6), st.integers(2, 13))
+def test_sign_flip_is_scipys_permutation_test(seed: int, n: int) -> None:
+    d = np.random.default_rng(seed).normal(0.4, 1.0, n)
+    expected = stats.permutation_test(
+        (d,), np.mean, permutation_type="samples", n_resamples=np.inf, vectorized=True
+    )
+    assert sign_flip(d) == pytest.approx(expected.pvalue)
 
 
-def test_improvement_with_too_few() -> None:
-    assert np.isnan(improvement([], [1.0], True).value)
-    assert np.isnan(improvement([1.0], [2.0, 3.0], True).low)
-    assert improvement([np.nan, 1.0, 2.0], [0.0, 3.0], True).n == (2, 2)
+def test_sign_flip_is_exact_at_twenty_and_at_forty() -> None:
+    """All differences 1: P(Binomial(n, 1/2) is at least as far from n / 2 as k)."""
+    for n, negative in ((20, 4), (21, 5), (40, 9)):
+        d = np.where(np.arange(n) < negative, -1.0, 1.0)
+        assert sign_flip(d) == pytest.approx(stats.binomtest(negative, n).pvalue, rel=1e-12)
+
+
+def test_sign_flip_above_forty_is_drawn() -> None:
+    d = np.random.default_rng(3).normal(0.25, 1.0, 60)
+    expected = 2 * stats.norm.sf(abs(d.sum()) / np.sqrt((d**2).sum()))
+    assert sign_flip(d) == pytest.approx(expected, abs=0.005)
+    assert sign_flip(np.ones(60)) == pytest.approx(1 / 100_001)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 8, 10])
+def test_the_smallest_p_is_attained(n: int) -> None:
+    assert sign_flip(np.linspace(1, 2, n)) == smallest_p(n) == 2 / 2**n
+
+
+def test_infinite_differences_outweigh_all_finite_ones() -> None:
+    """One infinite loss among nine wins: no sum of signs is smaller, so p is 1."""
+    assert sign_flip([-np.inf, *[5.0] * 9]) == 1.0
+    assert sign_flip([np.inf, *[5.0] * 9]) == smallest_p(10)
+    assert sign_flip([np.inf] * 5 + [-0.2] * 5) > 0.05
+    assert sign_flip([np.inf, -np.inf]) == 1.0
+
+
+def test_sign_flip_of_nothing_and_of_zeros() -> None:
+    assert np.isnan(sign_flip([]))
+    assert np.isnan(smallest_p(0))
+    assert sign_flip([0.0, 0.0]) == 1.0

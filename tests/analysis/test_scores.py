@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from benchmark.analysis import measures, statistics
+from benchmark.runs.design import Design
 from benchmark.study.model import Study
 
 Make = Callable[..., Study]
@@ -91,3 +92,45 @@ def test_mean_over_tasks_weighs_tasks_alike() -> None:
     expected = statistics.mean_of_means([[0.0, 0.2], [1.0, 1.2, 0.8]])
     assert row["mean"] == pytest.approx(0.55)
     assert (row["low"], row["n"], row["tasks"]) == (expected.low, 5, 2)
+
+
+def test_targets_are_shares_of_the_stored_gain(study: Study) -> None:
+    """Between 4 and 1 on the log scale, and between 0 and 2."""
+    goals = measures.targets(study)
+    assert goals["target"].tolist() == ["50 % of the gain", "90 % of the gain"] * 2
+    assert goals["value"].tolist() == pytest.approx([2.0, 4**0.1, 1.0, 1.8])
+    stated = replace(study, design=Design(targets=(0.0, 1.0)))
+    assert measures.targets(stated)["value"].tolist() == pytest.approx([4.0, 1.0, 0.0, 2.0])
+    assert measures.targets(stated)["target"].tolist()[:2] == ["stored default", "stored tuned run"]
+    assert measures.targets(with_references(study, FID, {}))["task"].unique().tolist() == [REWARD]
+
+
+def test_no_method_of_the_comparison_moves_a_target(study: Study) -> None:
+    before = measures.targets(study)
+    for method in study.methods:
+        set_final(study, FID, "fid", method, 1e-9)
+    pd.testing.assert_frame_equal(before, measures.targets(replace(study, name="again")))
+
+
+def test_gain_is_a_share_of_the_stored_gain_at_any_moment(study: Study) -> None:
+    for method, value in (("default", 4.0), ("random", 2.0), ("bilevel", 0.5)):
+        set_final(study, FID, "fid", method, value)
+    table = measures.gains(study).query("task == @FID and fraction == 0.5")
+    gains = table.groupby("method")["gain"].mean()
+    assert gains.to_dict() == pytest.approx({"default": 0.0, "random": 0.5, "bilevel": 1.5})
+    early = measures.gains(study).query("task == @FID and fraction == 0.1")["gain"]
+    assert len(early) == 12
+
+
+@pytest.mark.parametrize("zero", [0.0, -7e-15])
+def test_a_perfect_run_has_the_best_score_and_is_counted(study: Study, zero: float) -> None:
+    set_final(study, FID, "fid", "random", zero)
+    own = measures.scores(study).query("task == @FID and method == 'random'")["score"]
+    assert len(own) == 4
+    assert np.isfinite(own).all()
+    assert (own > 5).all()
+    quality = measures.quality(study).query("metric == 'fid' and method == 'random'")
+    last = quality[quality["fraction"] == 1.0].iloc[0]
+    assert (last["n"], last["runs"], last["mean"]) == (4, 4, 0.0)
+    costs = measures.costs(study).query("task == @FID and method == 'random'")
+    assert (costs["successes"] == 4).all()

@@ -66,7 +66,7 @@ def test_a_copy_does_not_differ(a: Path, b: Path) -> None:
     assert found.data["method"].tolist() == list(METHODS)
     assert (found.data["effect"] == 1).all()
     assert (found.data["p_holm"] == 1).all()
-    assert (found.data["test"] == "paired t").all()
+    assert (found.data["test"] == "sign flip").all()
     assert (found.refused, found.differences) == ([], [])
 
 
@@ -98,24 +98,38 @@ def test_sets_with_other_numbers_of_seeds_are_paired_where_they_can_be(a: Path, 
     scale_fid(b, "random", 1.5)
     shutil.rmtree(b / "runs" / TASK / "random" / "2")
     row = compare(load(a), load(b)).data.set_index("method").loc["random"]
-    assert (row["test"], row["n"], row["n_a"], row["n_b"]) == ("paired t", 2, 3, 2)
+    assert (row["test"], row["n"], row["n_a"], row["n_b"]) == ("sign flip", 2, 3, 2)
     assert row["effect"] == pytest.approx(1.5)
 
 
 def test_what_differs_is_said_with_the_side_that_is_better(a: Path, b: Path) -> None:
     for folder in (a, b):
-        for seed in ("3", "4"):
+        for seed in "3456789":
             run = Path("runs", TASK, "random", seed)
             shutil.copytree(REFERENCE / run, folder / run)
     same = compare(load(a), load(b))
     assert same.conclusion == (
-        "Of 3 comparisons 0 show a difference; 2 have fewer than 5 seeds, too few to show one."
+        "Of 3 comparisons 0 show a difference; 2 have too few seeds to show one."
     )
     scale_fid(b, "random", 1.5)
     said = compare(load(a), load(b)).conclusion
     assert said.startswith(
         f"Of 3 comparisons 1 show a difference: random on {TASK} (B is worse); 2 have"
     )
+
+
+def test_failed_runs_count_and_are_named(a: Path, b: Path) -> None:
+    """B is better on two seeds and failed on the third."""
+    scale_fid(b, "random", 0.5)
+    log = b / "runs" / TASK / "random" / "2" / "events.jsonl"
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    records[-1] |= {"status": "failed", "reason": "error"}
+    log.write_text("".join(json.dumps(record) + "\n" for record in records))
+    found = compare(load(a), load(b))
+    row = found.data.set_index("method").loc["random"]
+    assert (row["n"], row["n_b"], row["failed_a"], row["failed_b"], row["p"]) == (3, 2, 0, 1, 1.0)
+    assert row["effect"] == pytest.approx(0.5)
+    assert found.conclusion.endswith("; failed runs: 0 in A, 1 in B.")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from scipy import stats
 from scipy.stats import binomtest
 
 from benchmark.analysis.statistics import (
+    denormalised,
     iqm_interval,
     mean_interval,
     mean_of_means,
@@ -18,7 +19,7 @@ from benchmark.analysis.statistics import (
     running_time_interval,
     share_interval,
 )
-from scripts import coverage
+from docs.studies import coverage
 
 finite = st.floats(-1e3, 1e3)
 
@@ -65,7 +66,19 @@ def test_values_that_are_not_finite_do_not_enter_but_count() -> None:
     estimate = mean_interval(sample)
     assert estimate.value.tolist() == [2.0, 2.0]
     assert estimate.n.tolist() == [2, 1]
-    assert mean_interval([0.0, -1.0, 5.0], log=True).n == 1
+    assert mean_interval([-1.0, 5.0], log=True).n == 1
+
+
+@pytest.mark.parametrize("zero", [0.0, -0.0, -7e-15])
+def test_a_distance_of_zero_is_a_value(zero: float) -> None:
+    """The geometric mean of samples with a zero is 0; there is no interval on the log scale."""
+    estimate = mean_interval([[zero, 2.0], [5.0, 8.0], [5.0, 4.0]], log=True)
+    assert estimate.n.tolist() == [3, 3]
+    assert estimate.value == pytest.approx([0.0, 4.0])
+    assert np.isnan(estimate.low[0])
+    assert np.isnan(estimate.high[0])
+    assert mean_interval([zero, zero], log=True).value == 0.0
+    assert iqm_interval([zero, 1.0, 1.0, 5.0], log=True).n == 4
 
 
 def test_coverage_at_three_seeds() -> None:
@@ -173,8 +186,22 @@ def test_normalised_puts_the_references_at_0_and_1() -> None:
     assert np.isnan(normalised([1.0], 2.0, 2.0)).all()
 
 
+def test_zero_is_the_best_score_on_the_log_scale_and_finite() -> None:
+    zero, below, small = normalised([0.0, -1e-14, 1e-5], 8.0, 2.0, log=True)
+    assert np.isfinite(zero)
+    assert zero == below > small > 1.0
+    assert np.isnan(normalised([-1.0, np.nan], 8.0, 2.0, log=True)).all()
+
+
+@given(st.floats(-1, 2), st.floats(0.1, 9), st.floats(0.1, 9), st.booleans())
+def test_denormalised_undoes_normalised(share: float, zero: float, one: float, log: bool) -> None:
+    if abs(zero - one) > 1e-3:
+        value = denormalised(share, zero, one, log)
+        assert normalised(value, zero, one, log) == pytest.approx(share, abs=1e-9)
+
+
 def test_intervals_cover_in_simulation() -> None:
-    """A small run of scripts/coverage.py, whose full table is in docs/statistics.md.
+    """A small run of docs/studies/coverage.py, whose full table is in docs/statistics.md.
 
     Exact intervals are within three standard errors of 95 %, conservative ones not below, and
     approximate ones above 90 %.

@@ -79,7 +79,7 @@ def test_nothing_has_been_run(make_results: Make) -> None:
     planned = tuple(itertools.product(study.tasks, study.methods))
     study = replace(study, frame=study.frame.iloc[:0], runs=study.runs.iloc[:0], planned=planned)
     assert (summary(study)["runs"] == "no run yet").all()
-    assert len(tables(study)) == 9
+    assert len(tables(study)) == 8
 
 
 def test_a_moment_with_fewer_runs_says_so(make_results: Make) -> None:
@@ -88,39 +88,6 @@ def test_a_moment_with_fewer_runs_says_so(make_results: Make) -> None:
     assert "(" not in summary(study).loc[0, "at 25 %"]
     study = replace(study, frame=study.frame[~late])
     assert summary(study).loc[0, "at 25 %"].endswith(" (2)")
-
-
-def test_targets_are_what_the_references_reach(make_results: Make) -> None:
-    methods = ("default", "random", "optuna-tpe", "bilevel")
-    study = make_results(tasks=2, methods=methods)
-    goals = measures.targets(study)
-    assert goals["target"].tolist() == ["default", "random", "best baseline"] * 2
-    best = goals[goals["target"] == "best baseline"]
-    assert not best["method"].str.startswith("bilevel").any()
-    quality = measures.quality(study).set_index(["task", "method", "metric", "fraction"])
-    for goal in goals.to_dict("records"):
-        metric = study.task(goal["task"]).primary
-        final = quality.loc[(goal["task"], slice(None), metric.name, 1.0), "mean"]
-        assert goal["value"] == final.xs(goal["method"], level="method").item()
-        if goal["target"] == "best baseline":
-            rivals = final.drop("bilevel", level="method")
-            assert goal["value"] == (rivals.max() if metric.higher_is_better else rivals.min())
-
-
-def test_variants_of_bilevel_are_no_baselines(make_results: Make) -> None:
-    study = make_results(tasks=1, methods=("default", "bilevel", "penalty-only"))
-    study.method_facts["penalty-only"]["group"] = "bilevel"
-    goals = measures.targets(study).set_index("target")
-    assert goals.loc["best baseline", "method"] == "default"
-
-
-def test_who_is_no_rival_sets_no_target(make_results: Make) -> None:
-    study = make_results(tasks=1, methods=("default", "random", "bilevel"))
-    goals = measures.targets(study).set_index("target")
-    best = goals.loc["best baseline", "method"]
-    methods = study.method_facts | {best: study.method_facts[best] | {"ranked": False}}
-    goals = measures.targets(replace(study, method_facts=methods)).set_index("target")
-    assert goals.loc["best baseline", "method"] not in (best, "bilevel")
 
 
 def test_operations_are_shares_of_the_charged_time(make_results: Make) -> None:
@@ -135,7 +102,7 @@ def test_operations_are_shares_of_the_charged_time(make_results: Make) -> None:
 def test_files(make_results: Make, tmp_path: Path) -> None:
     study = make_results(tasks=2, methods=("default", "random", "my_method|50%"))
     written = write_tables(study, tmp_path / "tables")
-    assert len(written) == 27
+    assert len(written) == 24
     assert all(path.exists() for path in written)
     csv = pd.read_csv(tmp_path / "tables" / "quality.csv")
     expected = measures.quality(study)

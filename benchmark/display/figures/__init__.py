@@ -22,7 +22,6 @@ from benchmark.display.figures import (
     anytime,
     cost,
     fractions,
-    improvement,
     landscape,
     profile,
     samples,
@@ -109,7 +108,6 @@ def _drawings(study: Study) -> Iterator[Drawing]:
     yield "cost-to-target", partial(cost.draw, study)
     yield "time", partial(time.draw, study)
     yield "profile", partial(profile.draw, study)
-    yield "improvement", partial(improvement.draw, study)
     for task in study.tasks:
         slug = task.replace("/", "-")
         for name, draw in (

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark.analysis import measures, statistics
+from benchmark.analysis import statistics
 from benchmark.analysis.curves import align
 from benchmark.display import style
 from benchmark.display.figures import layout
@@ -175,8 +175,7 @@ def banded_methods(study: Study, task: str, methods: list[str]) -> set[str]:
     """Methods drawn with their interval: all, or the compared ones where there are many."""
     if len(methods) <= CROWD:
         return set(methods)
-    goals = measures.targets(study)
-    compared = set(goals[goals["task"] == task]["method"])
+    compared = {name for row in study.contrasts for name in (row.method, *row.against)}
     return compared if study.focus is None else compared | {study.focus}
 
 

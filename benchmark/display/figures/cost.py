@@ -14,26 +14,23 @@ from benchmark.analysis import measures
 from benchmark.display.figures import layout
 from benchmark.study.model import Study, Unit
 
-LOOKS: dict[str, dict[str, Any]] = {
-    "default": {"marker": "s", "color": "#000000", "offset": -0.27},
-    "random": {"marker": "X", "color": layout.PALE, "offset": 0.0},
-    "best baseline": {"marker": "*", "color": "#0072B2", "offset": 0.27},
-}
+LOOKS: tuple[dict[str, Any], ...] = (
+    {"marker": "s", "color": "#000000", "offset": -0.27},
+    {"marker": "*", "color": "#0072B2", "offset": 0.27},
+    {"marker": "X", "color": layout.PALE, "offset": 0.0},
+)
+"""Of the targets, in their order."""
 
 
 def draw(study: Study) -> Figure:
     """One panel per task, one row per method, one mark per target."""
     tasks, methods = list(study.tasks), list(study.methods)
     costs = measures.costs(study)
-    best = costs[costs["target"] == "best baseline"].drop_duplicates("task")
     note = (
         "Expected running time (cost of all runs over successes, with its chi-squared 95 % "
         "interval, which may leave the axis) until the incumbent's reported "
-        "metric is as good as what default, random and the best baseline ("
-        + ", ".join(
-            f"{task}: {who}" for task, who in zip(best["task"], best["target_method"], strict=True)
-        )
-        + ") reach at the end. On the right: runs that got there, where not all did; open, "
+        "metric has made a share of the gain between the task's stored references. "
+        "On the right: runs that got there, where not all did; open, "
         "at the end of the runs: none did. Dashed: the budget."
     ) + layout.not_ranked_note(study, methods)
     figure, grid = layout.row_panels(len(tasks), len(methods), 0.32, note)
@@ -42,8 +39,7 @@ def draw(study: Study) -> Figure:
         layout.method_rows(axes, study, methods, task)
         _panel(axes, costs[costs["task"] == task], budget, study.task(task).unit, methods)
         axes.set_title(task)
-    present = set(costs["target"])
-    layout.add_legend(figure, _handles([name for name in LOOKS if name in present]))
+    layout.add_legend(figure, _handles(list(dict.fromkeys(costs["target"]))))
     layout.add_note(figure, note)
     return figure
 
@@ -58,7 +54,7 @@ def _panel(axes: Axes, costs: pd.DataFrame, budget: float, unit: Unit, methods: 
     rows = np.array([methods.index(method) for method in costs["method"]])
     reached = (costs["successes"] > 0).to_numpy()
     x = costs["gpu_hours"].where(reached, costs["censored"]).to_numpy() * unit.per_hour
-    for target, look in LOOKS.items():
+    for target, look in zip(dict.fromkeys(costs["target"]), LOOKS, strict=False):
         mark: dict[str, Any] = {"ls": "", "marker": look["marker"], "color": look["color"]}
         chosen = (costs["target"] == target).to_numpy()
         y = rows + look["offset"]
@@ -85,8 +81,7 @@ def _panel(axes: Axes, costs: pd.DataFrame, budget: float, unit: Unit, methods: 
 def _handles(targets: list[str]) -> list[Line2D]:
     return [
         Line2D(
-            [], [], ls="", marker=LOOKS[name]["marker"], color=LOOKS[name]["color"], ms=4.5,
-            mew=0.7, label=f"quality of {name}",
+            [], [], ls="", marker=look["marker"], color=look["color"], ms=4.5, mew=0.7, label=name,
         )
-        for name in targets
+        for name, look in zip(targets, LOOKS, strict=False)
     ]  # fmt: skip

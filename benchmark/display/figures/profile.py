@@ -48,7 +48,7 @@ def _profiles(axes: Axes, study: Study, scores: pd.DataFrame, methods: list[str]
             own["threshold"], own["share"], color=look.colour, ls=look.line, lw=look.width,
             marker=look.marker, markevery=(5 * order, STEPS // 5), zorder=3 + order / 100,
         )  # fmt: skip
-        if method in (study.focus, *measures.REFERENCES):
+        if method == study.focus:
             axes.fill_between(
                 own["threshold"], own["low"], own["high"], color=look.colour, alpha=0.12, lw=0
             )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmark.analysis import overall, verdict
+from benchmark.analysis import verdict
 from benchmark.display.page import charts, looks, provenance, sections
 from benchmark.display.page.prose import prose
 from benchmark.study.model import Study
@@ -49,7 +49,7 @@ def render(study: Study) -> str:
     return environment.get_template("page.html.jinja").render(
         suite=study.name,
         overview=sections.overview(study),
-        conclusions=overall.sentences(said),
+        conclusions=verdict.verdict(study),
         explanation=verdict.EXPLANATION,
         looks=drawn,
         methods=sections.methods(study),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis import measures, pairwise
+from benchmark.analysis import measures
 from benchmark.analysis.verdict import TaskVerdict
 from benchmark.display import formatting
 from benchmark.display.figures import anytime
@@ -126,7 +126,7 @@ def sections(study: Study, verdicts: Sequence[TaskVerdict]) -> list[Section]:
     return [
         Section(
             task=task,
-            title=verdict.title.removeprefix(f"{task}: "),
+            title=_title(study, task),
             headline=verdict.headline,
             sentences=verdict.sentences,
             description=study.task(task).description,
@@ -244,10 +244,17 @@ def _moments(study: Study, task: str, quality: pd.DataFrame) -> Table:
     return Table("Over the budget", caption, columns, _rows(study, final, cells))
 
 
+def _title(study: Study, task: str) -> str:
+    """Primary metric and budget of a task."""
+    own = study.task(task)
+    time = formatting.duration(own.budget, own.unit)
+    return f"{own.primary.title}, {time} of {own.unit.device} time"
+
+
 def _pairs(study: Study, task: str, comparisons: pd.DataFrame) -> Table:
     """Pairs of ranked methods at the end of the budget, the better mean first, the best on top."""
     metric = study.task(task).primary
-    chosen = (comparisons["metric"] == metric.name) & (comparisons["fraction"] == 1.0)
+    chosen = comparisons["metric"] == metric.name
     level = 1.0 if metric.log else 0.0
     sign = 1 if metric.higher_is_better else -1
     lead = sign * (comparisons["effect"] - level)
@@ -266,9 +273,9 @@ def _pairs(study: Study, task: str, comparisons: pd.DataFrame) -> Table:
 
     caption = (
         f"{metric.title} at the end of the budget, seed by seed: {kind} of the two with 95 % "
-        "Student-t interval, p value of a paired t test after Holm's correction over all pairs, "
-        f"seeds on which the first is ahead. Better: p below {pairwise.LEVEL:g} and at "
-        f"least {pairwise.ENOUGH} seeds; what is not shown is not refuted."
+        "Student-t interval, p value of the exact sign-flip test after Holm's correction over all "
+        "pairs, seeds on which the first is ahead. Exploratory: better means a p below 0.05, an "
+        "effect that matters, and a second measure that agrees."
     )
     columns = ["method", "against", kind, "p (Holm)", "ahead on seeds", "better"]
     return Table("Pairs of methods", caption, columns, _rows(study, ahead, cells))
@@ -294,8 +301,7 @@ def _costs(study: Study, task: str, costs: pd.DataFrame) -> Table:
 
 
 def _goal(row: Row) -> str:
-    by = "" if row["target"] == row["target_method"] else f" ({row['target_method']})"
-    return f"{row['target']}{by}: {formatting.number(row['value'])}"
+    return f"{row['target']}: {formatting.number(row['value'])}"
 
 
 def _cost(row: Row, unit: Unit) -> Cell:
