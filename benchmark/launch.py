@@ -27,7 +27,8 @@ from benchmark.files import StorageError, read_json, storing, write_json
 from benchmark.prepare import unavailable
 from benchmark.runs.design import record_design
 from benchmark.runs.folder import PLAN, planned
-from benchmark.runs.runner import Outcome, RunSpec, standing
+from benchmark.runs.runner import standing
+from benchmark.runs.spec import Outcome, RunSpec
 from benchmark.suite import Suite, load, select
 
 DRAWING_SPACING = 120.0

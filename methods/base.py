@@ -74,7 +74,11 @@ class Problem(Protocol):
         ...
 
     def seed(self, *axes: str | int) -> int:
-        """A 63-bit seed hashed from the run's identity and `axes`; stateless, so resumable."""
+        """A seed below 2**32 hashed from the run seed and `axes`; stateless, so resumable.
+
+        It is the same for every method that asks: `seed("training")` is that of the one long
+        training of a run, so all methods start from the same weights and see the same batches.
+        """
         ...
 
     def evaluate(self, params: Params, fidelity: float = 1.0, deliver: bool = True) -> float:
@@ -116,7 +120,7 @@ class Method(ABC):
     """One way to tune. Options are keyword arguments of `__init__` with defaults."""
 
     name: ClassVar[str]
-    citation: ClassVar[str]
+    citation: ClassVar[str] = "-"
     uses: ClassVar[str] = "scores"
     """What the method uses beyond the space, in words a table can show."""
     ranked: ClassVar[bool] = True

@@ -13,6 +13,7 @@ primitives when the budget is spent.
 
 from __future__ import annotations
 
+import copy
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -146,6 +147,15 @@ class Task(ABC):
     @abstractmethod
     def evaluate(self, candidate: Candidate, seed: int) -> dict[str, float]:
         """All of `metrics`, on the report split with fresh seeds. Called by the harness."""
+
+    def check(self, candidate: Candidate) -> None:
+        """Raise ValueError, naming it, if a setting in `candidate` lies outside the space."""
+        self.space.validate(candidate.params)
+
+    def for_evaluation(self) -> Task:
+        """The task that the harness evaluates with, called after `setup`: it shares loaded data and
+        frozen networks with this one, and what is set on either is not set on the other."""
+        return copy.copy(self)
 
     def images(self, candidate: Candidate, count: int, seed: int) -> np.ndarray | None:
         """`(count, height, width)` or `(count, height, width, 3)` uint8 samples, or None."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 if TYPE_CHECKING:
@@ -21,17 +20,25 @@ if TYPE_CHECKING:
 class Oracles(Protocol):
     """What every task tells a method; families add to it."""
 
-    name: str
-    """`family/dataset`, e.g. `finetune/digits`."""
-    family: str
+    @property
+    def name(self) -> str:
+        """`family/dataset`, e.g. `finetune/digits`."""
+        ...
+
+    @property
+    def family(self) -> str: ...
 
 
 def exposed(task: Task) -> Oracles:
     """The members of `task` that the protocol of its family (`Task.oracles`) names."""
-    return cast(
-        Oracles,
-        SimpleNamespace(**{name: detached(getattr(task, name)) for name in members(task.oracles)}),
-    )
+    return cast(Oracles, view(task, task.oracles))
+
+
+def view(whole: Any, protocol: type) -> Any:
+    """An object with those attributes and methods of `whole` that `protocol` declares, which does
+    not lead back to `whole`."""
+    parts = {name: _forwarded(whole, name) for name in members(protocol)}
+    return type(protocol.__name__, (), {"__slots__": (), **parts})()
 
 
 def members(protocol: type) -> list[str]:
@@ -45,15 +52,18 @@ def members(protocol: type) -> list[str]:
     return sorted({name for name in declared if not name.startswith("_")})
 
 
-def detached(member: Any) -> Any:
+def _forwarded(whole: Any, name: str) -> Any:
+    if inspect.isroutine(getattr(type(whole), name, None)):
+        return staticmethod(detached(getattr(whole, name)))
+    return property(lambda _: getattr(whole, name))
+
+
+def detached(method: Callable[..., Any]) -> Callable[..., Any]:
     """A bound method as a plain function, which does not lead back to its object."""
-    if not inspect.ismethod(member):
-        return member
 
     def call(*arguments: Any, **options: Any) -> Any:
-        return member(*arguments, **options)
+        return method(*arguments, **options)
 
-    named: Callable[..., Any] = call
-    named.__name__, named.__qualname__ = member.__name__, member.__name__
-    named.__doc__ = member.__doc__
-    return named
+    call.__name__ = call.__qualname__ = method.__name__
+    call.__doc__ = method.__doc__
+    return call

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from benchmark import registry
 from benchmark.cli import output
-from benchmark.runs.runner import RunSpec
+from benchmark.runs.spec import RunSpec
 from tasks.base import Candidate, Metric, Task
 from tasks.space import Params, Space, Variable
 from tests.toy_methods import ToyOracles

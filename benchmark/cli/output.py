@@ -37,7 +37,7 @@ def _actionable() -> tuple[type[Exception], ...]:
     from benchmark.files import BadResults
     from benchmark.registry import BrokenModule, UnknownName
     from benchmark.runs.folder import Busy
-    from benchmark.runs.runner import SpecMismatch
+    from benchmark.runs.spec import SpecMismatch
     from benchmark.study.merge import MergeError
     from benchmark.suite import SuiteError
 

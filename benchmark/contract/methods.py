@@ -1,14 +1,14 @@
-"""What every method keeps, checked on small tasks under the priced clock."""
+"""The checks of a method, on small tasks under the priced clock."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any
 
 from benchmark import registry
 from benchmark.contract.equality import same
@@ -16,7 +16,8 @@ from benchmark.contract.tasks import Check
 from benchmark.runs import calibration
 from benchmark.runs.clock import Clock, PricedClock
 from benchmark.runs.folder import effective_steps
-from benchmark.runs.runner import Outcome, RunSpec, execute
+from benchmark.runs.runner import execute
+from benchmark.runs.spec import Outcome, RunSpec
 from methods.base import Method
 from tasks.base import Task
 
@@ -31,7 +32,7 @@ BUDGET_TRIALS = 6
 
 
 class Interruption(BaseException):
-    """Stands for a crash: ends a run where it is, without its leave."""
+    """Stands for a crash: ends a run where it is."""
 
 
 def method_checks(name: str, device: str = "cpu") -> list[tuple[str, Check]]:
@@ -56,10 +57,8 @@ def method_checks(name: str, device: str = "cpu") -> list[tuple[str, Check]]:
 
 def declares_method(method: type[Method]) -> str | None:
     for attribute in ("name", "citation", "uses"):
-        if not isinstance(getattr(method, attribute, None), str):
+        if not isinstance(getattr(method, attribute), str):
             return f"{method.__name__}.{attribute} must be a string"
-    if not (method.__doc__ or "").strip():
-        return f"{method.__name__} needs a docstring: its first line stands in tables"
     try:
         method()
     except TypeError as error:
@@ -83,26 +82,22 @@ class MethodBench:
             device=self.device, hard_limit=HARD_LIMIT,
         )  # fmt: skip
 
-    def run(self) -> tuple[Outcome, list[dict[str, Any]]]:
-        with tempfile.TemporaryDirectory() as results:
-            spec = self.spec(results)
-            return execute(spec), spec.folder.events()
-
     @cached_property
     def undisturbed(self) -> tuple[Outcome, list[dict[str, Any]], int]:
         """How a run ends, its log, and the number of primitives charged."""
-        with crash_after(math.inf) as seen:
-            outcome, events = self.run()
-        return outcome, events, seen[0]
+        with tempfile.TemporaryDirectory() as results:
+            spec, counting = self.spec(results), Crash()
+            outcome = execute(spec, counting)
+            return outcome, spec.folder.events(), counting.charges
 
     @cached_property
-    def repeated(self) -> tuple[list[dict[str, Any]], int, int]:
-        """The log of a second run, how often it was told to end, and the bytes it printed."""
-        with tempfile.TemporaryDirectory() as results, _refusals() as refusals:
+    def repeated(self) -> tuple[list[dict[str, Any]], int]:
+        """The log of a second run, and the bytes it printed."""
+        with tempfile.TemporaryDirectory() as results:
             folder = self.spec(results).folder
             execute(self.spec(results))
             printed = folder.output.stat().st_size if folder.output.exists() else 0
-            return folder.events(), len(refusals), printed
+            return folder.events(), printed
 
     def ends(self) -> str | None:
         outcome, events, _ = self.undisturbed
@@ -125,8 +120,7 @@ class MethodBench:
         with tempfile.TemporaryDirectory() as results:
             spec = self.spec(results)
             for share in (0.4, 0.1, 0.3):
-                with crash_after(max(round(share * primitives), 1)):
-                    execute(spec)
+                crash(spec, max(round(share * primitives), 1))
             outcome = execute(spec)
             if outcome.status != "finished":
                 return f"failed after an interruption: {outcome.reason}"
@@ -148,29 +142,12 @@ class MethodBench:
         return f"changed {', '.join(changed)}" if changed else None
 
     def obeys(self) -> str | None:
-        told = self.repeated[1]
+        told = self.repeated[0][-1]["refusals"]
         return f"caught BudgetExhausted and went on, {told - 1} times" if told > 1 else None
 
     def prints_little(self) -> str | None:
-        printed = self.repeated[2]
+        printed = self.repeated[1]
         return f"printed {printed} bytes" if printed > QUIET else None
-
-
-@contextmanager
-def _refusals() -> Iterator[list[None]]:
-    """Yields a list that grows with each BudgetExhausted raised inside."""
-    original = Clock.refuse
-    seen: list[None] = []
-
-    def refuse(self: Clock) -> NoReturn:
-        seen.append(None)
-        original(self)
-
-    Clock.refuse = refuse  # type: ignore[method-assign]
-    try:
-        yield seen
-    finally:
-        Clock.refuse = original  # type: ignore[method-assign]
 
 
 def _trial_cost(task: Task, prices: Mapping[str, float]) -> float:
@@ -190,23 +167,20 @@ def essence(step: dict[str, Any]) -> dict[str, Any]:
     return step | {"clock": (clock["ledgers"]["method"], clock["work"])}
 
 
-@contextmanager
-def crash_after(charges: float) -> Iterator[list[int]]:
-    """End the run inside after some charged primitives; yields their count in a list of one."""
-    original = PricedClock._end
-    seen = [0]
+class Crash:
+    """Ends a run after some charged primitives, as a killed process would; counts them."""
 
-    def crash(self: PricedClock, operation: str, count: int) -> None:
-        original(self, operation, count)
-        if self.ledger == "method":
-            seen[0] += 1
-            if seen[0] == charges:
-                raise Interruption
+    def __init__(self, after: float = math.inf) -> None:
+        self.after = after
+        self.charges = 0
 
-    PricedClock._end = crash  # type: ignore[method-assign]
-    try:
-        yield seen
-    except Interruption:
-        pass
-    finally:
-        PricedClock._end = original  # type: ignore[method-assign]
+    def __call__(self, clock: Clock) -> None:
+        self.charges += 1
+        if self.charges == self.after:
+            raise Interruption
+
+
+def crash(spec: RunSpec, after: float) -> None:
+    """Execute `spec` until it has charged so many primitives."""
+    with suppress(Interruption):
+        execute(spec, Crash(after))

@@ -1,4 +1,4 @@
-"""What every task keeps, checked on a short solve."""
+"""The checks of a task, on a short solve."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmark.runs.isolation import isolated
 from tasks.base import Candidate, FreeMeter, Task
 
 Check = Callable[[], str | None]
-"""Returns what is wrong, in words."""
+"""Says in words what is wrong, or returns None."""
 
 
 def task_checks(cls: type[Task], device: str = "cpu") -> list[tuple[str, Check]]:

@@ -26,7 +26,7 @@ from benchmark.engine.admission import Terms
 from benchmark.engine.devices import VISIBLE, default_workers, gpus, kind, visible
 from benchmark.engine.slurm import LOOPBACK, SLURM, ClusterError
 from benchmark.engine.stopping import interrupts_ignored
-from benchmark.runs.runner import RunSpec
+from benchmark.runs.spec import RunSpec
 
 LOCAL = "local"
 ADDRESSES = ("tcp://", "tls://")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from benchmark.runs.folder import RunFolder, ending
-from benchmark.runs.runner import RunSpec
+from benchmark.runs.spec import RunSpec
 
 
 def clock_time(seconds: float) -> str:

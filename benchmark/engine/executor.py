@@ -24,7 +24,8 @@ from benchmark.engine.cluster import LOST, Cluster, Executor
 from benchmark.engine.devices import gpus
 from benchmark.engine.slurm import ClusterError
 from benchmark.runs import calibration
-from benchmark.runs.runner import Outcome, RunSpec, execute, in_one_line, record_loss
+from benchmark.runs.runner import execute, record_loss
+from benchmark.runs.spec import Outcome, RunSpec, in_one_line
 
 HandedOut = Callable[[RunSpec], None]
 """Is told of each run that goes out."""

@@ -19,7 +19,7 @@ from rich.text import Text
 from benchmark.engine.estimate import Durations, clock_time
 
 if TYPE_CHECKING:
-    from benchmark.runs.runner import Outcome, RunSpec
+    from benchmark.runs.spec import Outcome, RunSpec
 
 STALE_SECONDS = 15.0
 TELLING_PROGRESS = 0.1

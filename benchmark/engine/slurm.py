@@ -14,7 +14,7 @@ from typing import Any
 from benchmark.engine.stopping import interrupts_ignored
 from benchmark.errors import UserError
 from benchmark.registry import UnknownName
-from benchmark.runs.runner import RunSpec
+from benchmark.runs.spec import RunSpec
 
 SLURM = "slurm"
 LOOPBACK = "127.0.0.1"

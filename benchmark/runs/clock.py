@@ -1,20 +1,23 @@
 """The budget: ledgers of device time, and the exception that ends a run.
 
-A GPU-hour is device-seconds / 3600 while a method holds one device. Every second of a run
-stands in exactly one of four ledgers: `method` is charged against the budget; `setup`
-(loading data and models, replaying a log), `evaluation` (reported metrics) and `checkpoint`
-(writing) are visible but free.
+A device-hour is device-seconds / 3600 while a method holds one device. On a CPU a device-second
+is a second of processor time, so that a budget buys the same work whatever else the machine does;
+on CUDA it is a second of the synchronised device. Every second stands in exactly one of four
+ledgers: `method` is charged against the budget; `setup` (loading data and models, replaying a
+log), `evaluation` (reported metrics) and `checkpoint` (writing) are visible but free. Wall time is
+recorded beside them.
 """
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from statistics import median
 from typing import Any, NoReturn
 
+from benchmark.runs.watches import Stopwatch, device_watch
 from tasks.oracles import detached
 
 LEDGERS = ("setup", "method", "evaluation", "checkpoint")
@@ -33,22 +36,34 @@ class BudgetExhausted(BaseException):
     """
 
 
-class Clock(ABC):
-    """Attributes seconds to ledgers and, within the charged one, to primitive operations."""
+Callback = Callable[["Clock"], None]
 
-    def __init__(self, budget: float) -> None:
+
+def _ignore(clock: Clock) -> None:
+    pass
+
+
+class Clock(ABC):
+    """Attributes seconds to ledgers and, within the charged one, to primitive operations.
+
+    `on_charge` is called after each charged primitive (a sign of life), `on_defiance` when a method
+    keeps going after its budget has ended.
+    """
+
+    def __init__(
+        self, budget: float, *, on_charge: Callback = _ignore, on_defiance: Callback = _ignore
+    ) -> None:
         self.budget = budget
         """Seconds that may be charged."""
         self.ledgers = dict.fromkeys(LEDGERS, 0.0)
         self.breakdown: dict[str, float] = {}
         """Charged seconds by operation."""
         self.work: Counter[str] = Counter(dict.fromkeys(WORK, 0))
-        self.on_charge: Callable[[], None] = lambda: None
-        """Called after each charged primitive (sign of life)."""
         self.refusals = 0
         """How often BudgetExhausted was raised: more than once if a method caught it."""
-        self.on_defiance: Callable[[], None] = lambda: None
-        """Called when a method keeps going after its budget has ended."""
+        self._on_charge, self._on_defiance = on_charge, on_defiance
+        self._stopwatch = Stopwatch()
+        self._wall = 0.0
         self._ledger = "setup"
         self._operation: str | None = None
 
@@ -62,6 +77,17 @@ class Clock(ABC):
     def ledger(self) -> str:
         """The ledger that is running."""
         return self._ledger
+
+    @property
+    def wall(self) -> float:
+        """Seconds of wall time, earlier sessions of the run included."""
+        self._wall += self._stopwatch.lap()
+        return self._wall
+
+    def carry(self, ledgers: Mapping[str, float], wall: float) -> None:
+        """Go on from the ledgers and the wall time of earlier sessions."""
+        self.ledgers.update(ledgers)
+        self._wall += wall
 
     def switch(self, ledger: str) -> None:
         """Close the running ledger and go on in `ledger`."""
@@ -95,13 +121,13 @@ class Clock(ABC):
             self._end(operation, count)
         if charged:
             self.work.update(work)
-            self.on_charge()
+            self._on_charge(self)
 
     def refuse(self) -> NoReturn:
         """Raise BudgetExhausted."""
         self.refusals += 1
         if self.refusals > DEFIANCE:
-            self.on_defiance()
+            self._on_defiance(self)
         raise BudgetExhausted
 
     def snapshot(self) -> dict[str, Any]:
@@ -111,6 +137,7 @@ class Clock(ABC):
             "ledgers": dict(self.ledgers),
             "breakdown": dict(self.breakdown),
             "work": dict(self.work),
+            "wall": self.wall,
         }
 
     def rewind(self, snapshot: Mapping[str, Any]) -> None:
@@ -153,70 +180,30 @@ class NarrowMeter:
         self.charge = detached(clock.charge)
 
 
-class Stopwatch:
-    """Seconds from lap to lap, by the performance counter.
-
-    Clocks are set, and leap when a machine wakes up. Where the counter and the time of day
-    disagree by more than `LEAP`, one of them leapt, and the lap is the shorter that is possible.
-    """
-
-    LEAP = 1.0
-
-    def __init__(self) -> None:
-        self._counter, self._time = time.perf_counter(), time.time()
-
-    def running(self) -> float:
-        """Seconds since the last lap."""
-        return self._elapsed(time.perf_counter(), time.time())
-
-    def lap(self) -> float:
-        """Seconds since the last lap; the next one begins."""
-        counter, clock_time = time.perf_counter(), time.time()
-        elapsed = self._elapsed(counter, clock_time)
-        self._counter, self._time = counter, clock_time
-        return elapsed
-
-    def _elapsed(self, counter: float, clock_time: float) -> float:
-        counted, passed = counter - self._counter, clock_time - self._time
-        if abs(counted - passed) <= self.LEAP and counted >= 0:
-            return counted
-        return min((seconds for seconds in (counted, passed) if seconds >= 0), default=0.0)
-
-
 class DeviceClock(Clock):
-    """Measured time. On CUDA the device is synchronised at every reading."""
+    """Measured time: of the processors on a CPU, wall time of the synchronised device on CUDA."""
 
-    SYNC_INTERVAL = 0.02
-    """Seconds within which a CUDA reading is not repeated: a synchronisation per primitive
-    would stall the device, so a run may overstep its budget by this much more."""
-
-    def __init__(self, budget: float, device: str = "cpu") -> None:
-        super().__init__(budget)
-        self._synchronize: Callable[[], None] = lambda: None
-        self._interval = 0.0
-        if device.startswith("cuda"):
-            import torch
-
-            self._synchronize = lambda: torch.cuda.synchronize(device)
-            self._interval = self.SYNC_INTERVAL
-        self._watch = Stopwatch()
+    def __init__(self, budget: float, device: str = "cpu", **callbacks: Callback) -> None:
+        super().__init__(budget, **callbacks)
+        self._watch = device_watch(device)
 
     def _read(self) -> None:
-        self._synchronize()
         self._book(self._watch.lap(), self._operation or OVERHEAD)
 
     def _now_used(self) -> float:
-        if self._watch.running() >= self._interval:
-            self._read()
+        self._read_if_due()
         return self.ledgers["method"]
 
     def _begin(self, operation: str) -> None:
         self._operation = operation
 
     def _end(self, operation: str, count: int) -> None:
-        if self._watch.running() >= self._interval:
-            self._read()
+        self._read_if_due()
         self._operation = None
+
+    def _read_if_due(self) -> None:
+        if not self._watch.interval or self._watch.running() >= self._watch.interval:
+            self._read()
 
 
 class PricedClock(Clock):
@@ -226,8 +213,8 @@ class PricedClock(Clock):
     is doing. A method's own code is free here, except for the price of a `trial`.
     """
 
-    def __init__(self, budget: float, prices: Mapping[str, float]) -> None:
-        super().__init__(budget)
+    def __init__(self, budget: float, prices: Mapping[str, float], **callbacks: Callback) -> None:
+        super().__init__(budget, **callbacks)
         self.prices = prices
 
     def _read(self) -> None:
@@ -251,19 +238,14 @@ class Calibration:
     """
 
     def __init__(self, device: str = "cpu") -> None:
-        self._clock = DeviceClock(float("inf"), device)
+        self._watch = device_watch(device)
         self._samples: dict[str, list[float]] = {}
 
     @contextmanager
     def charge(self, operation: str, count: int = 1, **work: int) -> Iterator[None]:
-        self._clock._read()
-        start = time.perf_counter()
+        self._watch.lap()
         yield
-        self._clock._read()
-        elapsed = time.perf_counter() - start
-        self._samples.setdefault(operation, []).append(elapsed / max(count, 1))
+        self._samples.setdefault(operation, []).append(self._watch.lap() / max(count, 1))
 
     def prices(self) -> dict[str, float]:
-        from statistics import median
-
         return {name: median(samples) for name, samples in self._samples.items()}

@@ -194,9 +194,9 @@ class RunFolder:
         except ValueError as error:
             raise BadResults(f"{self.log} is damaged at {error}; {REMEDY}") from None
 
-    def mend(self) -> None:
+    def mend(self) -> list[Record]:
         """Clear away what a crash left: a torn end of the log, half-written files, and a session
-        that its watchdog ended without a record in the log."""
+        that its watchdog ended without a record in the log. Returns the records of the log."""
         events, length = self._parsed()
         if self.log.exists():
             os.truncate(self.log, length)
@@ -206,8 +206,10 @@ class RunFolder:
         reason = self.hung()  # before this session begins one of its own
         if reason and _last_session(events).get("kind") == "start":
             write_atomic(self.error, read_bytes(self.hang))
-            self.append({"kind": "end", "status": "failed", "reason": reason})
+            events.append({"kind": "end", "status": "failed", "reason": reason})
+            self.append(events[-1])
         self.hang.unlink(missing_ok=True)
+        return events
 
     def hung(self) -> str:
         """Why the last session was ended by its watchdog, or nothing."""
@@ -320,10 +322,12 @@ def status(folder: RunFolder) -> str:
     return ending(folder)[0]
 
 
-def ending(folder: RunFolder, events: list[Record] | None = None) -> tuple[str, str]:
+def ending(
+    folder: RunFolder, events: list[Record] | None = None, mine: bool = False
+) -> tuple[str, str]:
     """Status of a run, and why it ended so. Raises BadResults.
 
-    `events` are the folder's, for those who have read them.
+    `events` are the folder's, for those who have read them; `mine` says that the caller owns it.
     """
     last = _last_session(folder.events() if events is None else events)
     if not last:
@@ -332,10 +336,10 @@ def ending(folder: RunFolder, events: list[Record] | None = None) -> tuple[str, 
         return str(plain(last.get("status"))), str(plain(last.get("reason", "")))
     if last["kind"] == "retry":
         return "interrupted", "to be tried again"
-    if folder.is_owned():
+    if not mine and folder.is_owned():
         return "running", ""
     reason = folder.hung()
-    return ("failed", reason) if reason else ("interrupted", "stopped without a word")
+    return ("failed", reason) if reason else ("interrupted", "process died without a final record")
 
 
 def _last_session(events: list[Record]) -> Record:

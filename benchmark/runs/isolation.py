@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 OUTPUT_LIMIT = 2**20
 """Characters of a session's output that are kept."""
@@ -54,22 +55,32 @@ def _numpy_state() -> tuple[Any, ...]:
 
 @contextmanager
 def isolated(changed: list[str]) -> Iterator[None]:
-    """One thread, as for every CPU worker (docs/protocol.md), and all settings put back at the
-    end; `changed` then names those that what ran inside had changed."""
+    """One thread in every library, as for every CPU worker (docs/protocol.md), and all settings put
+    back at the end; `changed` then names those that what ran inside had changed."""
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    known = settings()
-    before = {name: setting.read() for name, setting in known.items()}
-    try:
-        yield
-    finally:
-        for name, setting in known.items():
-            if setting.read() != before[name]:
-                changed.append(name)
-                setting.write(before[name])
-        torch.set_num_threads(threads)
+    with threadpool_limits(1):
+        known = settings()
+        before = {name: setting.read() for name, setting in known.items()}
+        try:
+            yield
+        finally:
+            for name, setting in known.items():
+                if setting.read() != before[name]:
+                    changed.append(name)
+                    setting.write(before[name])
+    torch.set_num_threads(threads)
+
+
+def hold_threads() -> None:
+    """Hold libraries that were loaded since `isolated` began to one thread as well.
+
+    The sum of a matrix product depends on how many threads share it, so a run is the same in this
+    process and in a worker only if BLAS and OpenMP have one each.
+    """
+    threadpool_limits(1)
 
 
 @contextmanager

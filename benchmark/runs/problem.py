@@ -8,8 +8,6 @@ log, the clock and the random generator to where the checkpoint was written.
 
 from __future__ import annotations
 
-import hashlib
-import io
 import itertools
 import math
 import time
@@ -19,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.files import storing, write_atomic
-from benchmark.runs import checkpoint
 from benchmark.runs.clock import WORK, BudgetExhausted, Clock
-from benchmark.runs.folder import Record, RunFolder, effective_steps
+from benchmark.runs.folder import Record
+from benchmark.runs.journal import Journal
+from benchmark.runs.judge import Judge
+from benchmark.runs.seeds import TRAINING, Seeds
 from tasks.base import Candidate, Task
 from tasks.oracles import exposed
 from tasks.space import Params, Space
@@ -35,12 +34,7 @@ EVALUATION_SPACING = (0.02, 0.2)
 """Bounds on the share of the budget between two evaluated reports, which is half of the share
 used at the first: dense early, where curves move. Evaluation is free for the method but not
 for whoever waits for the figures."""
-SAMPLES_SHOWN = 32
 NOTHING_CHARGED = {"ledgers": {"method": 0.0}, "breakdown": {}, "work": dict.fromkeys(WORK, 0)}
-
-
-class ReplayMismatch(RuntimeError):
-    """A resumed method asked for something else than its log holds."""
 
 
 class RunEnded(BaseException):
@@ -53,55 +47,30 @@ class RunEnded(BaseException):
 
 @contextmanager
 def _ending() -> Iterator[None]:
-    """What fails inside ends the run, whatever the method catches."""
+    """Whatever fails inside ends the run, even if the method catches exceptions."""
     try:
         yield
     except Exception as error:
         raise RunEnded from error
 
 
-def hashed_seed(*axes: str | int) -> int:
-    """A 63-bit seed from named axes; the same axes always give the same seed."""
-    digest = hashlib.blake2b("/".join(map(str, axes)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
-
-
 class RecordedProblem:
-    """The `methods.base.Problem` of one run.
-
-    `shared` names the axes (suite seed, task, run seed) that all methods have in common:
-    trial k of every method trains and samples from the same seed, so differences are paired.
-    """
+    """The `methods.base.Problem` of one run; a method sees it through `tasks.oracles.view`."""
 
     def __init__(
-        self,
-        task: Task,
-        clock: Clock,
-        folder: RunFolder,
-        method: str,
-        shared: tuple[str | int, ...],
+        self, task: Task, judge: Judge, clock: Clock, journal: Journal, seeds: Seeds, label: str
     ) -> None:
-        self._task = task
-        self.oracles = exposed(task)
         self.space: Space = task.space
-        self.rng = np.random.default_rng(hashed_seed(*shared, method))
-        self._method = method
-        self._shared = shared
-        self._clock = clock
-        self._folder = folder
-        self._log = effective_steps(folder.events())
-        self._cursor = 0
-        self._recorded = len(self._log)
-        """Steps that count in the log on disk."""
+        self.oracles = exposed(task)
+        self.rng = np.random.default_rng(seeds.of(label))
+        self._task, self._judge, self._clock, self._seeds = task, judge, clock, seeds
+        self._journal = journal
         self._trials = 0
         self._best_score = math.inf
         self._incumbent: Params | None = None
         self._pending: tuple[Candidate, Record] | None = None
         self._evaluated_at = -math.inf
-        self._checkpoint = checkpoint.load(folder)
         self._checkpoint_due = 0.0
-        self.metrics: dict[str, float] | None = None
-        """Reported metrics of the last evaluated incumbent."""
 
     # -- what a method sees -----------------------------------------------------------------
 
@@ -113,8 +82,12 @@ class RecordedProblem:
     def incumbent(self) -> Params | None:
         return self._incumbent
 
+    @property
+    def restored(self) -> dict[str, Any] | None:
+        return self._restore("method")
+
     def seed(self, *axes: str | int) -> int:
-        return hashed_seed(*self._shared, self._method, *axes)
+        return self._seeds.for_method(*axes)
 
     def evaluate(self, params: Params, fidelity: float = 1.0, deliver: bool = True) -> float:
         return next(self._trial(params, (fidelity,), deliver))
@@ -122,10 +95,74 @@ class RecordedProblem:
     def stages(self, params: Params, fidelities: Sequence[float]) -> Iterator[float]:
         return self._trial(params, fidelities, deliver=True)
 
+    def develop(self, params: Params) -> None:
+        params = self.space.validate(params)
+        restored = self._restore("develop") or {}  # without, the solve starts over
+        start = float(restored.get("start", self._clock.used))
+
+        def progress() -> float:
+            left = self._clock.budget * DEVELOP_END - start
+            return min((self._clock.used - start) / left, 1.0) if left > 0 else 1.0
+
+        self._require_budget()
+        seed = self.seed(TRAINING)
+        candidates = self._task.iterate(
+            params, DEVELOP_STOPS, seed, progress, restored.get("resume")
+        )
+        while True:
+            with _ending():
+                candidate = next(candidates, None)
+            if candidate is None:
+                return
+            self.report(candidate)
+            if candidate.resume is not None:
+                self._offer("develop", {"start": start, "resume": candidate.resume})
+
+    def score(self, candidate: Candidate) -> float:
+        return float(self._task.score(candidate, self._seeds.of("score")))
+
+    def report(self, candidate: Candidate, score: float | None = None) -> None:
+        self._judge.check(candidate)
+        params = self.space.validate(candidate.params)
+        self._trials += 1
+        recorded = self._replay("report", params, None)
+        if recorded is not None:
+            self._pending = (candidate, recorded)
+            return
+        self._require_budget()
+        step: Record = {"kind": "report", "trial": self._trials, "params": params}
+        share = self._clock.used / self._clock.budget
+        due = share >= self._evaluated_at + np.clip(self._evaluated_at / 2, *EVALUATION_SPACING)
+        self._append(step, candidate, score, incumbent=True, evaluated=due)
+        if due:
+            self._evaluated_at = share
+
+    def checkpoint(self, state: dict[str, Any]) -> None:
+        self._offer("method", state)
+
+    # -- what the runner does ---------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Hand over to the method: from here on time is charged, unless a log is replayed."""
+        if self._journal.replaying:
+            self._clock.rewind(NOTHING_CHARGED)  # progress is replayed from its start too
+        else:
+            self._clock.switch("method")
+
+    def finish(self) -> None:
+        """Evaluate the last report if it has not been, so that every curve has its end."""
+        self._clock.switch("evaluation")
+        if self._pending is not None and not self._pending[1].get("metrics"):
+            candidate, step = self._pending
+            metrics = self._judge.evaluate(candidate, step["trial"])
+            self._journal.append(step | {"kind": "final", "metrics": metrics})
+
+    # -- recording and replay ---------------------------------------------------------------
+
     def _trial(self, params: Params, fidelities: Sequence[float], deliver: bool) -> Iterator[float]:
         params = self.space.validate(params)
         stops = _increasing(fidelities)
-        seed = self._trial_seed()
+        seed = self._seeds.trial(self._trials)
         self._trials += 1
         trial = self._trials
         replayed = 0
@@ -160,80 +197,8 @@ class RecordedProblem:
     def _cut_short(self, step: Record) -> None:
         """Record the trial that the budget ended, and none that is begun after that."""
         if self._clock.refusals == 1:
-            with _ending(), storing():
-                self._folder.append(step | {"kind": "unfinished", "clock": self._clock.snapshot()})
-
-    def develop(self, params: Params) -> None:
-        params = self.space.validate(params)
-        seed = self._trial_seed()
-        restored = self._restore("develop") or {}  # without, the solve starts over
-        start = float(restored.get("start", self._clock.used))
-
-        def progress() -> float:
-            left = self._clock.budget * DEVELOP_END - start
-            return min((self._clock.used - start) / left, 1.0) if left > 0 else 1.0
-
-        self._require_budget()
-        candidates = self._task.iterate(
-            params, DEVELOP_STOPS, seed, progress, restored.get("resume")
-        )
-        while True:
             with _ending():
-                candidate = next(candidates, None)
-            if candidate is None:
-                return
-            self.report(candidate)
-            if candidate.resume is not None:
-                self._offer("develop", {"start": start, "resume": candidate.resume})
-
-    def score(self, candidate: Candidate) -> float:
-        return float(self._task.score(candidate, hashed_seed(*self._shared, "score")))
-
-    def report(self, candidate: Candidate, score: float | None = None) -> None:
-        params = self.space.validate(candidate.params)
-        self._trials += 1
-        if self._replay("report", params, None) is not None:
-            self._pending = (candidate, self._log[self._cursor - 1])
-            return
-        self._require_budget()
-        step: Record = {"kind": "report", "trial": self._trials, "params": params}
-        share = self._clock.used / self._clock.budget
-        due = share >= self._evaluated_at + np.clip(self._evaluated_at / 2, *EVALUATION_SPACING)
-        self._append(step, candidate, score, incumbent=True, evaluated=due)
-        if due:
-            self._evaluated_at = share
-
-    @property
-    def restored(self) -> dict[str, Any] | None:
-        return self._restore("method")
-
-    def checkpoint(self, state: dict[str, Any]) -> None:
-        self._offer("method", state)
-
-    # -- what the runner does ---------------------------------------------------------------
-
-    @property
-    def steps(self) -> int:
-        """Trials and reports recorded so far."""
-        return self._recorded
-
-    def begin(self) -> None:
-        """Hand over to the method: from here on time is charged, unless a log is replayed."""
-        if self._log:
-            self._clock.rewind(NOTHING_CHARGED)  # progress is replayed from its start too
-        else:
-            self._clock.switch("method")
-
-    def finish(self) -> None:
-        """Evaluate the last report if it has not been, so that every curve has its end."""
-        self._clock.switch("evaluation")
-        if self._pending is not None and not self._pending[1].get("metrics"):
-            candidate, step = self._pending
-            final = step | {"kind": "final", "metrics": self._evaluate(candidate, step["trial"])}
-            with storing():
-                self._folder.append(final)
-
-    # -- recording and replay ---------------------------------------------------------------
+                self._journal.append(step | {"kind": "unfinished", "clock": self._clock.snapshot()})
 
     def _append(
         self, step: Record, candidate: Candidate, score: float | None, *,
@@ -242,7 +207,7 @@ class RecordedProblem:
         """Record one step; an incumbent's metrics go into the same line, so that a crash
         loses both or neither."""
         with _ending():
-            metrics = self._evaluate(candidate, step["trial"]) if evaluated else None
+            metrics = self._judge.evaluate(candidate, step["trial"]) if evaluated else None
         finite = score is not None and math.isfinite(score)
         record = step | {
             "score": score if finite else None,
@@ -252,9 +217,8 @@ class RecordedProblem:
         }
         if candidate.shown:
             record["shown"] = {name: float(value) for name, value in candidate.shown.items()}
-        with self._clock.enter("checkpoint"), _ending(), storing():
-            self._folder.append(record)
-        self._recorded += 1
+        with self._clock.enter("checkpoint"), _ending():
+            self._journal.append(record)
         self._note(record)
         self._pending = (candidate, record) if record["kind"] == "report" else None
         return record
@@ -266,49 +230,21 @@ class RecordedProblem:
             if record["score"] is not None:
                 self._best_score = record["score"]
         if record["metrics"] is not None:
-            self.metrics = record["metrics"]
+            self._journal.metrics = record["metrics"]
 
     def _replay(self, kind: str, params: Params, fidelity: float | None) -> Record | None:
         """The next logged step, checked against what the method asks for; None when live."""
-        if self._cursor == len(self._log):
+        with _ending():
+            record = self._journal.replay(kind, params, fidelity)
+        if record is None:
             return None
-        record = self._log[self._cursor]
-        asked = (kind, params, fidelity)
-        logged = (record["kind"], record["params"], record.get("fidelity"))
-        if asked != logged:
-            raise RunEnded from ReplayMismatch(
-                f"step {self._cursor} of {self._folder.log} holds {logged}, but the method now "
-                f"asks for {asked}: its choices are not a function of its seed and scores, or "
-                "its code or options have changed. Run again with --fresh."
-            )
-        self._cursor += 1
         self._note(record)
         self._clock.rewind(record["clock"])
-        if record["kind"] == "report" and record["metrics"] is not None:
+        if kind == "report" and record["metrics"] is not None:
             self._evaluated_at = record["clock"]["ledgers"]["method"] / self._clock.budget
-        if self._cursor == len(self._log):
+        if not self._journal.replaying:
             self._clock.switch("method")
         return record
-
-    def _evaluate(self, candidate: Candidate, trial: int) -> dict[str, float]:
-        """Reported metrics and a sample grid, on the evaluation ledger.
-
-        One report seed per run for every method: methods are compared on the same noise,
-        which selection never saw.
-        """
-        seed = hashed_seed(*self._shared, "report")
-        with self._clock.enter("evaluation"):
-            values = self._task.evaluate(candidate, seed)
-            metrics = {name: float(value) for name, value in values.items()}
-            images = self._task.images(candidate, SAMPLES_SHOWN, seed)
-            if images is not None:
-                name = f"samples-{trial:06d}.png"
-                with storing():
-                    write_atomic(self._folder.artifacts / name, _png_grid(images))
-        return {name: value for name, value in metrics.items() if math.isfinite(value)}
-
-    def _trial_seed(self) -> int:
-        return hashed_seed(*self._shared, "trial", self._trials)
 
     def _require_budget(self) -> None:
         if self._clock.ledger == "method" and self._clock.used >= self._clock.budget:
@@ -319,56 +255,39 @@ class RecordedProblem:
     def _offer(self, owner: str, state: dict[str, Any]) -> None:
         """Write a checkpoint, unless one was written a moment ago or a report waits for its
         evaluation (its candidate would be lost with the process)."""
-        replaying = self._cursor < len(self._log)
         waiting = self._pending is not None and self._pending[1]["metrics"] is None
-        if replaying or waiting or time.monotonic() < self._checkpoint_due:
+        if self._journal.replaying or waiting or time.monotonic() < self._checkpoint_due:
             return
         started = time.monotonic()
-        with self._clock.enter("checkpoint"), _ending(), storing():
-            checkpoint.save(
-                self._folder,
+        with self._clock.enter("checkpoint"), _ending():
+            self._journal.save(
                 {
                     "owner": owner,
                     "state": state,
-                    "steps": self._recorded,
+                    "steps": self._journal.recorded,
                     "trials": self._trials,
                     "evaluated_at": self._evaluated_at * self._clock.budget,
                     "clock": self._clock.snapshot(),
                     "rng": self.rng.bit_generator.state,
-                },
+                }
             )
         self._checkpoint_due = time.monotonic() + 20 * (time.monotonic() - started)
 
     def _restore(self, owner: str) -> dict[str, Any] | None:
-        """Jump to the checkpoint if `owner` wrote it; it is handed out once.
-
-        Without one, `owner` starts over, and so does the log from here: work that follows the
-        progress of the budget cannot be replayed from its records.
-        """
-        saved = self._checkpoint
-        if saved is not None and (saved["owner"] != owner or saved["steps"] > len(self._log)):
-            saved = None
-        steps = self._cursor if saved is None else saved["steps"]
-        replaying = self._cursor < len(self._log)
-        if steps < len(self._log):
-            with _ending(), storing():
-                self._folder.append({"kind": "rewind", "to": steps})
-            del self._log[steps:]
-            self._recorded = len(self._log)
-        if saved is None:
-            if replaying:
-                self._clock.switch("method")
-            return None
-        self._checkpoint = None
-        for record in self._log[self._cursor :]:
+        """Jump to the checkpoint if `owner` wrote it; it is handed out once (`Journal.jump`)."""
+        replaying = self._journal.replaying
+        with _ending():
+            saved, skipped = self._journal.jump(owner)
+        for record in skipped:
             self._note(record)
-        self._cursor = len(self._log)
-        self._trials = saved["trials"]
-        self._evaluated_at = saved["evaluated_at"] / self._clock.budget
-        self.rng.bit_generator.state = saved["rng"]
-        self._clock.rewind(saved["clock"])
-        self._clock.switch("method")
-        state: dict[str, Any] = saved["state"]
+        if saved is not None:
+            self._trials = saved["trials"]
+            self._evaluated_at = saved["evaluated_at"] / self._clock.budget
+            self.rng.bit_generator.state = saved["rng"]
+            self._clock.rewind(saved["clock"])
+        if saved is not None or replaying:
+            self._clock.switch("method")
+        state: dict[str, Any] | None = saved and saved["state"]
         return state
 
 
@@ -381,14 +300,3 @@ def _increasing(fidelities: Sequence[float]) -> tuple[float, ...]:
 
 def _score_of(record: Record) -> float:
     return math.inf if record["score"] is None else float(record["score"])
-
-
-def _png_grid(images: np.ndarray, columns: int = 8) -> bytes:
-    """Tile `(n, h, w[, 3])` uint8 images row by row without padding."""
-    from PIL import Image
-
-    rows = [np.concatenate(list(images[i : i + columns]), axis=1) for i in
-            range(0, len(images) - len(images) % columns, columns)]  # fmt: skip
-    buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(rows, axis=0)).save(buffer, format="PNG")
-    return buffer.getvalue()

@@ -3,177 +3,109 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
-import resource
 import socket
-import sys
 import time
 import traceback
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from typing import Any
 
 from benchmark import registry
-from benchmark.files import BadResults, StorageError, storing, write_atomic, write_json
+from benchmark.files import BadResults, StorageError, storing, write_atomic
 from benchmark.runs.clock import (
     BudgetExhausted,
+    Callback,
     Clock,
     DeviceClock,
     NarrowMeter,
     PricedClock,
-    Stopwatch,
 )
-from benchmark.runs.folder import Busy, RunFolder, effective_steps, ending, run_folder
-from benchmark.runs.isolation import isolated, output_to
+from benchmark.runs.description import SCHEMA_VERSION
+from benchmark.runs.folder import Busy
+from benchmark.runs.heartbeat import Heartbeat
+from benchmark.runs.isolation import hold_threads, isolated, output_to
+from benchmark.runs.journal import Journal, carried
+from benchmark.runs.judge import Judge
+from benchmark.runs.memory import PeakMemory
 from benchmark.runs.problem import RecordedProblem, RunEnded
 from benchmark.runs.provenance import describe_method, describe_task, device_name, provenance
-from benchmark.runs.watchdog import watched
-from benchmark.study.results import SCHEMA_VERSION, read_description
-from methods.base import Method
+from benchmark.runs.seeds import Seeds
+from benchmark.runs.spec import Outcome, RunSpec, SpecMismatch, in_one_line
+from benchmark.runs.watchdog import end_process, watched
+from benchmark.runs.watches import ProcessorWatch
+from methods.base import Method, Problem
 from tasks.base import Task
+from tasks.oracles import view
 
-HEARTBEAT_SECONDS = 1.0
-REASON_LENGTH = 500
-"""Characters of an error's message that its record keeps; all of it is in `error.txt`."""
-
-
-class SpecMismatch(ValueError):
-    """A run folder holds a run of other settings than the one asked for."""
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """Everything that defines one run; plain values, so it travels to any worker."""
-
-    suite: str
-    task: str
-    label: str
-    """Name of the method in this suite; the method itself may appear under several."""
-    method: str
-    """Registered name, or path of a Python file."""
-    seed: int
-    budget: float
-    """GPU-hours."""
-    results: str
-    """Folder of all suites' results."""
-    options: dict[str, Any] = field(default_factory=dict)
-    suite_seed: int = 0
-    clock: str = "device"
-    device: str = "cpu"
-    prices: dict[str, float] | None = None
-    """Seconds per unit of each primitive operation, for the priced clock."""
-    hard_limit: float | None = None
-    """Seconds that a session of the run may take, evaluations aside."""
-    precision: str = "float32"
-    """Number format that the task's networks compute in: `Task.precisions`."""
-    runs_per_device: int = 1
-    """How many runs may share a device with this one; more than one under the priced clock only."""
-
-    @property
-    def limit(self) -> float:
-        """`hard_limit`, or 10 minutes more than one and a half budgets, for each run that shares
-        the device."""
-        if self.hard_limit is not None:
-            return self.hard_limit
-        return self.runs_per_device * (1.5 * self.budget * 3600 + 600)
-
-    @property
-    def folder(self) -> RunFolder:
-        return run_folder(Path(self.results), self.suite, self.task, self.label, self.seed)
-
-    def identity(self) -> dict[str, Any]:
-        """What must not change between the sessions of one run."""
-        free = ("budget", "results", "prices", "method", "hard_limit", "runs_per_device")
-        return {key: value for key, value in vars(self).items() if key not in free}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: `finished`, `failed` or `interrupted` (with its reason), or `busy`: in
-    the hands of another process."""
-
-    spec: RunSpec
-    status: str
-    reason: str = ""
+SETUP_SHARE = 0.1
+SETUP_SECONDS = 1.0
+"""Processor time that making a method may take: a share of its budget, or so many seconds if that
+is more. It is charged; beyond this it is work that belongs into `run`."""
 
 
 def standing(spec: RunSpec) -> str:
-    """`store.status` of the run; `finished` only for good, under (at least) this budget.
+    """Status of the run as stored; `finished` only for good, under (at least) its budget.
 
     Raises SpecMismatch where settings have changed, and BadResults.
     """
-    folder = spec.folder
-    stored = read_description(folder)
-    if stored is not None:
-        check_identity(spec, stored["spec"])
-    status, reason = ending(folder)
-    if status == "finished" and (
-        stored is None or (reason != "returned" and stored["spec"]["budget"] < spec.budget)
-    ):
-        return "interrupted"
-    return status
+    return Journal.read(spec.folder).standing(spec)
 
 
-def check_identity(spec: RunSpec, stored: dict[str, Any]) -> None:
-    """Raise SpecMismatch, naming the setting, if `stored` is not a session of `spec`."""
-    before = {"precision": "float32"} | stored  # older runs do not say so
-    for key, value in json.loads(json.dumps(spec.identity())).items():
-        if before.get(key) != value:
-            raise SpecMismatch(
-                f"{spec.folder.path} was run with {key} = {before.get(key)!r}, now {value!r}; "
-                "choose another --results folder, or run with --fresh to start over"
-            )
-
-
-def execute(spec: RunSpec) -> Outcome:
+def execute(spec: RunSpec, on_charge: Callback | None = None) -> Outcome:
     """Run `spec` from where its folder left off; failures are recorded, not raised.
 
-    A run that is finished, has failed, or is in another process's hands is left alone.
-    Raises StorageError if its folder cannot be written: the run is interrupted then.
+    A run that is finished, has failed, or is being executed by another process is left alone.
+    `on_charge` is called after each charged primitive. Raises StorageError if its folder cannot be
+    written: the run is interrupted then.
     """
     folder = spec.folder
     try:
         with folder.owned():
-            folder.mend()
-            status = standing(spec)
+            journal = Journal.open(folder)
+            status = journal.standing(spec)
             if status in ("finished", "failed"):
-                return Outcome(spec, status, ending(folder)[1])
-            return Outcome(spec, *_session(spec))
+                return Outcome(spec, status, journal.ended[1])
+            return Outcome(spec, *_session(spec, journal, on_charge))
     except Busy as error:
         return Outcome(spec, "busy", str(error))
 
 
 def record_loss(spec: RunSpec, reason: str) -> Outcome:
-    """Record as failed a run whose process died, unless it has left word itself."""
+    """Record as failed a run whose process died, unless its log says how it ended."""
     folder = spec.folder
     with suppress(Busy, BadResults, OSError), folder.owned():
-        folder.mend()
-        status, known = ending(folder)
+        status, known = Journal.open(folder).ended
         if status != "interrupted":
             return Outcome(spec, status, known)
         folder.append({"kind": "end", "status": "failed", "reason": reason})
     return Outcome(spec, "failed", reason)
 
 
-def _session(spec: RunSpec) -> tuple[str, str]:
+def _session(spec: RunSpec, journal: Journal, on_charge: Callback | None) -> tuple[str, str]:
     """One session of a run, from its `start` to its `end`; returns its status and reason."""
-    folder = spec.folder
-    watch = Stopwatch()
-    stored = read_description(folder)
-    if stored is not None:  # what was begun under a larger budget is not cut short
-        spec = replace(spec, budget=max(spec.budget, stored["spec"]["budget"]))
-    clock = _make_clock(spec)
-    carried = _carried_ledgers(folder)
-    clock.ledgers.update(carried)
-    with storing():
-        folder.append(_start(spec))
+    folder = journal.folder
+    # A run that was begun under a larger budget is not cut short.
+    spec = replace(spec, budget=max(spec.budget, journal.budget))
+    heartbeat = Heartbeat(journal)
+
+    def charged(clock: Clock) -> None:
+        heartbeat(clock)
+        if on_charge is not None:
+            on_charge(clock)
+
+    clock = _make_clock(spec, journal, charged)
+    memory = PeakMemory(spec.device)
+    journal.append(_start(spec))
     status, reason = "interrupted", "stopped"
     changed: list[str] = []
     try:
-        with isolated(changed), watched(folder, spec.limit, clock):
-            reason = _work(spec, clock)
+        with isolated(changed), watched(folder, spec.limit, clock), output_to(folder.output):
+            reason = _work(spec, journal, clock)
+            heartbeat.beat(clock)
         status = "finished"
     except (Exception, SystemExit, RunEnded) as error:
         fault = (error.__cause__ or error) if isinstance(error, RunEnded) else error
@@ -189,13 +121,12 @@ def _session(spec: RunSpec) -> tuple[str, str]:
             "status": status,
             "reason": reason,
             "clock": clock.snapshot(),
-            "wall": watch.lap() + sum(carried.values()),
-            "peak_memory_mb": _peak_memory_mb(spec.device),
+            "refusals": clock.refusals,
+            "peak_memory_mb": memory.megabytes(),
         }
         if changed:
             end["changed"] = changed
-        with storing():
-            folder.append(end)
+        journal.append(end)
     return status, reason
 
 
@@ -210,38 +141,90 @@ def _start(spec: RunSpec) -> dict[str, Any]:
     }
 
 
-def in_one_line(error: BaseException) -> str:
-    """Type and message of an exception, in one line of bounded length."""
-    text = " ".join(str(error).split())
-    shortened = text if len(text) <= REASON_LENGTH else f"{text[:REASON_LENGTH]}..."
-    return f"{type(error).__name__}: {shortened}" if text else type(error).__name__
+def _make_clock(spec: RunSpec, journal: Journal, on_charge: Callback) -> Clock:
+    """The run's clock, with what earlier sessions have spent."""
+
+    def on_defiance(clock: Clock) -> None:
+        end_process(journal.folder, "the method goes on after its budget has ended")
+
+    seconds = spec.budget * 3600
+    clock: Clock
+    if spec.clock == "device":
+        clock = DeviceClock(seconds, spec.device, on_charge=on_charge, on_defiance=on_defiance)
+    else:
+        prices = journal.description["spec"]["prices"] if journal.description else spec.prices
+        if prices is None:
+            raise ValueError("the priced clock needs prices")
+        clock = PricedClock(seconds, prices, on_charge=on_charge, on_defiance=on_defiance)
+    clock.carry(carried(journal), (journal.clock or {}).get("wall", 0.0))
+    return clock
 
 
-def _work(spec: RunSpec, clock: Clock) -> str:
+def _work(spec: RunSpec, journal: Journal, clock: Clock) -> str:
     """Set up, let the method work, evaluate the end; returns why the run ended."""
-    with output_to(spec.folder.output):
-        task, method = _build(spec)
-        describe(spec, task, method)
-        task.setup()
-        _name_evaluator(spec.folder, task)
-        _warm_up(task)
-        task.meter = NarrowMeter(clock)
-        for library in method.libraries:
-            importlib.import_module(library)
-        shared = (spec.suite_seed, spec.task, spec.seed)
-        problem = RecordedProblem(task, clock, spec.folder, spec.label, shared)
-        clock.on_charge = _heartbeat(spec.folder, clock, problem)
-        reason = "returned"
-        problem.begin()
+    task, method_class = registry.task(spec.task)(spec.device), registry.method(spec.method)
+    task.precision = spec.precision
+    describe(spec, journal, task, method_class)
+    task.setup()
+    _name_evaluator(journal, task)
+    _warm_up(task)
+    for library in method_class.libraries:
+        importlib.import_module(library)
+    hold_threads()
+    task.meter = NarrowMeter(clock)
+    seeds = Seeds(spec.suite_seed, spec.task, spec.seed)
+    judge = Judge(task, clock, journal.folder, seeds.of("report"))
+    problem = RecordedProblem(task, judge, clock, journal, seeds, spec.label)
+    problem.begin()
+    reason = "returned"
+    with _code_kept(task):
         try:
-            method.run(problem)
+            method = _construct(lambda: method_class(**spec.options), spec)
+            method.run(view(problem, Problem))
         except BudgetExhausted:
             reason = "budget"
-        if reason == "returned" and not problem.steps:
-            raise ValueError("the method returned without having evaluated or reported anything")
-        problem.finish()
-        clock.on_charge()
+    if reason == "returned" and not journal.recorded:
+        raise ValueError("the method returned without having evaluated or reported anything")
+    problem.finish()
     return "budget" if clock.ledgers["method"] >= 0.95 * clock.budget else reason
+
+
+def _construct(make: Callable[[], Method], spec: RunSpec) -> Method:
+    """Make the method, under the running clock. Raises ValueError if that takes too long."""
+    watch = ProcessorWatch()
+    method = make()
+    seconds, most = watch.lap(), max(SETUP_SHARE * spec.budget * 3600, SETUP_SECONDS)
+    if seconds > most:
+        raise ValueError(
+            f"making {spec.method} took {seconds:.1f} s of processor time, more than {most:.1f} s: "
+            "its `__init__` must not do the work of `run`"
+        )
+    return method
+
+
+@contextmanager
+def _code_kept(task: Task) -> Iterator[None]:
+    """Put back the functions of the task's classes if what runs inside replaces any, and end the
+    run for it: other runs of the process and the evaluation rely on them."""
+    before = _functions(task)
+    try:
+        yield
+    finally:
+        changed = before.items() - _functions(task).items()
+        for (cls, name), member in changed:
+            setattr(cls, name, member)
+        if changed:
+            names = ", ".join(sorted(f"{cls.__name__}.{name}" for (cls, name), _ in changed))
+            raise RunEnded from ValueError(f"the method replaced {names}")
+
+
+def _functions(task: Task) -> dict[tuple[type, str], Any]:
+    return {
+        (cls, name): member
+        for cls in type(task).__mro__
+        for name, member in vars(cls).items()
+        if inspect.isroutine(member) and cls is not object
+    }
 
 
 _warm: set[tuple[str, str]] = set()
@@ -256,48 +239,10 @@ def _warm_up(task: Task) -> None:
         _warm.add((task.name, task.precision))
 
 
-def _build(spec: RunSpec) -> tuple[Task, Method]:
-    task = registry.task(spec.task)(spec.device)
-    task.precision = spec.precision
-    method = registry.method(spec.method)(**spec.options)
-    return task, method
-
-
-def _make_clock(spec: RunSpec) -> Clock:
-    seconds = spec.budget * 3600
-    if spec.clock == "device":
-        return DeviceClock(seconds, spec.device)
-    stored = read_description(spec.folder)
-    prices = stored["spec"]["prices"] if stored else spec.prices
-    if prices is None:
-        raise ValueError("the priced clock needs prices")
-    return PricedClock(seconds, prices)
-
-
-def _carried_ledgers(folder: RunFolder) -> dict[str, float]:
-    """Ledgers as earlier sessions left them.
-
-    Charged is what led to a recorded step; what an interruption cut off is done again, so its
-    time moves to `setup`.
-    """
-    events = folder.events()
-    clocked = [record for record in events if "clock" in record]
-    if not clocked:
-        return {}
-    ledgers: dict[str, float] = dict(clocked[-1]["clock"]["ledgers"])
-    steps = effective_steps(events)
-    charged = steps[-1]["clock"]["ledgers"]["method"] if steps else 0.0
-    ledgers["setup"] += max(ledgers["method"] - charged, 0.0)  # less if cut off in a replay
-    ledgers["method"] = charged
-    return ledgers
-
-
-def describe(spec: RunSpec, task: Task, method: Method) -> None:
+def describe(spec: RunSpec, journal: Journal, task: Task, method: type[Method]) -> None:
     """Write `run.json`: the run, its task and method, and where it ran with what."""
-    folder = spec.folder
-    stored = read_description(folder)
+    stored = journal.description
     if stored is not None:
-        check_identity(spec, stored["spec"])
         _check_place(spec, stored, task)
         if stored["spec"]["budget"] >= spec.budget:
             return
@@ -305,16 +250,16 @@ def describe(spec: RunSpec, task: Task, method: Method) -> None:
     del spec_values["results"]  # folders are moved and given away
     if stored is not None:
         spec_values["prices"] = stored["spec"]["prices"]
-    description = {
-        "schema": SCHEMA_VERSION,
-        "spec": spec_values,
-        "space_hash": task.space.hash,
-        "task": describe_task(task),
-        "method": describe_method(method) | {"options": spec.options},
-        "provenance": provenance(spec.device),
-    }
-    with storing():
-        write_json(folder.description, description)
+    journal.describe(
+        {
+            "schema": SCHEMA_VERSION,
+            "spec": spec_values,
+            "space_hash": task.space.hash,
+            "task": describe_task(task),
+            "method": describe_method(method) | {"options": spec.options},
+            "provenance": provenance(spec.device),
+        }
+    )
 
 
 def _check_place(spec: RunSpec, stored: dict[str, Any], task: Task) -> None:
@@ -331,47 +276,19 @@ def _check_place(spec: RunSpec, stored: dict[str, Any], task: Task) -> None:
             )
 
 
-def _name_evaluator(folder: RunFolder, task: Task) -> None:
+def _name_evaluator(journal: Journal, task: Task) -> None:
     """Add the identity of the metrics to `run.json`; it is known once models are loaded.
 
     Raises SpecMismatch if an earlier session of the run was evaluated otherwise.
     """
-    stored = read_description(folder)
+    stored = journal.description
     assert stored is not None
-    identity = json.loads(json.dumps(task.evaluator()))
-    if stored["task"]["evaluator"] not in ({}, identity):
+    before, now = stored["task"]["evaluator"], json.loads(json.dumps(task.evaluator()))
+    if before not in ({}, now):
         raise SpecMismatch(
-            f"{folder.path} was evaluated with {stored['task']['evaluator']}, now {identity}: "
+            f"{journal.folder.path} was evaluated with {before}, now {now}: "
             "the values would not compare; run again with --fresh"
         )
-    if stored["task"]["evaluator"] != identity:
-        stored["task"]["evaluator"] = identity
-        with storing():
-            write_json(folder.description, stored)
-
-
-def _heartbeat(folder: RunFolder, clock: Clock, problem: RecordedProblem) -> Any:
-    """A sign of life about once a second: budget used and the best reported metrics."""
-    due = 0.0
-
-    def beat() -> None:
-        nonlocal due
-        now = time.monotonic()
-        if now < due and clock.ledger == "method":
-            return
-        due = now + HEARTBEAT_SECONDS
-        life = {"time": time.time(), "progress": problem.progress, "metrics": problem.metrics}
-        temporary = folder.heartbeat.with_suffix(".tmp")
-        with suppress(OSError):  # what goes wrong here is no reason to end a run
-            temporary.write_text(json.dumps(life))
-            os.replace(temporary, folder.heartbeat)
-
-    return beat
-
-
-def _peak_memory_mb(device: str) -> float:
-    """Peak resident memory of this worker so far, in MB (10^6 bytes)."""
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if sys.platform == "darwin":
-        kilobytes /= 1024  # macOS reports bytes
-    return round(kilobytes * 1024 / 1e6, 1)
+    if before != now:
+        stored["task"]["evaluator"] = now
+        journal.describe(stored)

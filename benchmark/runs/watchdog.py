@@ -1,8 +1,8 @@
 """Ends the process of a run that does not end by itself.
 
 A method may wait for ever, loop without ever calling its problem, or catch what would stop it;
-nothing inside its thread can be relied on then. So a second thread counts the seconds, leaves
-word in `hang.txt` (why, and where every thread stood) and ends the process, whatever started it.
+nothing inside its thread can be relied on then. So a second thread counts the seconds, writes
+the reason and all stack traces to `hang.txt` and ends the process, whatever started it.
 Whoever opens the run next makes that a failure in its log (`RunFolder.mend`).
 """
 
@@ -38,9 +38,6 @@ def watched(folder: RunFolder, limit: float, clock: Clock) -> Iterator[None]:
     clock that is set nor a suspended process counts.
     """
 
-    def end(reason: str) -> NoReturn:
-        _end_process(folder, reason)
-
     def put_off() -> None:
         """Push back the end that comes when this watchdog gets no turn."""
         faulthandler.dump_traceback_later(limit + DEAD, exit=True, file=last_word)
@@ -55,11 +52,10 @@ def watched(folder: RunFolder, limit: float, clock: Clock) -> Iterator[None]:
                 evaluating = 0.0
                 counted += tick
             if max(counted, evaluating) > limit:
-                end(f"did not end within its hard limit of {limit:g} s")
+                end_process(folder, f"did not end within its hard limit of {limit:g} s")
 
     tick = min(TICK, limit / 10)
     over = threading.Event()
-    clock.on_defiance = lambda: end("the method goes on after its budget has ended")
     watcher = threading.Thread(target=watch, name="watchdog", daemon=True)
     with storing():
         last_word = open(folder.hang, "w")  # noqa: SIM115 - open while the watch lasts
@@ -76,8 +72,9 @@ def watched(folder: RunFolder, limit: float, clock: Clock) -> Iterator[None]:
         folder.hang.unlink()
 
 
-def _end_process(folder: RunFolder, reason: str) -> NoReturn:
-    """Leave word and go. A worker's session tells the user; this process may have to itself."""
+def end_process(folder: RunFolder, reason: str) -> NoReturn:
+    """Write the reason and all stack traces to `hang.txt`, then exit. A worker's session tells the
+    user; a process without a parent tells the user itself."""
     try:
         with open(folder.hang, "w") as file:
             file.write(f"{reason}\n\n")

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
+from benchmark.runs.description import SCHEMA_VERSION
 from benchmark.study.model import Study, Variable
-from benchmark.study.results import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy

@@ -19,9 +19,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from benchmark.files import LARGEST_FILE, BadResults, read_bytes, write_atomic, write_json
+from benchmark.runs.description import SCHEMA_VERSION
 from benchmark.runs.design import DESIGN, combined, read_design
 from benchmark.runs.folder import PLAN, RunFolder, planned, run_folders, status
-from benchmark.study.results import SCHEMA_VERSION, load
+from benchmark.study.results import load
 
 SEED = re.compile(r"0|[1-9][0-9]{0,9}")
 SAMPLES = re.compile(r"samples-[0-9]{1,9}\.png")

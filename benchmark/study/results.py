@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmark.files import REMEDY, BadResults, plain, read_bytes, read_json, write_atomic
+from benchmark.files import REMEDY, BadResults, plain, read_bytes, write_atomic
+from benchmark.runs.description import read_description
 from benchmark.runs.design import read_design
 from benchmark.runs.folder import (
     NoRuns,
@@ -31,9 +32,6 @@ from benchmark.runs.folder import (
 )
 from benchmark.study.model import Study
 
-SCHEMA_VERSION = 1
-DESCRIBED = {"spec", "task", "method", "space_hash", "provenance"}
-"""What every `run.json` says."""
 SAMPLES = re.compile(r"samples-\d+\.png")
 LARGEST_GRID = 2**26
 """Pixels."""
@@ -50,22 +48,6 @@ RUN_COLUMNS = (
     "method_s", "evaluation_s", "checkpoint_s", "wall_s", "breakdown", "device", "clock",
     "peak_memory_mb", "samples", "tile",
 )  # fmt: skip
-
-
-def read_description(run: RunFolder) -> dict[str, Any] | None:
-    """What `run.json` holds, or None if there is none yet. Raises BadResults if it is unreadable
-    or of another schema."""
-    found = read_json(run.description)
-    if found is None:
-        return None
-    schema = found.get("schema") if isinstance(found, dict) else None
-    if schema != SCHEMA_VERSION or not found.keys() >= DESCRIBED:
-        raise BadResults(
-            f"{run.description} is of schema {schema}, this version reads {SCHEMA_VERSION}; "
-            "read it with the version that wrote it, or run this run again with --fresh"
-        )
-    description: dict[str, Any] = found
-    return description
 
 
 def descriptions(folder: Path) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
@@ -298,7 +280,7 @@ def _run_row(run: RunFolder, description: dict[str, Any], events: list[Record]) 
         "budget": float(spec["budget"]),
         "gpu_hours": ledgers["method_s"] / 3600,
         **ledgers,
-        "wall_s": sum(ledgers.values()),
+        "wall_s": float(clock.get("wall", sum(ledgers.values()))),
         "breakdown": json.dumps(plain(clock["breakdown"])),
         "device": plain(description["provenance"]["device"]),
         "clock": plain(spec["clock"]),

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmark import registry
 from benchmark.runs.design import Design
-from benchmark.runs.runner import RunSpec
+from benchmark.runs.spec import RunSpec
 
 
 class SuiteError(ValueError):

@@ -201,6 +201,10 @@ class ScheduleTask(Task):
         shown = {f"sampling: {name}": value for name, value in (sampling or {}).items()}
         return Candidate(params, state, resume, shown)
 
+    def check(self, candidate: Candidate) -> None:
+        super().check(candidate)
+        self.space.validate(candidate.state["sampling"])
+
     # -- scores -----------------------------------------------------------------------------
 
     def score(self, candidate: Candidate, seed: int) -> float:

@@ -29,8 +29,8 @@ from benchmark.display import style
 from benchmark.display.figures import schedules
 from benchmark.display.page import charts, gallery, learned, looks, provenance, render, sections
 from benchmark.display.page.prose import prose
+from benchmark.runs.description import SCHEMA_VERSION
 from benchmark.study.model import Study
-from benchmark.study.results import SCHEMA_VERSION
 from methods.base import GROUPS
 
 Make = Callable[..., Study]

@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 from benchmark.cli import app
 from benchmark.display.tables import write_tables
+from benchmark.runs.description import SCHEMA_VERSION
 from benchmark.study.export import START
-from benchmark.study.results import SCHEMA_VERSION, load, save_frame
+from benchmark.study.results import load, save_frame
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "results" / "reference" / "quick"

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from benchmark import cli, prepare, suite
 from benchmark.engine.cluster import Executor
 from benchmark.launch import Plan
-from benchmark.runs.runner import RunSpec
+from benchmark.runs.spec import RunSpec
 from tasks.assets.asset import Asset, beside
 from tasks.base import Task
 

@@ -10,7 +10,8 @@ import pytest
 
 from benchmark.engine.estimate import expected
 from benchmark.engine.live import Progress
-from benchmark.runs.runner import Outcome, RunSpec, execute
+from benchmark.runs.runner import execute
+from benchmark.runs.spec import Outcome, RunSpec
 
 
 def beside(spec: RunSpec) -> float:

@@ -14,7 +14,7 @@ from benchmark.engine import cluster
 from benchmark.engine.cluster import make_executor, pins
 from benchmark.engine.devices import VISIBLE
 from benchmark.engine.slurm import ClusterError
-from benchmark.runs.runner import RunSpec
+from benchmark.runs.spec import RunSpec
 from benchmark.suite import SuiteError, load
 from tests.engine.conftest import RUN, SUITE
 
@@ -129,7 +129,7 @@ def test_precision_goes_to_the_tasks_that_have_it(tmp_path: Path) -> None:
 
 
 def test_precision_is_stored_and_may_not_change(toy_spec: Callable[..., RunSpec]) -> None:
-    from benchmark.runs.runner import SpecMismatch, check_identity
+    from benchmark.runs.spec import SpecMismatch, check_identity
 
     spec, older = toy_spec(), toy_spec().identity()
     del older["precision"]

@@ -23,7 +23,7 @@ import methods
 import tasks
 from benchmark.engine import executor
 from benchmark.runs import folder as store
-from benchmark.runs.runner import Outcome, RunSpec
+from benchmark.runs.spec import Outcome, RunSpec
 from tasks.base import Task
 from tests.conftest import ToyTask
 from tests.faults.world import Descent

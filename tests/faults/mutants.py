@@ -20,8 +20,15 @@ ROOT = Path(__file__).parents[2]
 COPIED = ("benchmark", "methods", "tasks", "tests", "pyproject.toml")
 
 TESTS = [
-    f"tests/benchmark/test_{name}.py"
-    for name in ("store", "problem", "runner", "watchdog", "clock", "bad_input")
+    f"tests/{room}/test_{name}.py"
+    for room, name in (
+        ("benchmark", "store"),
+        ("benchmark", "bad_input"),
+        ("runs", "problem"),
+        ("runs", "runner"),
+        ("runs", "watchdog"),
+        ("runs", "clock"),
+    )
 ]
 """What a mutant is handed to that no fault notices."""
 

@@ -11,7 +11,8 @@ import pytest
 from benchmark import registry
 from benchmark.runs import calibration
 from benchmark.runs.folder import effective_steps
-from benchmark.runs.runner import RunSpec, execute
+from benchmark.runs.runner import execute
+from benchmark.runs.spec import RunSpec
 from methods.best_fixed import STORED, BestFixed, stored
 from methods.sampling_search import SamplingSearch
 from methods.search_then_tune import SearchThenTune

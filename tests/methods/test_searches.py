@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark import registry
-from benchmark.contract.methods import crash_after, essence
+from benchmark.contract.methods import crash, essence
 from benchmark.runs.folder import effective_steps
 from benchmark.runs.runner import execute
 from methods.base import Search
@@ -135,8 +135,7 @@ def test_where_nothing_is_left_to_solve_such_a_search_returns_and_is_billed_for_
 def test_an_interrupted_search_of_so_many_trials_ends_the_same(toy_spec, tmp_path):
     def steps(results: str, charges: float) -> list[dict]:
         spec = toy_spec("skopt-gp", options={"trials": 3}, results=str(tmp_path / results))
-        with crash_after(charges):
-            execute(spec)
+        crash(spec, charges)
         execute(spec)
         return [essence(step) for step in effective_steps(spec.folder.events())]
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from benchmark.engine import cluster, executor
 from benchmark.engine.cluster import Executor
-from benchmark.runs.runner import Outcome, RunSpec
+from benchmark.runs.spec import Outcome, RunSpec
 from benchmark.suite import load
 from tests.speed import synthetic
 

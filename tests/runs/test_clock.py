@@ -1,4 +1,7 @@
 import contextlib
+import subprocess
+import sys
+import threading
 import time
 
 import pytest
@@ -6,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.runs.clock import LEDGERS, BudgetExhausted, Calibration, DeviceClock, PricedClock
+from benchmark.runs.watches import ProcessorWatch, Stopwatch
 
 EVENTS = st.lists(
     st.one_of(
@@ -57,39 +61,92 @@ class Clocks:
 
 
 @given(
-    steps=st.lists(
-        st.tuples(st.sampled_from(LEDGERS), st.floats(0, 50), st.floats(-1e4, 1e4), st.booleans()),
-        min_size=1,
-        max_size=30,
-    )
+    steps=st.lists(st.tuples(st.floats(0, 50), st.floats(-1e4, 1e4), st.booleans()), max_size=30)
 )
-def test_device_ledgers_add_up_to_the_time_that_passed_whichever_clock_leaps(steps):
+def test_laps_add_up_to_the_time_that_passed_whichever_clock_leaps(steps):
     clocks = Clocks()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("benchmark.runs.clock.time", clocks)
-        clock = DeviceClock(1e9)
-        for ledger, seconds, leap, of_day in steps:
-            clock.switch(ledger)
-            with clock.charge("step"):
-                clocks.now += seconds
-                if abs(leap) > seconds + 1:  # a shorter one could be time that passed
-                    clocks.counter_ahead += 0.0 if of_day else leap
-                    clocks.day_ahead += leap if of_day else 0.0
-        clock.switch("setup")
-    assert min(clock.ledgers.values()) >= 0
-    assert sum(clock.ledgers.values()) == pytest.approx(clocks.now, abs=1e-6)
-    assert sum(clock.breakdown.values()) == pytest.approx(clock.ledgers["method"], abs=1e-6)
+        patch.setattr("benchmark.runs.watches.time", clocks)
+        watch, laps = Stopwatch(), []
+        for seconds, leap, of_day in steps:
+            clocks.now += seconds
+            if abs(leap) > seconds + 1:  # a shorter one could be time that passed
+                clocks.counter_ahead += 0.0 if of_day else leap
+                clocks.day_ahead += leap if of_day else 0.0
+            laps.append(watch.lap())
+    assert min(laps, default=0) >= 0
+    assert sum(laps) == pytest.approx(clocks.now, abs=1e-6)
+
+
+def burn(seconds: float) -> float:
+    """Keep a thread busy for so much of its own processor time."""
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+    return seconds
 
 
 def test_device_clock_charges_the_methods_own_code_as_overhead():
     clock = DeviceClock(1e9)
     clock.switch("method")
-    time.sleep(0.02)
+    burn(0.02)
     with clock.charge("step"):
-        time.sleep(0.03)
+        burn(0.03)
     assert clock.used >= 0.05
     assert clock.breakdown["overhead"] >= 0.02
     assert clock.breakdown["step"] >= 0.03
+
+
+def test_ledgers_add_up_to_processor_time_and_waiting_is_free():
+    clock, watch = DeviceClock(1e9), ProcessorWatch()
+    for ledger in LEDGERS:
+        clock.switch(ledger)
+        burn(0.01)
+        with clock.charge("step"):
+            time.sleep(0.1)
+    clock.switch("setup")
+    total = sum(clock.ledgers.values())
+    assert 0.04 <= total == pytest.approx(watch.lap(), abs=0.02)
+    assert clock.wall >= 0.4 > 2 * total
+    assert sum(clock.breakdown.values()) == pytest.approx(clock.ledgers["method"], abs=1e-6)
+
+
+def test_all_threads_are_charged():
+    clock = DeviceClock(1e9)
+    clock.switch("method")
+    threads = [threading.Thread(target=burn, args=(0.1,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert clock.used >= 0.3
+
+
+CHILD = "import sys, time\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\ninput()"
+
+
+def test_processes_are_charged_while_they_live_and_once():
+    clock = DeviceClock(1e9)
+    clock.switch("method")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", CHILD], **pipes) as child:
+        child.stdout.readline()
+        time.sleep(2 * ProcessorWatch.SCAN)
+        alive = clock.used
+        assert alive >= 0.45
+        child.communicate(b"\n")
+    assert clock.used - alive < 0.4  # what it cost is not charged again when it has ended
+
+
+def test_processes_of_others_are_not_charged():
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", CHILD], **pipes) as child:
+        clock = DeviceClock(1e9)
+        clock.switch("method")
+        child.stdout.readline()
+        time.sleep(2 * ProcessorWatch.SCAN)
+        assert clock.used < 0.3
+        child.communicate(b"\n")
 
 
 def test_exhausted_budget_is_not_swallowed_by_except_exception():
@@ -145,5 +202,5 @@ def test_calibration_prices_a_unit_of_count():
     meter = Calibration()
     for _ in range(3):
         with meter.charge("nap", count=4):
-            time.sleep(0.02)
+            burn(0.02)
     assert meter.prices()["nap"] == pytest.approx(0.005, rel=0.5)

@@ -7,10 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmark import registry
-from benchmark.contract.methods import crash_after
+from benchmark.contract.methods import crash
 from benchmark.contract.methods import essence as shared_by_runs
 from benchmark.runs.folder import effective_steps
-from benchmark.runs.runner import RunSpec, execute
+from benchmark.runs.runner import execute
+from benchmark.runs.spec import RunSpec
 from benchmark.study import results
 from methods.base import Method, Problem
 from tasks.base import Candidate
@@ -64,7 +65,7 @@ def test_trials_are_paired_across_methods_and_rng_is_not(toy_spec: Spec):
     grid, random = toy_spec("grid"), toy_spec("random")
     for spec in (grid, random):
         execute(spec)
-    one, other = steps_of(grid)[0], steps_of(random)[0]
+    one, other = steps_of(grid)[1], steps_of(random)[1]  # the first is the default of both
     assert one["params"] != other["params"]
     # Same initial point: undoing ten steps of each step size gives the same start.
     starts = [
@@ -94,8 +95,7 @@ def test_crashed_runs_end_as_undisturbed_ones(own_methods, toy_spec, tmp_path, m
         execute(whole)
     crashed = toy_spec(method, results=str(tmp_path / "_".join(map(str, crashes))))
     for charges in crashes:
-        with crash_after(charges):
-            execute(crashed)
+        crash(crashed, charges)
     assert execute(crashed).status == "finished"
     assert essence(crashed) == essence(whole)
 
@@ -107,8 +107,7 @@ def test_a_search_cut_off_in_its_last_solve_ends_as_an_undisturbed_one(toy_spec,
     crashed = toy_spec(results=str(tmp_path / "crashed"), options=options)
     execute(whole)
     trials = sum(step["kind"] == "trial" for step in steps_of(whole))
-    with crash_after(12 * trials + 3):  # a trial is ten steps, a score and its start
-        execute(crashed)
+    crash(crashed, 12 * trials + 3)  # a trial is ten steps, a score and its start
     assert [step["kind"] for step in steps_of(crashed)] == ["trial"] * trials
     assert execute(crashed).status == "finished"
     assert essence(crashed) == essence(whole)

@@ -6,29 +6,33 @@ from benchmark import launch
 from benchmark.files import BadResults, read_json
 from benchmark.runs import runner
 from benchmark.runs.folder import planned, status
-from benchmark.runs.runner import SpecMismatch, execute, standing
+from benchmark.runs.runner import execute, standing
+from benchmark.runs.spec import SpecMismatch
+from benchmark.runs.watches import ProcessorWatch, Stopwatch
 from benchmark.study import results
 
 
-def test_ledgers_add_up_to_the_wall_time_of_the_run(toy_spec):
+def test_ledgers_add_up_to_the_processor_time_of_the_run(toy_spec):
     spec = toy_spec("optuna-tpe", clock="device", budget=0.3 / 3600)
+    watch = ProcessorWatch()
     execute(spec)
-    end = spec.folder.events()[-1]
-    assert sum(end["clock"]["ledgers"].values()) == pytest.approx(end["wall"], rel=0.02, abs=0.02)
-    charged = end["clock"]["ledgers"]["method"]
-    assert sum(end["clock"]["breakdown"].values()) == pytest.approx(charged)
-    assert end["clock"]["breakdown"]["overhead"] > 0
+    measured = watch.lap()
+    clock = spec.folder.events()[-1]["clock"]
+    assert sum(clock["ledgers"].values()) == pytest.approx(measured, rel=0.1, abs=0.1)
+    assert sum(clock["breakdown"].values()) == pytest.approx(clock["ledgers"]["method"])
+    assert clock["breakdown"]["overhead"] > 0
 
 
-def test_ledgers_of_a_continued_run_add_up_too(toy_spec):
+def test_a_continued_run_adds_to_its_ledgers_and_wall_time(toy_spec):
     spec = toy_spec(clock="device", budget=0.1 / 3600)
+    watch, stopwatch = ProcessorWatch(), Stopwatch()
     execute(spec)
     execute(dataclasses.replace(spec, budget=0.2 / 3600))
-    ends = [event for event in spec.folder.events() if event["kind"] == "end"]
-    assert len(ends) == 2
-    for end in ends:
-        total = sum(end["clock"]["ledgers"].values())
-        assert total == pytest.approx(end["wall"], rel=0.02, abs=0.02)
+    measured, wall = watch.lap(), stopwatch.lap()
+    first, last = (event for event in spec.folder.events() if event["kind"] == "end")
+    total = sum(last["clock"]["ledgers"].values())
+    assert total == pytest.approx(measured, rel=0.1, abs=0.1)
+    assert first["clock"]["wall"] < last["clock"]["wall"] <= wall
 
 
 def test_a_run_says_where_it_comes_from(toy_spec):
@@ -82,7 +86,7 @@ def test_loaded_results_hold_what_the_log_holds(toy_spec):
     assert delivered.incumbent.all()
     assert (frame.gpu_hours.diff().dropna() >= 0).sum() > 0
     assert loaded.runs.tile.tolist() == [4, 4]
-    assert (loaded.runs.wall_s >= loaded.runs.method_s).all()
+    assert (loaded.runs.wall_s > 0).all()
 
 
 def test_plan_grows_with_what_is_asked_for(toy_spec, tmp_path):

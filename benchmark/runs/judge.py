@@ -1,0 +1,62 @@
+"""Evaluates what a method delivers, with a task that no method is handed."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+
+from benchmark.files import storing, write_atomic
+from benchmark.runs.clock import Clock, NarrowMeter
+from benchmark.runs.folder import RunFolder
+from tasks.base import Candidate, Task
+
+SAMPLES_SHOWN = 32
+COLUMNS = 8
+"""Tiles in a row of a sample grid."""
+
+
+class Judge:
+    """Reported metrics and sample grids of candidates, on the evaluation ledger.
+
+    One report seed per run for every method: methods are compared on the same noise, which
+    selection never saw.
+    """
+
+    def __init__(self, task: Task, clock: Clock, folder: RunFolder, seed: int) -> None:
+        self._task = task.for_evaluation()
+        self._task.meter = NarrowMeter(clock)
+        self._clock, self._folder, self._seed = clock, folder, seed
+
+    def check(self, candidate: Candidate) -> None:
+        """Raise ValueError, naming it, if a setting that is delivered lies outside the box."""
+        self._task.check(candidate)
+
+    def evaluate(self, candidate: Candidate, trial: int) -> dict[str, float]:
+        """The finite ones of the reported metrics; samples go to the run's folder."""
+        with self._clock.enter("evaluation"):
+            self._task.check(candidate)
+            values = self._task.evaluate(candidate, self._seed)
+            images = self._task.images(candidate, SAMPLES_SHOWN, self._seed)
+            if images is not None:
+                with storing():
+                    write_atomic(
+                        self._folder.artifacts / f"samples-{trial:06d}.png", png_grid(images)
+                    )
+        metrics = {name: float(value) for name, value in values.items()}
+        return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+def png_grid(images: np.ndarray) -> bytes:
+    """Whole rows of `COLUMNS` tiles without padding, of `(n, h, w[, 3])` uint8 images."""
+    from PIL import Image
+
+    whole = len(images) - len(images) % COLUMNS
+    rows = [
+        np.concatenate(list(images[first : first + COLUMNS]), axis=1)
+        for first in range(0, whole, COLUMNS)
+    ]
+    buffer = io.BytesIO()
+    Image.fromarray(np.concatenate(rows, axis=0)).save(buffer, format="PNG")
+    return buffer.getvalue()

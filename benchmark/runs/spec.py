@@ -1,0 +1,91 @@
+"""What defines a run, and how one ended: plain values that travel to any worker and back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmark.runs.folder import RunFolder, run_folder
+
+REASON_LENGTH = 500
+"""Characters of an error's message that its record keeps; all of it is in `error.txt`."""
+
+
+class SpecMismatch(ValueError):
+    """A run folder holds a run of other settings than the one asked for."""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that defines one run."""
+
+    suite: str
+    task: str
+    label: str
+    """Name of the method in this suite; the method itself may appear under several."""
+    method: str
+    """Registered name, or path of a Python file."""
+    seed: int
+    budget: float
+    """GPU-hours."""
+    results: str
+    """Folder of all suites' results."""
+    options: dict[str, Any] = field(default_factory=dict)
+    suite_seed: int = 0
+    clock: str = "device"
+    device: str = "cpu"
+    prices: dict[str, float] | None = None
+    """Seconds per unit of each primitive operation, for the priced clock."""
+    hard_limit: float | None = None
+    """Seconds that a session of the run may take, evaluations aside."""
+    precision: str = "float32"
+    """Number format that the task's networks compute in: `Task.precisions`."""
+    runs_per_device: int = 1
+    """How many runs may share a device with this one; more than one under the priced clock only."""
+
+    @property
+    def limit(self) -> float:
+        """`hard_limit`, or 10 minutes more than one and a half budgets, for each run that shares
+        the device."""
+        if self.hard_limit is not None:
+            return self.hard_limit
+        return self.runs_per_device * (1.5 * self.budget * 3600 + 600)
+
+    @property
+    def folder(self) -> RunFolder:
+        return run_folder(Path(self.results), self.suite, self.task, self.label, self.seed)
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change between the sessions of one run."""
+        free = ("budget", "results", "prices", "method", "hard_limit", "runs_per_device")
+        return {key: value for key, value in vars(self).items() if key not in free}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: `finished`, `failed` or `interrupted` (with its reason), or `busy`: being
+    executed by another process."""
+
+    spec: RunSpec
+    status: str
+    reason: str = ""
+
+
+def check_identity(spec: RunSpec, stored: dict[str, Any]) -> None:
+    """Raise SpecMismatch, naming the setting, if `stored` is not a session of `spec`."""
+    before = {"precision": "float32"} | stored  # older runs do not say so
+    for key, value in json.loads(json.dumps(spec.identity())).items():
+        if before.get(key) != value:
+            raise SpecMismatch(
+                f"{spec.folder.path} was run with {key} = {before.get(key)!r}, now {value!r}; "
+                "choose another --results folder, or run with --fresh to start over"
+            )
+
+
+def in_one_line(error: BaseException) -> str:
+    """Type and message of an exception, in one line of bounded length."""
+    text = " ".join(str(error).split())
+    shortened = text if len(text) <= REASON_LENGTH else f"{text[:REASON_LENGTH]}..."
+    return f"{type(error).__name__}: {shortened}" if text else type(error).__name__

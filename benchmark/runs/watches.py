@@ -1,0 +1,154 @@
+"""What seconds are measured by: wall time, time of a GPU, or time of the processors.
+
+Each watch counts from lap to lap, so that laps add up to what it has measured in all.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+
+class Watch(Protocol):
+    """Seconds since the last lap."""
+
+    interval: float
+    """Seconds of wall time within which a reading is not worth its cost."""
+
+    def running(self) -> float:
+        """Wall seconds since the last lap, without ending it."""
+        ...
+
+    def lap(self) -> float:
+        """Seconds since the last lap, never negative; the next one begins."""
+        ...
+
+
+def device_watch(device: str) -> Watch:
+    """The watch that a budget on `device` is measured by."""
+    return DeviceWatch(device) if device.startswith("cuda") else ProcessorWatch()
+
+
+class Stopwatch:
+    """Wall time, by the performance counter.
+
+    Clocks are set, and leap when a machine wakes up. Where the counter and the time of day
+    disagree by more than `LEAP`, one of them leapt, and the lap is the shorter that is possible.
+    """
+
+    LEAP = 1.0
+    interval = 0.0
+
+    def __init__(self) -> None:
+        self._counter, self._time = time.perf_counter(), time.time()
+
+    def running(self) -> float:
+        return self._elapsed(time.perf_counter(), time.time())
+
+    def lap(self) -> float:
+        counter, clock_time = time.perf_counter(), time.time()
+        elapsed = self._elapsed(counter, clock_time)
+        self._counter, self._time = counter, clock_time
+        return elapsed
+
+    def _elapsed(self, counter: float, clock_time: float) -> float:
+        counted, passed = counter - self._counter, clock_time - self._time
+        if abs(counted - passed) <= self.LEAP and counted >= 0:
+            return counted
+        return min((seconds for seconds in (counted, passed) if seconds >= 0), default=0.0)
+
+
+class DeviceWatch(Stopwatch):
+    """Wall time up to where the GPU has done all that it was given: synchronised at each lap."""
+
+    interval = 0.02
+    """A synchronisation per primitive would stall the device, so a run may overstep its budget by
+    this much more."""
+
+    def __init__(self, device: str) -> None:
+        import torch
+
+        self._synchronize: Callable[[], None] = partial(torch.cuda.synchronize, device)
+        self._synchronize()
+        super().__init__()
+
+    def lap(self) -> float:
+        self._synchronize()
+        return super().lap()
+
+
+class ProcessorWatch:
+    """User and system time of this process and of the processes it starts.
+
+    Counted are all threads of the process (also the few of a worker's own), children that have
+    ended, and on Linux children and their descendants that are still alive, these to within `SCAN`
+    seconds. Processes that were there before the watch, and any that cut themselves off from their
+    parent, are not.
+    """
+
+    SCAN = 0.05
+    interval = 0.0
+
+    def __init__(self) -> None:
+        self._strangers = set(_descendants(os.getpid()))
+        self._live = self._due = 0.0
+        self._ended = _ended_children()
+        self._own = time.process_time()
+        self._wall = time.perf_counter()
+
+    def running(self) -> float:
+        return time.perf_counter() - self._wall
+
+    def lap(self) -> float:
+        self._wall = time.perf_counter()
+        own, ended, live = time.process_time(), _ended_children(), self._live
+        if self._wall >= self._due or ended != self._ended:
+            live = self._living()
+            self._due = self._wall + self.SCAN
+        seconds = own - self._own + ended - self._ended + live - self._live
+        self._own, self._ended, self._live = own, ended, live
+        return max(seconds, 0.0)  # ticks of living children are coarser than those of ended ones
+
+    def _living(self) -> float:
+        if not _has_children():
+            return 0.0
+        return sum(_seconds(pid) for pid in _descendants(os.getpid()) if pid not in self._strangers)
+
+
+def _ended_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    """Living children of a process and theirs; none where there is no `/proc`."""
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found = children.read_text().split()
+        except OSError:  # the thread has ended
+            continue
+        for child in map(int, found):
+            yield child
+            yield from _descendants(child)
+
+
+def _seconds(pid: int) -> float:
+    """Processor time of a process and of the children that it has waited for."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it has ended
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
