@@ -65,10 +65,12 @@ def _here(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def with_prices(specs: Sequence[RunSpec], call: Callable[..., Any]) -> list[RunSpec]:
-    """Fill in the prices that the priced clock needs: by `call`, one calibration per task."""
+    """Fill in the prices that the priced clock needs: those of earlier runs of the suite in the
+    same results, or by `call`, one calibration per task."""
     priced = {spec.task: spec for spec in specs if spec.clock == "priced"}
     known = {
-        task: call(calibration.prices, task, spec.device, spec.precision)
+        task: calibration.stored(spec)
+        or call(calibration.prices, task, spec.device, spec.precision)
         for task, spec in priced.items()
     }
     return [replace(spec, prices=known.get(spec.task)) for spec in specs]

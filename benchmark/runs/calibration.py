@@ -13,7 +13,11 @@ import tasks
 from benchmark import registry
 from benchmark.files import read_json, write_json
 from benchmark.runs.clock import Calibration
+from benchmark.runs.description import read_description
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.isolation import isolated
 from benchmark.runs.provenance import device_name
+from benchmark.runs.spec import RunSpec
 
 TRIAL_PRICE = 1e-3
 """Seconds that starting a trial costs under the priced clock, where optimisers are free."""
@@ -43,6 +47,19 @@ def prices(task_name: str, device: str, precision: str = "float32") -> dict[str,
     return measured
 
 
+def stored(spec: RunSpec) -> dict[str, float] | None:
+    """The prices of an earlier run of this task in the same results, if there is one: all runs of a
+    task that are compared have the same."""
+    runs = Path(spec.results) / spec.suite / "runs" / spec.task
+    for file in sorted(runs.glob("*/*/run.json")):
+        known = (read_description(RunFolder(file.parent)) or {}).get("spec", {})
+        kind = known.get("clock"), known.get("device"), known.get("precision", "float32")
+        if kind == ("priced", spec.device, spec.precision):
+            found: dict[str, float] = known["prices"]
+            return found
+    return None
+
+
 def _sources() -> str:
     """Identity of the tasks' code: prices of other code are not reused."""
     digest = hashlib.sha256()
@@ -54,19 +71,13 @@ def _sources() -> str:
 def measure(
     task_name: str, device: str, precision: str = "float32", repeats: int = REPEATS
 ) -> dict[str, float]:
-    """Rehearse the task a few times on one thread and take the median cost of each primitive."""
-    import torch
-
+    """Median cost of each primitive over a few rehearsals of the task, on one thread as in runs."""
     task = registry.task(task_name)(device)
     task.precision = precision
     task.setup()
     meter = Calibration(device)
     task.meter = meter
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with isolated([]):
         for repeat in range(repeats):
             task.rehearse(repeat)
-    finally:
-        torch.set_num_threads(threads)
     return {"trial": TRIAL_PRICE, **meter.prices()}

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.runs.clock import LEDGERS, BudgetExhausted, Calibration, DeviceClock, PricedClock
+from benchmark.runs.clock import (
+    LEDGERS,
+    BudgetExhausted,
+    Calibration,
+    DeviceClock,
+    NarrowMeter,
+    PricedClock,
+)
 from benchmark.runs.watches import ProcessorWatch, Stopwatch
 
 EVENTS = st.lists(
@@ -204,3 +211,14 @@ def test_calibration_prices_a_unit_of_count():
         with meter.charge("nap", count=4):
             burn(0.02)
     assert meter.prices()["nap"] == pytest.approx(0.005, rel=0.5)
+
+
+def test_the_meter_of_a_task_can_only_charge():
+    clock = PricedClock(1, {"step": 0.25})
+    clock.switch("method")
+    meter = NarrowMeter(clock)
+    with meter.charge("step"):
+        pass
+    assert clock.used == 0.25
+    assert [name for name in dir(meter) if not name.startswith("_")] == ["charge"]
+    assert not hasattr(meter.charge, "__self__")
