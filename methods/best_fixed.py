@@ -13,7 +13,7 @@ from tasks.space import Params
 
 STORED = Path(__file__).parent / "best_fixed.json"
 """By task: `params`, and `made_by` (the command, its grid and what it measured), an entry made by
-`python scripts/make_best_fixed.py TASK`; or `same_as`, a task that only starts elsewhere."""
+`python -m tasks.make.best_fixed TASK`; or `same_as`, a task that only starts elsewhere."""
 
 
 class BestFixed(Method):

@@ -222,7 +222,7 @@ def main() -> None:
 
 def apart(name: str, *options: str) -> None:
     """Another benchmark, in a process of its own: it has the memory to itself."""
-    subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options], check=True)
+    subprocess.run([sys.executable, "-m", f"tests.speed.{name}", *options], check=True)
 
 
 def parse() -> argparse.Namespace:

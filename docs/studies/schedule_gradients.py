@@ -1,7 +1,7 @@
 """Measure gradient estimators of a schedule's Fréchet distance: bias, noise and cost.
 
-    python scripts/schedule_gradients.py                 # a few minutes on one core
-    python scripts/schedule_gradients.py --draw          # the figure again, from the JSON
+    python docs/studies/schedule_gradients.py                 # a few minutes on one core
+    python docs/studies/schedule_gradients.py --draw          # the figure again, from the JSON
 
 On a half-trained network of `schedule/digits`, and on `schedule/gaussian`, where the truth is
 known, zeroth-order differences and the pathwise gradient estimate the partial gradient dF/dq: the

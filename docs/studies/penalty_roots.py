@@ -1,6 +1,6 @@
 """Where the penalty gradient and the released estimator vanish, on Gaussians, as Markdown.
 
-    python scripts/penalty_roots.py
+    python docs/studies/penalty_roots.py
 
 Data N(0, 1), rewards linear or quadratic, expectations by quadrature: the numbers are exact to
 the digits shown. `tests/tasks/test_finetune_estimators.py` holds the same table to 1e-3.

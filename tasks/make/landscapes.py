@@ -1,12 +1,14 @@
 """Store the landscape of fine-tuning tasks: every metric, and a few samples, along the strength.
 
-    python scripts/make_landscapes.py finetune/digits finetune/digits-perclass
-    python scripts/make_landscapes.py finetune/mnist --samples 10000 --device cuda
+    python -m tasks.make.landscapes finetune/digits finetune/digits-perclass
+    python -m tasks.make.landscapes finetune/mnist --samples 10000 --device cuda
 
 Tasks with one strength per class are walked along their diagonal, all strengths alike. All
 points share one seed. `tasks/landscapes/NAME.json` holds the points and how they were made,
 `NAME.png` the samples: rows are seeds, columns are strengths, tiles without padding.
 """
+
+from __future__ import annotations
 
 import argparse
 import json
@@ -18,8 +20,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmark import registry
 from tasks.base import LANDSCAPES, Candidate, Task
+from tasks.make import find
 
 POINTS = 19
 """Points from one end of the strength's range to the other; every third is in the strip."""
@@ -76,7 +78,7 @@ def landscape(task: Task) -> tuple[dict[str, Any], np.ndarray | None]:
         "seed": SEED,
         "evaluator": task.evaluator(),
         "made_by": {
-            "command": shlex.join(["python", "scripts/make_landscapes.py", *sys.argv[1:]]),
+            "command": shlex.join(["python", "-m", "tasks.make.landscapes", *sys.argv[1:]]),
             "torch": torch.__version__,
             "device": task.device,
         },
@@ -95,9 +97,10 @@ def main() -> None:
     options = parser.parse_args()
     LANDSCAPES.mkdir(exist_ok=True)
     for name in options.tasks:
-        task = registry.task(name)(options.device)
+        kind = find.task(name)
         if options.samples is not None:
-            task.evaluation_samples = options.samples
+            kind = type(kind.__name__, (kind,), {"evaluation_samples": options.samples})
+        task = kind(options.device)
         task.setup()
         content, sheet = landscape(task)
         stem = name.replace("/", "-")

@@ -1,6 +1,6 @@
 """How far guided samples are from the tilted law they stand for, as Markdown.
 
-    python scripts/sampler_accuracy.py finetune/digits finetune/mnist
+    python docs/studies/sampler_accuracy.py finetune/digits finetune/mnist
 
 The truth is a large pool of the pre-trained model, reweighted by exp(r2 / lambda): unbiased in
 the limit, and trustworthy while its effective sample size is large.

@@ -1,7 +1,7 @@
-"""Store the best fixed schedule of a task, for the oracle row `best-fixed`.
+"""Store the best fixed schedule of a task, for the reference method `best-fixed`.
 
-    python scripts/make_best_fixed.py schedule/digits --trials 4
-    python scripts/make_best_fixed.py schedule/mnist --trials 7 --screening 2 --keep 4 --workers 2
+    python -m tasks.make.best_fixed schedule/digits --trials 4
+    python -m tasks.make.best_fixed schedule/mnist --trials 7 --screening 2 --keep 4 --workers 2
 
 Trains at every point of a coarse grid with one seed, at the best of them and at the default with
 two more, and keeps the lowest mean score on the selection split. `--trials` is the length of a
@@ -22,12 +22,12 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import torch
 
-from benchmark import registry
-from methods.best_fixed import STORED
 from tasks.base import Task
+from tasks.make import find
 from tasks.space import Params
 
 AXES = {
@@ -70,14 +70,14 @@ class Training:
 @cache
 def _task(name: str, device: str) -> Task:
     torch.set_num_threads(1)
-    task = registry.task(name)(device)
+    task = find.task(name)(device)
     task.setup()
     return task
 
 
 def best(arguments: argparse.Namespace) -> tuple[Params, dict[str, float]]:
     """The best point, with the mean scores of it and of the default setting."""
-    kind = registry.task(arguments.task)
+    kind = find.task(arguments.task)
     grid = [tuple(point.items()) for point in points(kind)]
     default = tuple(kind.space.default.items())
     context = multiprocessing.get_context("spawn")
@@ -104,22 +104,24 @@ def best(arguments: argparse.Namespace) -> tuple[Params, dict[str, float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("task")
     parser.add_argument("--trials", type=float, required=True)
     parser.add_argument("--screening", type=float, help="length of the first pass")
     parser.add_argument("--keep", type=int, help="points of the later passes; a quarter")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--into", type=Path, default=Path("methods/best_fixed.json"))
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
-    kind = registry.task(arguments.task)
+    kind = find.task(arguments.task)
     params, scores = best(arguments)
-    command = " ".join(["python", *sys.argv])
+    stored = arguments.into
+    command = " ".join(["python", "-m", "tasks.make.best_fixed", *sys.argv[1:]])
     grid = {name: AXES[name] for name in kind.space.names if name in AXES}
     made_by = {"command": command, "grid": grid, "seeds": len(SEEDS), "scores": scores}
-    content = json.loads(STORED.read_text()) if STORED.exists() else {}
+    content = json.loads(stored.read_text()) if stored.exists() else {}
     content[arguments.task] = {"params": params, "made_by": made_by}
-    STORED.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+    stored.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
