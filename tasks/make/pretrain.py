@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 _FEATURES = "tasks.metrics.training:train"
+_UNSEEN = "tasks.metrics.training:train_unseen"
 
 RECIPES: dict[str, str] = {
     "features-digits-first": _FEATURES,
@@ -24,6 +25,11 @@ RECIPES: dict[str, str] = {
     "features-mnist28-second": _FEATURES,
     "features-cifar10-first": _FEATURES,
     "features-cifar10-second": _FEATURES,
+    "residual-fashion28": _UNSEEN,
+    "residual-mnist28": _UNSEEN,
+    "mlp-digits": _UNSEEN,
+    "mlp-mnist14": _UNSEEN,
+    "mlp-fashion14": _UNSEEN,
     "diffusion-digits": "tasks.finetune.training:train_diffusion",
     "diffusion-mnist14": "tasks.finetune.training:train_diffusion",
     "rewards-digits": "tasks.finetune.training:train_rewards",

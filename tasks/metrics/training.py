@@ -1,4 +1,4 @@
-"""The recipe of the feature networks: a classifier of small, shifted images."""
+"""Recipes of the feature networks: classifiers of small, shifted images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tasks.assets import data, networks, user_data
+from tasks.metrics import spaces
 from tasks.metrics.features import FeatureNet, untrained
+
+Classifier = FeatureNet | spaces.ResidualNet | spaces.Perceptron
 
 EPOCHS = 60
 STEPS = 12_000
@@ -17,6 +20,8 @@ STEPS = 12_000
 BATCH = 64
 RATE = 3e-3
 SEEDS = {"first": 1, "second": 2}
+UNSEEN_STEPS = 2500
+UNSEEN_SEED = 3
 
 
 def train(name: str) -> Path:
@@ -39,9 +44,29 @@ def train(name: str) -> Path:
     )
 
 
-def fit(net: FeatureNet, split: data.Split, generator: torch.Generator) -> None:
-    """Train `net` on `split` with label smoothing and shifts of up to one pixel."""
-    steps = min(EPOCHS * len(split) // BATCH, STEPS)
+def train_unseen(name: str) -> Path:
+    """Train and save a network of `tasks.metrics.spaces`: `residual-DATASET` on the train split,
+    `mlp-DATASET` on the selection split."""
+    kind, dataset = name.split("-")
+    splits = data.load(dataset)
+    split = splits.train if kind == "residual" else splits.selection
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(UNSEEN_SEED)
+        net = spaces.untrained(name)
+    fit(net, split, torch.Generator().manual_seed(UNSEEN_SEED), UNSEEN_STEPS)
+    return networks.save(
+        name,
+        net,
+        data=f"{dataset}, {'train' if kind == 'residual' else 'selection'} split of {len(split)}",
+        seed=str(UNSEEN_SEED),
+        report_accuracy=f"{accuracy(net, splits.report):.4f}",
+    )
+
+
+def fit(net: Classifier, split: data.Split, generator: torch.Generator, most: int = STEPS) -> None:
+    """Train `net` on `split` with label smoothing and shifts of up to one pixel, for `EPOCHS` or
+    at `most` so many steps."""
+    steps = min(EPOCHS * len(split) // BATCH, most)
     device = next(net.parameters()).device
     optimiser = torch.optim.AdamW(net.parameters(), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
@@ -64,7 +89,7 @@ def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def accuracy(net: FeatureNet, split: data.Split) -> float:
+def accuracy(net: Classifier, split: data.Split) -> float:
     """Share of `split` that `net` classifies rightly."""
     device = next(net.parameters()).device
     chosen = [
