@@ -98,6 +98,12 @@ class Plan:
                 "a run that takes longer than its hard limit of wall time, evaluations aside, is "
                 f"ended as failed: {', '.join(limits)}"
             )
+        planned, least = self.suite.design.contrasts, self.suite.design.least_seeds
+        if planned and self.suite.seeds < least:
+            yield (
+                f"{self.suite.seeds} seeds are too few to decide the {len(planned)} planned "
+                f"comparisons: that takes {least}"
+            )
         if self.failed:
             yield f"{len(self.failed)} failed earlier; --retry-failed runs them again"
 

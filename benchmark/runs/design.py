@@ -6,6 +6,7 @@ with the plan of the first session, and a later change is recorded as one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 from benchmark.files import BadResults, plain, read_json, storing, write_json
 
 DESIGN = "design.json"
+LEVEL = 0.05
+"""Error probability of all planned contrasts together."""
 SMALLEST_EFFECT = 0.01
 """Relative difference below which two methods are called tied, if the suite says nothing else."""
 TARGETS = (0.5, 0.9)
@@ -43,6 +46,12 @@ class Design:
     contrasts: tuple[Contrast, ...] = ()
     changed: bool = False
     """Whether it was changed after runs had begun: then nothing in it was planned."""
+
+    @property
+    def least_seeds(self) -> int:
+        """Seeds from which on every contrast can be decided: an exact test of n pairs gives a p of
+        2 / 2^n at best, and the strictest step of Holm's correction takes it times their number."""
+        return math.floor(math.log2(len(self.contrasts) / LEVEL) + 1) + 1 if self.contrasts else 1
 
 
 def read_design(suite_folder: Path) -> Design:

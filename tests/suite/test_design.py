@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark import suite
+from benchmark.analysis.comparison import holm, smallest_p
 from benchmark.files import BadResults
 from benchmark.runs.design import (
     DESIGN,
+    LEVEL,
     Contrast,
     Design,
     combined,
@@ -118,6 +120,16 @@ def test_bad_contrasts_are_refused_in_one_line(
         load(tmp_path, content)
     assert str(caught.value).startswith(f"{tmp_path / 'planned.toml'}: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("contrasts", "seeds"), [(0, 1), (1, 6), (2, 7), (3, 7), (4, 8), (9, 9)])
+def test_least_seeds_are_those_whose_smallest_p_passes_holm(contrasts: int, seeds: int) -> None:
+    rows = tuple(Contrast(str(k), "task", "method", ("other",)) for k in range(contrasts))
+    design = Design(contrasts=rows)
+    assert design.least_seeds == seeds
+    if contrasts:
+        assert holm([smallest_p(seeds)] * contrasts).max() < LEVEL
+        assert holm([smallest_p(seeds - 1)] * contrasts).max() >= LEVEL
 
 
 def test_the_stored_design_is_read_back(tmp_path: Path) -> None:
