@@ -15,10 +15,9 @@ import pandas as pd
 from benchmark.analysis import comparison
 from benchmark.analysis.curves import at_fractions
 from benchmark.analysis.statistics import Array, on_scale
+from benchmark.runs.design import LEVEL
 from benchmark.study.model import Metric, Task
 
-LEVEL = 0.05
-"""Error probability of all claims of one family together."""
 ENDED = ("finished", "failed")
 
 BETTER, WORSE, TIED, UNDECIDED, MISSING = "better", "worse", "tied", "undecided", "missing"

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analysis import claims, comparison, statistics
-from benchmark.analysis.claims import LEVEL, ends
+from benchmark.analysis.claims import ends
+from benchmark.runs.design import LEVEL
 from benchmark.study.model import Study
 
 ENOUGH = 5

@@ -14,6 +14,7 @@ import pandas as pd
 
 from benchmark.analysis import claims, comparison, contrasts, pairwise, statistics, words
 from benchmark.analysis.claims import BETTER, MISSING, TIED, UNDECIDED, WORSE
+from benchmark.runs.design import LEVEL
 from benchmark.study.model import Study, Task
 
 Row = dict[Any, Any]
@@ -21,7 +22,7 @@ Row = dict[Any, Any]
 EXPLANATION = (
     "Methods are compared over the same seeds at the end of the budget; a run that failed or "
     "delivered nothing finite counts as the worst value. Planned comparisons are exact sign-flip "
-    f"tests at {words.percent(claims.LEVEL)}, corrected for all of them (Holm). A lead that the "
+    f"tests at {words.percent(LEVEL)}, corrected for all of them (Holm). A lead that the "
     "task's second measure does not confirm is no win. A non-significant difference is not "
     "evidence that the methods are equal."
 )
@@ -140,7 +141,7 @@ def _shortfall(study: Study, row: Row) -> str:
     if row["confirmed"] == claims.ABSENT and row["lead"] > 0 and second:
         first = words.change(task.primary, row["effect"], other)
         return f"{where} {first}, but no difference in {second.label}"
-    if row["smallest_p"] > claims.LEVEL:
+    if row["smallest_p"] > LEVEL:
         least = words.p_value(row["smallest_p"])
         return (
             f"{where} {seeds} cannot decide against {other} ({effect}; smallest possible {least})"
@@ -204,7 +205,9 @@ def _exploratory(study: Study) -> list[str]:
     shown = f"The lead over every other method is shown on {words.names(clear)}" if clear else (
         "On no task is the lead over every other method shown"
     )  # fmt: skip
-    shown += f", and not on {words.names(unclear)}." if clear and unclear else "."
+    shown += f", and not on {words.names(unclear)}" if clear and unclear else ""
+    final = compared.to_dict("records")
+    shown += f"{_hopeless(final)}." if unclear and final else "."
     tasks = study.tasks.values()
     doubts = [text for task in tasks for text in _doubts(task, compared)]
     doubts += [
@@ -279,16 +282,29 @@ def _ranked(task: Task, compared: pd.DataFrame) -> Iterator[str]:
     own = _against(task, compared, leader).to_dict("records")
     beaten = [str(row["other"]) for row in own if row["better"]]
     left = [str(row["other"]) for row in own if not row["better"]]
+    (closest,) = (row for row in own if row["other"] == ranked["method"].iloc[1])
+    yield (
+        f"{words.change(task.primary, closest['effect'], closest['other'])}, ahead on "
+        f"{closest['wins']} of {words.count(closest['n'], 'seed')}."
+    )
     if beaten:
         yield (
             f"{leader} is better than {words.some(beaten)} after Holm's correction for "
             f"{words.count(own[0]['pairs'], 'pair')}."
         )
     if left:
-        least = comparison.smallest_p(max(row["n"] for row in own))
-        few = f"; {words.count(n, 'seed')} are too few, with a smallest possible p of "
-        why = f"{few}{words.number(least, 2)}" if least > claims.LEVEL else ""
-        yield f"{leader} is not shown to be better than {words.some(left)}{why}."
+        yield f"{leader} is not shown to be better than {words.some(left)}{_hopeless(own)}."
+
+
+def _hopeless(rows: Sequence[Row]) -> str:
+    """Says so where no result could have passed the corrected tests."""
+    n, pairs = max(row["n"] for row in rows), max(row["pairs"] for row in rows)
+    if comparison.smallest_p(n) * pairs < LEVEL:
+        return ""
+    return (
+        f": {words.count(n, 'seed')} cannot show anything after correction for "
+        f"{words.count(pairs, 'pair')}, only planned comparisons can"
+    )
 
 
 def _mean(task: Task, label: str) -> str:

@@ -79,7 +79,8 @@ def run(
 
 
 def conclude(folder: Path) -> None:
-    """Draw everything, print the summary, and say where to look."""
+    """Draw everything, print the summary and the verdict, and say where to look."""
+    from benchmark.analysis.verdict import verdict
     from benchmark.display.drawing import draw, report
     from benchmark.study.model import Study
 
@@ -87,6 +88,7 @@ def conclude(folder: Path) -> None:
     paths = draw(stored)
     page = report(stored)
     print_summary(stored)
+    output.print_lines(["", *verdict(stored), ""])
     output.print_lines(
         [f"{len(paths)} tables and figures in {folder}", f"all of it on one page: {page}"]
     )
