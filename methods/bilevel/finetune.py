@@ -17,9 +17,13 @@ correlation of the two rewards: a step that needs no tuning to the scale of eith
 that no covariance can see. So each batch is drawn half above and half below lambda, from the
 same noise: the difference of the two mean rewards is a slope of the real sampler, too noisy to
 steer by but, averaged over the run, good enough to correct the low-noise covariance for its
-bias, at no extra cost in images. The distance of the halves shrinks as the run goes on (its
-square is a bias of the slope), and batches grow (the noise of few samples does not average out
-of a ratio).
+bias, at no extra cost in images. Both slopes are compared in 1 / lambda, the strength of the tilt
+itself: an artefact that grows with it in proportion has one slope wherever it was measured, so
+that what was averaged on the way holds at the end of it. The correction has no bound; it is held
+back by as much of it as may be noise (`_known_bias`), which leaves a bias towards the
+covariance's root that goes away with the number of iterations. The distance of the halves
+shrinks as the run goes on (its square is a bias of the slope), and batches grow (the noise of few
+samples does not average out of a ratio).
 
 With one lambda per class (`lambda_0`, `lambda_1`, ...) every batch gives each class its own
 gradient. Which half of a class lies above is drawn at random, so that where classes share a
@@ -44,9 +48,6 @@ from tasks.space import Params, Space
 AVERAGING = 3
 """Power of the polynomial-decay averages (Shamir & Zhang, 2013, arXiv 1212.1824): the average
 at iteration i is centred on the last quarter of the iterations."""
-CORRECTION_LIMIT = 0.5
-"""Largest bias correction: it may move the root, but where the rewards are clearly correlated,
-as they are far from the optimum, the covariance decides the direction."""
 GROWTH = 20
 """Iterations after which a batch has twice its first size."""
 POOL_CREDIT = 10
@@ -96,7 +97,8 @@ class _State:
     """Averages of Var(r1), and of Var(r2) / lambda²."""
     lower_variance: Tensor
     bias: Tensor
-    """Averages of the real sampler's slope less the covariance's, and of its square."""
+    """Averages of the real sampler's slope less the covariance's, and of its square; slopes in
+    1 / lambda, in which an artefact in proportion to the tilt is the same at every lambda."""
     squared_bias: Tensor
     credit: float = 0.0
     """Iterations that the pool stands for."""
@@ -197,10 +199,10 @@ def _advance(
     slope = batch.covariance / strength
     if len(halves) == 2:
         first, second = (_moments(half, state).upper for half in halves)
-        error = sides * (second - first) / (2 * spread) - slope
+        error = (sides * (second - first) / (2 * spread) - slope) * strength
         state.bias = _mixed(state.bias, error, newest)
         state.squared_bias = _mixed(state.squared_bias, error**2, newest)
-    correction = _finite(_known_bias(state) / unit).clamp(-CORRECTION_LIMIT, CORRECTION_LIMIT)
+    correction = _finite(_known_bias(state) / strength / unit)
     gradient = (_finite(slope / unit) + correction).clamp(-1, 1)
     step = -options.rate * gradient / (1 + (state.iteration + state.credit) / options.decay) ** 0.5
     furthest = -torch.log1p(options.trust / spread_of_tilt)
