@@ -159,6 +159,7 @@ class LatentDiffusion(nn.Module):
 _SHAPES = {
     "digits": {"size": 8, "latent": 12, "width": 96, "depth": 3},
     "mnist14": {"size": 14, "latent": 16, "width": 128, "depth": 3},
+    "fashion14": {"size": 14, "latent": 16, "width": 64, "depth": 3},
 }
 
 

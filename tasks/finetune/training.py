@@ -15,8 +15,8 @@ from tasks.finetune.rewards import InkAndRecognition
 from tasks.finetune.sampling import TRAIN_STEPS, Sampler, alpha_bar
 from tasks.metrics import training as metrics_training
 
-AUTOENCODER_STEPS = {"digits": 4000, "mnist14": 8000}
-DENOISER_STEPS = {"digits": 8000, "mnist14": 16000}
+AUTOENCODER_STEPS = {"digits": 4000, "mnist14": 8000, "fashion14": 8000}
+DENOISER_STEPS = {"digits": 8000, "mnist14": 16000, "fashion14": 16000}
 BATCH = 128
 KL_WEIGHT = 5e-4
 EMA = 0.999

@@ -23,6 +23,8 @@ RECIPES: dict[str, str] = {
     "features-mnist14-second": _FEATURES,
     "features-mnist28-first": _FEATURES,
     "features-mnist28-second": _FEATURES,
+    "features-fashion14-first": _FEATURES,
+    "features-fashion14-second": _FEATURES,
     "features-cifar10-first": _FEATURES,
     "features-cifar10-second": _FEATURES,
     "residual-fashion28": _UNSEEN,
@@ -34,6 +36,9 @@ RECIPES: dict[str, str] = {
     "diffusion-mnist14": "tasks.finetune.training:train_diffusion",
     "rewards-digits": "tasks.finetune.training:train_rewards",
     "rewards-mnist14": "tasks.finetune.training:train_rewards",
+    "diffusion-fashion14": "tasks.finetune.training:train_diffusion",
+    "rewards-fashion14": "tasks.make.fashion:train_rewards",
+    "reference-fashion14": "tasks.make.fashion:store_reference",
 }
 """Name of the weights -> `module:function`, which is called with that name, makes the weights
 and returns their path."""

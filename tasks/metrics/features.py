@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from tasks.assets import networks
 
-DIMENSIONS = {"digits": 32, "mnist14": 64, "mnist28": 64, "cifar10": 128}
+DIMENSIONS = {"digits": 32, "mnist14": 64, "mnist28": 64, "fashion14": 64, "cifar10": 128}
 _WIDTHS = {"first": 16, "second": 24}
 
 
