@@ -16,8 +16,6 @@ Everything that the task needs is shipped; the images themselves are not needed.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -97,7 +95,6 @@ class FinetuneFashion(LatentTask):
     samples = 1000
     batch = 500
     budget = 300 / 3600
-    reference_images: ClassVar[int] = 10_000
 
     def setup(self) -> None:
         self.model = networks.load(
@@ -111,6 +108,13 @@ class FinetuneFashion(LatentTask):
         )
         self.reference = FrechetReference.from_statistics(moments.mean, moments.covariance)
         self.sampler = Sampler()
+
+    def reference_images(self) -> str:
+        return f"{self.dataset} report split, 10000 images (their moments)"
+
+    @classmethod
+    def networks_used(cls) -> list[str]:
+        return [*super().networks_used(), reference_name(cls.dataset)]
 
     def lower(self, images: Tensor, labels: Tensor) -> Tensor:
         return self.acceptance.lower(images, labels)

@@ -78,17 +78,24 @@ class LatentTask(ImageTask):
         }
 
     def evaluator(self) -> dict[str, Any]:
-        names = [
-            diffusion_name(self.dataset),
-            rewards_name(self.dataset),
-            weights_name(self.dataset, "first"),
-            weights_name(self.dataset, "second"),
-        ]
-        reference = len(data.load(self.dataset).report)
         return super().evaluator() | {
-            "reference": f"{self.dataset} report split, {reference} images",
-            "weights": {name: networks.fingerprint(name) for name in names},
+            "reference": self.reference_images(),
+            "weights": {name: networks.fingerprint(name) for name in self.networks_used()},
         }
+
+    def reference_images(self) -> str:
+        """What the Fréchet distance is measured to."""
+        return f"{self.dataset} report split, {len(data.load(self.dataset).report)} images"
+
+    @classmethod
+    def networks_used(cls) -> list[str]:
+        """Names of the shipped networks that samples and metrics depend on."""
+        return [
+            diffusion_name(cls.dataset),
+            rewards_name(cls.dataset),
+            weights_name(cls.dataset, "first"),
+            weights_name(cls.dataset, "second"),
+        ]
 
 
 def diffusion_name(dataset: str) -> str:
