@@ -64,7 +64,7 @@ class Acceptance(nn.Module):
 
     def distance(self, images: Tensor, labels: Tensor) -> Tensor:
         """Squared Mahalanobis distance `(n,)` from the centre of the asked-for class."""
-        away = self.judge(images) - self.centres[labels]
+        away: Tensor = self.judge(images) - self.centres[labels]
         return ((away @ self.precision) * away).sum(dim=1)
 
     def upper(self, images: Tensor, labels: Tensor) -> Tensor:
