@@ -142,12 +142,28 @@ def method_from_file(path: Path) -> type[Method]:
     except (Exception, SystemExit) as error:
         raise BrokenModule(f"{path}: {type(error).__name__}: {error}") from error
     found = list(_classes(module, Method))
+    if not found and (unfinished := "; ".join(_unfinished(module))):
+        raise BrokenModule(f"{path}: {unfinished}")
     if len(found) != 1:
         names = ", ".join(cls.__name__ for cls in found) or "none"
         raise BrokenModule(
             f"{path}: needs exactly one Method subclass with a `name` and a `run`, found {names}"
         )
     return found[0]
+
+
+def _unfinished(module: ModuleType) -> Iterator[str]:
+    """What the methods that `module` defines lack to be one."""
+    for value in vars(module).values():
+        if (
+            isinstance(value, type)
+            and issubclass(value, Method)
+            and value.__module__ == module.__name__
+        ):
+            lacking = [f"a `{name}` method" for name in sorted(value.__abstractmethods__)]
+            if not isinstance(getattr(value, "name", None), str):
+                lacking.insert(0, 'a `name = "..."`')
+            yield f"class {value.__name__} needs {' and '.join(lacking)}"
 
 
 def method(name: str) -> type[Method]:

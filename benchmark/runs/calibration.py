@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from statistics import median
 
 import platformdirs
 
 import tasks
 from benchmark import registry
 from benchmark.files import read_json, write_json
-from benchmark.runs.clock import Calibration
 from benchmark.runs.description import read_description
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.isolation import isolated
 from benchmark.runs.provenance import device_name
 from benchmark.runs.spec import RunSpec
+from benchmark.runs.watches import device_watch
 
 TRIAL_PRICE = 1e-3
 """Seconds that starting a trial costs under the priced clock, where optimisers are free."""
@@ -75,9 +77,29 @@ def measure(
     task = registry.task(task_name)(device)
     task.precision = precision
     task.setup()
-    meter = Calibration(device)
+    meter = PriceMeter(device)
     task.meter = meter
     with isolated([]):
         for repeat in range(repeats):
             task.rehearse(repeat)
     return {"trial": TRIAL_PRICE, **meter.prices()}
+
+
+class PriceMeter:
+    """A meter that measures the price of each primitive: seconds per unit of count.
+
+    The price is the median over charges, so that a first slow call does not set it.
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
+        self._watch = device_watch(device)
+        self._samples: dict[str, list[float]] = {}
+
+    @contextmanager
+    def charge(self, operation: str, count: int = 1, **work: int) -> Iterator[None]:
+        self._watch.lap()
+        yield
+        self._samples.setdefault(operation, []).append(self._watch.lap() / max(count, 1))
+
+    def prices(self) -> dict[str, float]:
+        return {name: median(samples) for name, samples in self._samples.items()}

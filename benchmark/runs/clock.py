@@ -14,7 +14,6 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from statistics import median
 from typing import Any, NoReturn
 
 from benchmark.runs.watches import Stopwatch, device_watch
@@ -229,23 +228,3 @@ class PricedClock(Clock):
 
     def _end(self, operation: str, count: int) -> None:
         self._book(self.prices[operation] * count, operation)
-
-
-class Calibration:
-    """A meter that measures the price of each primitive: seconds per unit of count.
-
-    The price is the median over charges, so that a first slow call does not set it.
-    """
-
-    def __init__(self, device: str = "cpu") -> None:
-        self._watch = device_watch(device)
-        self._samples: dict[str, list[float]] = {}
-
-    @contextmanager
-    def charge(self, operation: str, count: int = 1, **work: int) -> Iterator[None]:
-        self._watch.lap()
-        yield
-        self._samples.setdefault(operation, []).append(self._watch.lap() / max(count, 1))
-
-    def prices(self) -> dict[str, float]:
-        return {name: median(samples) for name, samples in self._samples.items()}

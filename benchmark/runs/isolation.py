@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import random
@@ -12,6 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
+
+from benchmark.runs.spec import RunEnded
+from tasks.base import Task
 
 OUTPUT_LIMIT = 2**20
 """Characters of a session's output that are kept."""
@@ -81,6 +85,31 @@ def hold_threads() -> None:
     process and in a worker only if BLAS and OpenMP have one each.
     """
     threadpool_limits(1)
+
+
+@contextmanager
+def code_kept(task: Task) -> Iterator[None]:
+    """Put back the functions of the task's classes if what runs inside replaces any, and end the
+    run for it: other runs of the process and the evaluation rely on them."""
+    before = _functions(task)
+    try:
+        yield
+    finally:
+        changed = before.items() - _functions(task).items()
+        for (cls, name), member in changed:
+            setattr(cls, name, member)
+        if changed:
+            names = ", ".join(sorted(f"{cls.__name__}.{name}" for (cls, name), _ in changed))
+            raise RunEnded from ValueError(f"the method replaced {names}")
+
+
+def _functions(task: Task) -> dict[tuple[type, str], Any]:
+    return {
+        (cls, name): member
+        for cls in type(task).__mro__
+        for name, member in vars(cls).items()
+        if inspect.isroutine(member) and cls is not object
+    }
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import shlex
 import subprocess
@@ -12,6 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from benchmark.runs.description import SCHEMA_VERSION
+from benchmark.runs.journal import Journal
+from benchmark.runs.spec import RunSpec, SpecMismatch
 from methods.base import GROUPS, Method
 from tasks.base import Task
 
@@ -19,6 +23,61 @@ VERSIONED = (
     "diffusion-tuning-benchmark", "torch", "diffusers", "optuna", "scikit-optimize", "numpy",
     "scipy", "pandas", "scikit-learn", "clean-fid",
 )  # fmt: skip
+
+
+def describe_run(spec: RunSpec, journal: Journal, task: Task, method: type[Method]) -> None:
+    """Write `run.json`: the run, its task and method, and where it ran with what."""
+    stored = journal.description
+    if stored is not None:
+        _check_place(spec, stored, task)
+        if stored["spec"]["budget"] >= spec.budget:
+            return
+    spec_values = asdict(spec)
+    del spec_values["results"]  # folders are moved and given away
+    if stored is not None:
+        spec_values["prices"] = stored["spec"]["prices"]
+    journal.describe(
+        {
+            "schema": SCHEMA_VERSION,
+            "spec": spec_values,
+            "space_hash": task.space.hash,
+            "task": describe_task(task),
+            "method": describe_method(method) | {"options": spec.options},
+            "provenance": provenance(spec.device),
+        }
+    )
+
+
+def _check_place(spec: RunSpec, stored: dict[str, Any], task: Task) -> None:
+    """Raise SpecMismatch if the space or, where time is measured, the device is another one."""
+    device = device_name(spec.device)
+    known = {"the space": (stored["space_hash"], task.space.hash)}
+    if spec.clock == "device":
+        known["the device"] = (stored["provenance"]["device"], device)
+    for what, (before, now) in known.items():
+        if before != now:
+            raise SpecMismatch(
+                f"{spec.folder.path}: {what} was {before}, now {now}, which do not compare; "
+                "go on where the run was begun, or run with --fresh to start over"
+            )
+
+
+def name_evaluator(journal: Journal, task: Task) -> None:
+    """Add the identity of the metrics to `run.json`; it is known once models are loaded.
+
+    Raises SpecMismatch if an earlier session of the run was evaluated otherwise.
+    """
+    stored = journal.description
+    assert stored is not None
+    before, now = stored["task"]["evaluator"], json.loads(json.dumps(task.evaluator()))
+    if before not in ({}, now):
+        raise SpecMismatch(
+            f"{journal.folder.path} was evaluated with {before}, now {now}: "
+            "the values would not compare; run again with --fresh"
+        )
+    if before != now:
+        stored["task"]["evaluator"] = now
+        journal.describe(stored)
 
 
 def describe_task(task: Task) -> dict[str, Any]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import inspect
-import json
 import os
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from benchmark import registry
@@ -24,17 +22,16 @@ from benchmark.runs.clock import (
     NarrowMeter,
     PricedClock,
 )
-from benchmark.runs.description import SCHEMA_VERSION
 from benchmark.runs.folder import Busy
 from benchmark.runs.heartbeat import Heartbeat
-from benchmark.runs.isolation import hold_threads, isolated, output_to
+from benchmark.runs.isolation import code_kept, hold_threads, isolated, output_to
 from benchmark.runs.journal import Journal, carried
 from benchmark.runs.judge import Judge
 from benchmark.runs.memory import PeakMemory
-from benchmark.runs.problem import RecordedProblem, RunEnded
-from benchmark.runs.provenance import describe_method, describe_task, device_name, provenance
+from benchmark.runs.problem import RecordedProblem
+from benchmark.runs.provenance import describe_run, device_name, name_evaluator
 from benchmark.runs.seeds import Seeds
-from benchmark.runs.spec import Outcome, RunSpec, SpecMismatch, in_one_line
+from benchmark.runs.spec import Outcome, RunEnded, RunSpec, in_one_line
 from benchmark.runs.watchdog import end_process, watched
 from benchmark.runs.watches import ProcessorWatch
 from methods.base import Method, Problem
@@ -164,9 +161,9 @@ def _work(spec: RunSpec, journal: Journal, clock: Clock) -> str:
     """Set up, let the method work, evaluate the end; returns why the run ended."""
     task, method_class = registry.task(spec.task)(spec.device), registry.method(spec.method)
     task.precision = spec.precision
-    describe(spec, journal, task, method_class)
+    describe_run(spec, journal, task, method_class)
     task.setup()
-    _name_evaluator(journal, task)
+    name_evaluator(journal, task)
     _warm_up(task)
     for library in method_class.libraries:
         importlib.import_module(library)
@@ -175,9 +172,9 @@ def _work(spec: RunSpec, journal: Journal, clock: Clock) -> str:
     seeds = Seeds(spec.suite_seed, spec.task, spec.seed)
     judge = Judge(task, clock, journal.folder, seeds.of("report"))
     problem = RecordedProblem(task, judge, clock, journal, seeds, spec.label)
-    problem.begin()
+    problem.recorder.begin()
     reason = "returned"
-    with _code_kept(task):
+    with code_kept(task):
         try:
             method = _construct(lambda: method_class(**spec.options), spec)
             method.run(view(problem, Problem))
@@ -185,7 +182,7 @@ def _work(spec: RunSpec, journal: Journal, clock: Clock) -> str:
             reason = "budget"
     if reason == "returned" and not journal.recorded:
         raise ValueError("the method returned without having evaluated or reported anything")
-    problem.finish()
+    problem.recorder.finish()
     return "budget" if clock.ledgers["method"] >= 0.95 * clock.budget else reason
 
 
@@ -202,31 +199,6 @@ def _construct(make: Callable[[], Method], spec: RunSpec) -> Method:
     return method
 
 
-@contextmanager
-def _code_kept(task: Task) -> Iterator[None]:
-    """Put back the functions of the task's classes if what runs inside replaces any, and end the
-    run for it: other runs of the process and the evaluation rely on them."""
-    before = _functions(task)
-    try:
-        yield
-    finally:
-        changed = before.items() - _functions(task).items()
-        for (cls, name), member in changed:
-            setattr(cls, name, member)
-        if changed:
-            names = ", ".join(sorted(f"{cls.__name__}.{name}" for (cls, name), _ in changed))
-            raise RunEnded from ValueError(f"the method replaced {names}")
-
-
-def _functions(task: Task) -> dict[tuple[type, str], Any]:
-    return {
-        (cls, name): member
-        for cls in type(task).__mro__
-        for name, member in vars(cls).items()
-        if inspect.isroutine(member) and cls is not object
-    }
-
-
 _warm: set[tuple[str, str]] = set()
 
 
@@ -237,58 +209,3 @@ def _warm_up(task: Task) -> None:
         for candidate in task.iterate(task.space.default, (1e-3,), 0):
             task.score(candidate, 0)
         _warm.add((task.name, task.precision))
-
-
-def describe(spec: RunSpec, journal: Journal, task: Task, method: type[Method]) -> None:
-    """Write `run.json`: the run, its task and method, and where it ran with what."""
-    stored = journal.description
-    if stored is not None:
-        _check_place(spec, stored, task)
-        if stored["spec"]["budget"] >= spec.budget:
-            return
-    spec_values = asdict(spec)
-    del spec_values["results"]  # folders are moved and given away
-    if stored is not None:
-        spec_values["prices"] = stored["spec"]["prices"]
-    journal.describe(
-        {
-            "schema": SCHEMA_VERSION,
-            "spec": spec_values,
-            "space_hash": task.space.hash,
-            "task": describe_task(task),
-            "method": describe_method(method) | {"options": spec.options},
-            "provenance": provenance(spec.device),
-        }
-    )
-
-
-def _check_place(spec: RunSpec, stored: dict[str, Any], task: Task) -> None:
-    """Raise SpecMismatch if the space or, where time is measured, the device is another one."""
-    device = device_name(spec.device)
-    known = {"the space": (stored["space_hash"], task.space.hash)}
-    if spec.clock == "device":
-        known["the device"] = (stored["provenance"]["device"], device)
-    for what, (before, now) in known.items():
-        if before != now:
-            raise SpecMismatch(
-                f"{spec.folder.path}: {what} was {before}, now {now}, which do not compare; "
-                "go on where the run was begun, or run with --fresh to start over"
-            )
-
-
-def _name_evaluator(journal: Journal, task: Task) -> None:
-    """Add the identity of the metrics to `run.json`; it is known once models are loaded.
-
-    Raises SpecMismatch if an earlier session of the run was evaluated otherwise.
-    """
-    stored = journal.description
-    assert stored is not None
-    before, now = stored["task"]["evaluator"], json.loads(json.dumps(task.evaluator()))
-    if before not in ({}, now):
-        raise SpecMismatch(
-            f"{journal.folder.path} was evaluated with {before}, now {now}: "
-            "the values would not compare; run again with --fresh"
-        )
-    if before != now:
-        stored["task"]["evaluator"] = now
-        journal.describe(stored)

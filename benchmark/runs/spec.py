@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,23 @@ REASON_LENGTH = 500
 
 class SpecMismatch(ValueError):
     """A run folder holds a run of other settings than the one asked for."""
+
+
+class RunEnded(BaseException):
+    """Ends a run for the reason that is its cause: the task failed, or the log does not fit.
+
+    Not an `Exception`: a method that caught it would go on from a step that is not in the log,
+    and could not be resumed.
+    """
+
+
+@contextmanager
+def ending_run() -> Iterator[None]:
+    """Whatever fails inside ends the run, even if the method catches exceptions."""
+    try:
+        yield
+    except Exception as error:
+        raise RunEnded from error
 
 
 @dataclass(frozen=True)

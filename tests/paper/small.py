@@ -11,7 +11,7 @@ import hashlib
 from pathlib import Path
 
 from benchmark import cli
-from benchmark.runs import calibration, problem
+from benchmark.runs import calibration, judge, recorder
 from tasks.assets import inception, user_data
 from tasks.assets.asset import digest
 from tasks.finetune.sd15.task import FinetuneStableDiffusion
@@ -48,8 +48,8 @@ def small_networks() -> None:
         ("samples", 5), ("evaluation_samples", 5), ("reference_samples", 10), ("steps", 2),
     ):  # fmt: skip
         setattr(FinetuneStableDiffusion, name, count)
-    problem.SAMPLES_SHOWN = 8
-    problem.EVALUATION_SPACING = (0.5, 1.0)
+    judge.SAMPLES_SHOWN = 8
+    recorder.EVALUATION_SPACING = (0.5, 1.0)
 
 
 def accept_tiny_files() -> None:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmark.runs.calibration import PriceMeter
 from benchmark.runs.clock import (
     LEDGERS,
     BudgetExhausted,
-    Calibration,
     DeviceClock,
     NarrowMeter,
     PricedClock,
@@ -206,7 +206,7 @@ def test_unpriced_operation_is_named():
 
 
 def test_calibration_prices_a_unit_of_count():
-    meter = Calibration()
+    meter = PriceMeter()
     for _ in range(3):
         with meter.charge("nap", count=4):
             burn(0.02)

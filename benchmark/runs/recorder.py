@@ -1,0 +1,169 @@
+"""The steps of one run: recorded with the clock, replayed from the log, jumped by a checkpoint.
+
+A run resumes by replay: the method starts again from its seed, and its calls are answered from
+the log, at no charge, until the log ends; oracle calls in between are done again, also at no
+charge. A method that checkpoints jumps over that: asking for its state moves the log, the clock
+and the random generator to where the checkpoint was written.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmark.runs.clock import WORK, Clock
+from benchmark.runs.folder import Record
+from benchmark.runs.journal import Journal
+from benchmark.runs.judge import Judge
+from benchmark.runs.spec import ending_run
+from tasks.base import Candidate
+from tasks.space import Params
+
+EVALUATION_SPACING = (0.02, 0.2)
+"""Bounds on the share of the budget between two evaluated reports, which is half of the share
+used at the first: dense early, where curves move. Evaluation is free for the method but not
+for whoever waits for the figures."""
+NOTHING_CHARGED = {"ledgers": {"method": 0.0}, "breakdown": {}, "work": dict.fromkeys(WORK, 0)}
+
+
+class Recorder:
+    """Records and replays; `rng` is the method's own generator, which checkpoints carry."""
+
+    def __init__(
+        self, clock: Clock, journal: Journal, judge: Judge, rng: np.random.Generator
+    ) -> None:
+        self._clock, self._journal, self._judge, self._rng = clock, journal, judge, rng
+        self.trials = 0
+        """Trials and reports that the method has begun, replayed ones included."""
+        self.best_score = math.inf
+        self.incumbent: Params | None = None
+        self._pending: tuple[Candidate, Record] | None = None
+        self._evaluated_at = -math.inf
+        self._checkpoint_due = 0.0
+
+    def begin(self) -> None:
+        """Hand over to the method: from here on time is charged, unless a log is replayed."""
+        if self._journal.replaying:
+            self._clock.rewind(NOTHING_CHARGED)  # progress is replayed from its start too
+        else:
+            self._clock.switch("method")
+
+    def finish(self) -> None:
+        """Evaluate the last report if it has not been, so that every curve has its end."""
+        self._clock.switch("evaluation")
+        if self._pending is not None and not self._pending[1].get("metrics"):
+            candidate, step = self._pending
+            metrics = self._judge.evaluate(candidate, step["trial"])
+            self._journal.append(step | {"kind": "final", "metrics": metrics})
+
+    def trial(self, step: Record, candidate: Candidate, score: float, deliver: bool) -> Record:
+        """Record a scored trial, an incumbent if it is the best to be delivered so far."""
+        better = deliver and math.isfinite(score) and score < self.best_score
+        return self._append(step, candidate, score, incumbent=better, evaluated=better)
+
+    def report(self, step: Record, candidate: Candidate, score: float | None) -> None:
+        """Record an incumbent, which is evaluated if it is time to."""
+        share = self._clock.used / self._clock.budget
+        spacing = np.clip(self._evaluated_at / 2, *EVALUATION_SPACING)
+        due = share >= self._evaluated_at + spacing
+        record = self._append(step, candidate, score, incumbent=True, evaluated=due)
+        self._pending = (candidate, record)
+        if due:
+            self._evaluated_at = share
+
+    def unfinished(self, step: Record) -> None:
+        """Record the trial that the budget ended, and none that is begun after that."""
+        if self._clock.refusals == 1:
+            with ending_run():
+                self._journal.append(step | {"kind": "unfinished", "clock": self._clock.snapshot()})
+
+    def replay(
+        self, kind: str, params: Params, fidelity: float | None, candidate: Candidate | None = None
+    ) -> Record | None:
+        """The next logged step, checked against what the method asks for; None when live."""
+        with ending_run():
+            record = self._journal.replay(kind, params, fidelity)
+        if record is None:
+            return None
+        self._note(record)
+        self._clock.rewind(record["clock"])
+        if candidate is not None:
+            self._pending = (candidate, record)
+            if record["metrics"] is not None:
+                self._evaluated_at = record["clock"]["ledgers"]["method"] / self._clock.budget
+        if not self._journal.replaying:
+            self._clock.switch("method")
+        return record
+
+    def offer(self, owner: str, state: dict[str, Any]) -> None:
+        """Write a checkpoint, unless one was written a moment ago or a report waits for its
+        evaluation (its candidate would be lost with the process)."""
+        waiting = self._pending is not None and self._pending[1]["metrics"] is None
+        if self._journal.replaying or waiting or time.monotonic() < self._checkpoint_due:
+            return
+        started = time.monotonic()
+        with self._clock.enter("checkpoint"), ending_run():
+            self._journal.save(
+                {
+                    "owner": owner,
+                    "state": state,
+                    "steps": self._journal.recorded,
+                    "trials": self.trials,
+                    "evaluated_at": self._evaluated_at * self._clock.budget,
+                    "clock": self._clock.snapshot(),
+                    "rng": self._rng.bit_generator.state,
+                }
+            )
+        self._checkpoint_due = time.monotonic() + 20 * (time.monotonic() - started)
+
+    def restore(self, owner: str) -> dict[str, Any] | None:
+        """Jump to the checkpoint if `owner` wrote it; it is handed out once (`Journal.jump`)."""
+        replaying = self._journal.replaying
+        with ending_run():
+            saved, skipped = self._journal.jump(owner)
+        for record in skipped:
+            self._note(record)
+        if saved is not None:
+            self.trials = saved["trials"]
+            self._evaluated_at = saved["evaluated_at"] / self._clock.budget
+            self._rng.bit_generator.state = saved["rng"]
+            self._clock.rewind(saved["clock"])
+        if saved is not None or replaying:
+            self._clock.switch("method")
+        state: dict[str, Any] | None = saved and saved["state"]
+        return state
+
+    def _append(
+        self, step: Record, candidate: Candidate, score: float | None, *,
+        incumbent: bool, evaluated: bool,
+    ) -> Record:  # fmt: skip
+        """Record one step; an incumbent's metrics go into the same line, so that a crash
+        loses both or neither."""
+        with ending_run():
+            metrics = self._judge.evaluate(candidate, step["trial"]) if evaluated else None
+        finite = score is not None and math.isfinite(score)
+        record = step | {
+            "score": score if finite else None,
+            "incumbent": incumbent,
+            "metrics": metrics,
+            "clock": self._clock.snapshot(),
+        }
+        if candidate.shown:
+            record["shown"] = {name: float(value) for name, value in candidate.shown.items()}
+        with self._clock.enter("checkpoint"), ending_run():
+            self._journal.append(record)
+        self._note(record)
+        self._pending = None
+        return record
+
+    def _note(self, record: Record) -> None:
+        """Update the incumbent from a new or replayed record."""
+        if record["incumbent"]:
+            self.incumbent = record["params"]
+            if record["score"] is not None:
+                self.best_score = record["score"]
+        if record["metrics"] is not None:
+            self._journal.metrics = record["metrics"]
