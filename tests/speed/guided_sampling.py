@@ -3,7 +3,7 @@
     python -m tests.speed.guided_sampling --json guided_sampling.json
 
 Same network, precision, batch and steps on both sides of every row, repetitions interleaved, the
-order turned round every time. Without weights (docs/stable-diffusion.md) a tiny untrained
+order turned round every time. Without weights (docs/your-data-and-models.md) a tiny untrained
 pipeline stands for Stable Diffusion: its ratios are about overhead, not about convolutions.
 
 The published guidance is made again from its description (arXiv 2404.14743 as used by 2502.08808):
