@@ -15,6 +15,8 @@ TEMPORARY = ".tmp"
 """How files end that are being written, or deleted; their names begin with a dot."""
 LARGEST_FILE = 2**28
 """Bytes of the largest file that is read: a run of 10,000 trials writes 2 % of that."""
+LARGEST_PICTURE = 2**24
+"""Bytes of the largest picture that is read."""
 REMEDY = "bring back a copy of it, or run this run again with --fresh"
 
 

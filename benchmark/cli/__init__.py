@@ -43,6 +43,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "report": reading.report,
     "compare": reading.compare,
     "merge": reading.merge,
+    "pack": reading.pack,
+    "unpack": reading.unpack,
     "export": reading.export,
     "list": authoring.list_,
     "info": authoring.info,

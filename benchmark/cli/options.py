@@ -8,5 +8,7 @@ from typing import Annotated
 import typer
 
 SuiteOption = Annotated[str, typer.Option("--suite", help="Shipped suite, or a TOML file.")]
-ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of all suites' results.")]
+ResultsOption = Annotated[
+    Path, typer.Option("--results", help="Folder of all suites' results, or a packed suite.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]

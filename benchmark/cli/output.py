@@ -31,6 +31,17 @@ def clear_errors() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
+@contextmanager
+def after_printing() -> Iterator[None]:
+    """For what a command writes beside what it has printed: if it cannot, one line says so."""
+    try:
+        yield
+    except OSError as error:
+        if debugging():
+            raise
+        errors.print(Text(f"not written: {error}", style="yellow"), soft_wrap=True)
+
+
 def _actionable() -> tuple[type[Exception], ...]:
     """Errors that the user can act on; imports most of the harness, so only where one happened."""
     from benchmark.errors import UserError

@@ -29,9 +29,10 @@ def status(suite: SuiteOption = "quick", results: ResultsOption = Path("results"
     """Show every run of a suite: how far it is, or why it ended."""
     with output.clear_errors():
         from benchmark.engine.estimate import clock_time
+        from benchmark.study.pack import locate
         from benchmark.study.survey import survey
 
-        states = survey(results / Path(suite).stem)
+        states = survey(locate(results, suite))
     rows = []
     for state in states:
         used = "-" if state.used is None else f"{state.used:.0%}"
@@ -48,19 +49,24 @@ def status(suite: SuiteOption = "quick", results: ResultsOption = Path("results"
 
 
 def table(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:
-    """Write the tables again from stored results; print the summary and what it says in words."""
-    folder = results / Path(suite).stem
+    """Print the summary and what it says in words, and write the tables again."""
     with output.clear_errors():
-        from benchmark.display.tables import write_tables
-        from benchmark.study.model import Study
-        from benchmark.study.results import save_frame
-
-        stored = Study.load(folder)
-        save_frame(stored)
-        paths = write_tables(stored, folder / "tables")
+        stored = _load(results, suite)
     print_summary(stored)
     _print_verdicts(stored)
-    output.print_paths(paths)
+    with output.after_printing():
+        from benchmark.display.tables import write_tables
+        from benchmark.study.results import save_frame
+
+        save_frame(stored)
+        output.print_paths(write_tables(stored, stored.folder / "tables"))
+
+
+def _load(results: Path, suite: str) -> Study:
+    from benchmark.study.model import Study
+    from benchmark.study.pack import locate
+
+    return Study.load(locate(results, suite))
 
 
 def print_summary(stored: Study) -> None:
@@ -98,14 +104,13 @@ def plot(
     ] = "*",
 ) -> None:
     """Draw the figures again from stored results; PNG alone takes a third of the time."""
-    folder = results / Path(suite).stem
     with output.clear_errors():
         from benchmark.display.drawing import FORMATS, processes
         from benchmark.display.figures import write_figures
-        from benchmark.study.model import Study
 
-        stored = Study.load(folder)
-        paths = write_figures(stored, folder / "figures", formats or FORMATS, processes(), figure)
+        stored = _load(results, suite)
+        folder = stored.folder / "figures"
+        paths = write_figures(stored, folder, formats or FORMATS, processes(), figure)
     output.print_paths(paths)
 
 
@@ -113,14 +118,13 @@ def report(suite: SuiteOption = "quick", results: ResultsOption = Path("results"
     """Write one HTML page of the stored results; it needs no network."""
     with output.clear_errors():
         from benchmark.display.drawing import report
-        from benchmark.study.model import Study
 
-        path = report(Study.load(results / Path(suite).stem))
+        path = report(_load(results, suite))
     output.print_paths([path])
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(help="A suite's results, e.g. results/quick.")],
+    a: Annotated[Path, typer.Argument(help="A suite's results: a folder or a packed suite.")],
     b: Annotated[Path, typer.Argument(help="Results of the same tasks: yours, another version.")],
     as_json: JsonOption = False,
 ) -> None:
@@ -159,7 +163,7 @@ def compare(
 
 def merge(
     target: Annotated[Path, typer.Argument(help="Suite folder to merge into; made if missing.")],
-    sources: Annotated[list[Path], typer.Argument(help="Suite folders with runs to add.")],
+    sources: Annotated[list[Path], typer.Argument(help="Suite folders or packed suites to add.")],
 ) -> None:
     """Join results made on different machines; refuses conflicts before writing anything."""
     with output.clear_errors():
@@ -169,12 +173,44 @@ def merge(
 
         done = join(target, sources)
         frame = save_frame(Study.load(target))
-    output.console.print(
-        f"{done.added} runs added, {done.present} were there already"
-        + (f"; {done.unfinished} of the added ones are not finished" if done.unfinished else ""),
-        highlight=False,
+    unfinished = f"; {done.unfinished} of the added ones are not finished" * bool(done.unfinished)
+    output.print_lines(
+        [f"{done.added} runs added, {done.present} were there already{unfinished}", str(frame)]
     )
-    output.print_paths([frame])
+
+
+def pack(
+    folder: Annotated[Path, typer.Argument(help="Suite folder with runs.")],
+    file: Annotated[
+        Path | None, typer.Argument(help="Packed suite to write; FOLDER.parquet if left out.")
+    ] = None,
+) -> None:
+    """Write all runs of a suite into one file, which every reading command takes."""
+    with output.clear_errors():
+        from benchmark.study.pack import open_suite
+        from benchmark.study.pack import pack as write_pack
+        from benchmark.study.stored import PACKED
+
+        target = file or folder.with_name(folder.name + PACKED)
+        count = write_pack(open_suite(folder), target)
+        size = target.stat().st_size / 1e6
+    output.print_lines([f"{count} runs in {target}, {size:.1f} MB"])
+
+
+def unpack(
+    file: Annotated[Path, typer.Argument(help="Packed suite.")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="Suite folder to make; FILE less its ending if left out.")
+    ] = None,
+) -> None:
+    """Restore the run folders of a packed suite, so that its runs can be continued."""
+    with output.clear_errors():
+        from benchmark.study.merge import merge as join
+        from benchmark.study.stored import PACKED
+
+        target = folder or file.with_name(file.name.removesuffix(PACKED))
+        done = join(target, [file])
+    output.print_lines([f"{done.added} runs in {target}, {done.present} were there already"])
 
 
 def export(
@@ -185,7 +221,6 @@ def export(
     """Write all runs of a suite as Optuna studies, for optuna-dashboard."""
     with output.clear_errors():
         from benchmark.study.export import export as write_studies
-        from benchmark.study.model import Study
 
-        count = write_studies(Study.load(results / Path(suite).stem), path)
-    output.console.print(f"{count} studies in sqlite:///{path}", soft_wrap=True, highlight=False)
+        count = write_studies(_load(results, suite), path)
+    output.print_lines([f"{count} studies in sqlite:///{path}"])

@@ -61,7 +61,7 @@ def read_design(suite_folder: Path) -> Design:
     if found is None:
         return Design()
     try:
-        return _parsed(plain(found))
+        return parse_design(found)
     except (LookupError, TypeError, ValueError) as error:
         raise BadResults(
             f"{path} is damaged ({error}); run the suite again to restore it"
@@ -89,8 +89,9 @@ def combined(designs: Iterable[Design], last_wins: bool = False) -> Design:
     return replace(kept, changed=len(stated) > 1 or any(design.changed for design in known))
 
 
-def _parsed(found: dict[str, Any]) -> Design:
-    """Raises LookupError, TypeError or ValueError for what no session writes."""
+def parse_design(stored: dict[str, Any]) -> Design:
+    """A stored design. Raises LookupError, TypeError or ValueError for what no session writes."""
+    found = plain(stored)
     focus, targets = found["focus"], tuple(map(float, found["targets"]))
     contrasts = tuple(
         Contrast(

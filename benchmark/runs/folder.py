@@ -250,10 +250,17 @@ def planned(suite_folder: Path) -> tuple[tuple[str, str], ...]:
     """The pairs of task and label that were asked for, in the order of the suite. Raises BadResults
     for a damaged plan."""
     path = suite_folder / PLAN
-    found = read_json(path) or []
-    if not isinstance(found, list) or not all(map(_is_pair, found)):
-        raise BadResults(f"{path} is damaged: not a list of [task, method]; delete it")
-    return tuple((task, label) for task, label in found)
+    try:
+        return as_pairs(read_json(path) or [])
+    except TypeError as error:
+        raise BadResults(f"{path} is damaged: {error}; delete it") from None
+
+
+def as_pairs(value: Any) -> tuple[tuple[str, str], ...]:
+    """A stored plan. Raises TypeError for anything else."""
+    if not isinstance(value, list) or not all(map(_is_pair, value)):
+        raise TypeError("not a list of [task, method]")
+    return tuple((task, label) for task, label in value)
 
 
 def _is_pair(value: Any) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmark.files import LARGEST_PICTURE, read_bytes
 from benchmark.runs.design import Contrast, Design
 from benchmark.study import traces
 from benchmark.study.traces import Trace, Traces
@@ -240,28 +241,7 @@ class Task:
 class Study:
     """One suite's results; compared by identity, so that what follows from them can be cached.
 
-    `frame` has one row per (event, metric):
-
-    ============== ======= ===================================================================
-    suite          str     suite name
-    task           str     e.g. `finetune/digits`
-    method         str     label in the suite, e.g. `grid` or `grid-smoothed`
-    seed           int     run seed
-    event          int     position in the run's log
-    kind           str     `trial` (a scored solve) or `report` (a single-run method's state)
-    trial          int     number of the trial or report within its run
-    fidelity       float   trial length in units of the task's standard trial; NaN for reports
-    gpu_hours      float   charged when the event was recorded
-    budget         float   the run's budget in GPU-hours
-    nfe            int     network evaluations charged so far
-    train_images   int     training images seen so far
-    scored_images  int     images through a reward or metric so far
-    incumbent      bool    whether the event became what the run would deliver
-    metric         str     `score` (selection loss), `param:NAME`, `shown:NAME` (a number that
-                           the candidate shows beside its parameters, such as
-                           `shown:sampling: tau`), or a reported metric's name
-    value          float   natural way round for reported metrics
-    ============== ======= ===================================================================
+    `frame` has one row per (event, metric), see `frame.COLUMNS`.
 
     `runs` has one row per run: `suite, task, method, seed, status` (finished, running,
     interrupted, failed), `reason` of its end, `budget`, `gpu_hours`, the ledgers in seconds
@@ -285,6 +265,10 @@ class Study:
     """What the suite set out to compare."""
     descriptions: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     """`run.json` of every run."""
+    pictures: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """Sample grids of packed runs, by path."""
+    stamp: str = field(default="", repr=False)
+    """Of the logs that `frame` is built from, if all runs have ended; see `results.save_frame`."""
 
     @classmethod
     def load(cls, path: Path | str) -> Study:
@@ -347,6 +331,18 @@ class Study:
         """Positions of each run's rows in `frame`, by task, label and seed."""
         return self.frame.groupby(["task", "method", "seed"], sort=False).indices
 
+    def picture(self, path: Path) -> bytes | None:
+        """A sample grid (PNG) that lies beside one of `runs["samples"]`; None if there is none.
+
+        Raises BadResults for a link or a file of impossible size.
+        """
+        if self.pictures:
+            return self.pictures.get(str(path))
+        try:
+            return read_bytes(path, LARGEST_PICTURE)
+        except FileNotFoundError:
+            return None
+
     def only(
         self, tasks: Iterable[str] | None = None, methods: Iterable[str] | None = None
     ) -> Study:
@@ -359,6 +355,7 @@ class Study:
 
         return replace(
             self,
+            stamp="",
             frame=kept(self.frame),
             runs=kept(self.runs),
             task_facts={name: facts for name, facts in self.task_facts.items() if name in here},

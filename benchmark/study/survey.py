@@ -1,20 +1,21 @@
-"""How every run of a suite stands, from its folder alone; reads no more than it must."""
+"""How every run of a suite stands, from what is stored of it alone; reads no more than it must."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.files import BadResults, read_json
-from benchmark.runs.folder import NoRuns, Record, RunFolder, ending, last_clock, run_folders
+from benchmark.files import BadResults
+from benchmark.runs.folder import NoRuns, Record, last_clock
+from benchmark.study.pack import open_suite
+from benchmark.study.stored import FolderRun, StoredRun
 
 
 @dataclass(frozen=True)
 class State:
-    """One run. `status` is that of `store.status`, or `damaged`."""
+    """One run. `status` is that of `runs.folder.ending`, or `damaged`."""
 
     task: str
     method: str
@@ -29,32 +30,29 @@ class State:
     """Traceback of a failed run."""
 
 
-def survey(suite_folder: Path) -> list[State]:
-    """All runs that were ever begun. Raises NoRuns when there is none."""
-    root = len((suite_folder / "runs").parts)
-    found = [_state(folder.path.parts[root:], folder) for folder in run_folders(suite_folder)]
+def survey(path: Path) -> list[State]:
+    """All runs that were ever begun. Raises NoRuns when there is none, and BadResults."""
+    found = [_state(run) for run in open_suite(path).runs()]
     if not found:
-        raise NoRuns(suite_folder)
+        raise NoRuns(path)
     return found
 
 
-def _state(place: Sequence[str], folder: RunFolder) -> State:
-    *task, method, seed = place
+def _state(run: StoredRun) -> State:
+    *task, method, seed = run.place.parts
     try:
-        events = folder.events()
-        status, reason = ending(folder, events)
-        used = _used(folder, events)
+        events = run.events()
+        status, reason = run.ending(events)
+        used = _used(run, events)
+        failed = status == "failed" and "error.txt" in run.names()
     except (BadResults, KeyError, TypeError) as error:
-        status, reason, used = "damaged", str(error), None
-    failed = status == "failed" and folder.error.exists()
-    return State(
-        "/".join(task), method, seed, status, reason, used, _silence(folder),
-        folder.error if failed else None,
-    )  # fmt: skip
+        status, reason, used, failed = "damaged", str(error), None, False
+    error_file = run.where / "error.txt" if failed and isinstance(run, FolderRun) else None
+    return State("/".join(task), method, seed, status, reason, used, _silence(run), error_file)
 
 
-def _used(folder: RunFolder, events: list[Record]) -> float | None:
-    description = read_json(folder.description)
+def _used(run: StoredRun, events: list[Record]) -> float | None:
+    description = run.description()
     clock = last_clock(events)
     if description is None or clock is None:
         return None
@@ -62,9 +60,9 @@ def _used(folder: RunFolder, events: list[Record]) -> float | None:
     return seconds / (3600 * float(description["spec"]["budget"]))
 
 
-def _silence(folder: RunFolder) -> float | None:
+def _silence(run: StoredRun) -> float | None:
     signs = []
-    for path in (folder.log, folder.heartbeat):
+    for path in (run.run.log, run.run.heartbeat) if isinstance(run, FolderRun) else ():
         with suppress(FileNotFoundError):
             signs.append(path.stat().st_mtime)
     return max(time.time() - max(signs), 0.0) if signs else None

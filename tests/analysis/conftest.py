@@ -15,8 +15,8 @@ from PIL import Image
 from benchmark import registry
 from benchmark.runs.design import Design
 from benchmark.runs.provenance import describe_method
+from benchmark.study.frame import COLUMNS, RUN_COLUMNS
 from benchmark.study.model import Study
-from benchmark.study.results import COLUMNS, RUN_COLUMNS
 
 KNOWN = (
     "default", "grid", "grid-smoothed", "random", "sobol", "optuna-tpe", "optuna-gp",

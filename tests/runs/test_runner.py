@@ -10,6 +10,7 @@ from benchmark.runs.runner import execute, standing
 from benchmark.runs.spec import SpecMismatch
 from benchmark.runs.watches import ProcessorWatch, Stopwatch
 from benchmark.study import results
+from benchmark.study.frame import COLUMNS
 
 
 def test_ledgers_add_up_to_the_processor_time_of_the_run(toy_spec):
@@ -81,7 +82,7 @@ def test_loaded_results_hold_what_the_log_holds(toy_spec):
     assert set(loaded.methods) == {"random", "default"}
     assert set(loaded.runs.status) == {"finished"}
     frame = loaded.frame
-    assert list(frame.columns) == list(results.COLUMNS)
+    assert list(frame.columns) == list(COLUMNS)
     delivered = frame[(frame.method == "random") & (frame.metric == "distance")]
     assert delivered.incumbent.all()
     assert (frame.gpu_hours.diff().dropna() >= 0).sum() > 0

@@ -1,0 +1,248 @@
+"""Packed results: all runs of a suite in one Parquet file.
+
+One row per run:
+
+=========== ==================== ==============================================================
+task        string               e.g. `finetune/digits`
+method      string               label in the suite
+seed        int64                run seed
+status      string               when it was packed: finished, failed or interrupted
+reason      string               why it ended
+description binary               `run.json`, byte for byte
+events      binary               `events.jsonl`, byte for byte
+error       binary or null       `error.txt` of a failed run
+samples     list of (name, png)  sample grids that tables and figures show, by file name
+=========== ==================== ==============================================================
+
+The file's metadata hold `format` (`FORMAT`), `plan` and `design` (JSON, as in the suite's folder).
+The frame is not packed: it follows from the logs, and nobody could tell a wrong one.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmark.errors import UserError
+from benchmark.files import LARGEST_PICTURE, BadResults, plain, write_atomic
+from benchmark.runs.design import Design, parse_design
+from benchmark.runs.folder import NAME, NoRuns, Record, as_pairs, effective_steps
+from benchmark.study.stored import (
+    LARGEST,
+    PACKED,
+    SAMPLES,
+    FolderSuite,
+    StoredRun,
+    StoredSuite,
+    identity,
+)
+
+FORMAT = "diffusion-tuning-benchmark results 1"
+SCHEMA = pa.schema(
+    [
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("method", pa.string(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("description", pa.binary(), nullable=False),
+        pa.field("events", pa.binary(), nullable=False),
+        pa.field("error", pa.binary()),
+        pa.field("samples", pa.list_(pa.struct([("name", pa.string()), ("png", pa.binary())]))),
+    ]
+)
+FILES = {"run.json": "description", "events.jsonl": "events", "error.txt": "error"}
+"""Columns of a run's files."""
+SHARES = (0.1, 0.25, 0.5, 1.0)
+"""Of the budget: where figures show samples."""
+LEVEL = 12
+"""Of Zstandard: higher ones take ten times as long for a tenth of the size."""
+LARGEST_PACK = 2**31
+"""Bytes that a pack may unfold to."""
+
+
+class PackError(UserError):
+    """A suite that cannot be packed; the message says why."""
+
+
+class PackedRun(StoredRun):
+    """A row of a packed suite."""
+
+    def __init__(self, pack: Path, row: dict[str, Any]) -> None:
+        self.place = PurePosixPath(row["task"], row["method"], str(row["seed"]))
+        self.where = pack / self.place
+        if not all(NAME.fullmatch(part) for part in self.place.parts):
+            raise BadResults(f"{str(self.where)!r} is not a run: no name of a task and a method")
+        self.status, self.reason = str(plain(row["status"])), str(plain(row["reason"]))
+        self.files = {
+            name: row[column] for name, column in FILES.items() if row[column] is not None
+        } | {f"artifacts/{grid['name']}": grid["png"] for grid in row["samples"] or ()}
+        for name, content in self.files.items():
+            picture = name not in FILES
+            if picture and not SAMPLES.fullmatch(name.removeprefix("artifacts/")):
+                raise BadResults(f"{str(self.where / name)!r} is no file of a run")
+            if len(content) > LARGEST.get(name, LARGEST_PICTURE):
+                raise BadResults(f"{self.where / name} is larger than any that is read")
+
+    def names(self) -> list[str]:
+        return list(self.files)
+
+    def content(self, name: str, first: int | None = None) -> bytes:
+        if name not in self.files:
+            raise FileNotFoundError(str(self.where / name))
+        content: bytes = self.files[name]
+        return content[:first]
+
+    def ending(self, events: list[Record]) -> tuple[str, str]:
+        return self.status, self.reason
+
+
+class PackedSuite(StoredSuite):
+    """A packed suite. Raises BadResults for a file that is none, or is damaged."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.folder = path, path.with_name(path.name.removesuffix(PACKED))
+        if path.is_symlink():
+            raise BadResults(f"{path} is a link: results are plain files")
+        try:
+            with pq.ParquetFile(path) as file:
+                found = file.schema_arrow.metadata or {}
+                if found.get(b"format") != FORMAT.encode():
+                    raise BadResults(f"{path} is not a packed suite; make one with: benchmark pack")
+                groups = (file.metadata.row_group(k) for k in range(file.metadata.num_row_groups))
+                if sum(group.total_byte_size for group in groups) > LARGEST_PACK:
+                    raise BadResults(f"{path} unfolds to more than {LARGEST_PACK / 2**30:.0f} GiB")
+                rows = file.read(columns=SCHEMA.names).cast(SCHEMA).to_pylist()
+            self._runs = [PackedRun(path, row) for row in rows]
+            self.planned = as_pairs(json.loads(found[b"plan"]))
+            design = json.loads(found[b"design"])
+            self.design: Design | None = parse_design(design) if design else None
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
+            if isinstance(error, BadResults):
+                raise
+            reason = " ".join(str(error).split())
+            raise BadResults(f"{path} is damaged or no packed suite ({reason})") from None
+
+    def runs(self) -> Iterator[PackedRun]:
+        yield from self._runs
+
+    def stamp(self) -> str:
+        return identity(self.path)
+
+
+def open_suite(path: Path) -> StoredSuite:
+    """A suite's folder, a packed suite, or the packed suite beside a folder without runs.
+
+    Raises BadResults and FileNotFoundError.
+    """
+    packed = path if path.name.endswith(PACKED) else path.with_name(path.name + PACKED)
+    if packed.is_file() and not (path / "runs").is_dir():
+        return PackedSuite(packed)
+    return FolderSuite(path)
+
+
+def locate(results: Path, suite: str) -> Path:
+    """Where the results of a suite lie. `results` is the folder of all suites' results, or itself a
+    suite's folder or a packed suite."""
+    if results.is_file() or (results / "runs").is_dir():
+        return results
+    return results / Path(suite).name.removesuffix(".toml")
+
+
+def pack(suite: StoredSuite, path: Path) -> int:
+    """Write all runs of a suite that have a description into one file, whole or not at all; returns
+    how many there are.
+
+    Raises NoRuns, BadResults for what cannot be read, and PackError rather than overwriting a file
+    that is not a packed suite.
+    """
+    if path.exists():
+        try:
+            PackedSuite(path)
+        except BadResults:
+            raise PackError(
+                f"{path} exists and is not a packed suite; choose another name"
+            ) from None
+    runs = [run for run in suite.runs() if run.description() is not None]
+    if not runs:
+        raise NoRuns(suite.path)
+    events = {run.place: run.events() for run in runs}
+    shown = _seeds_shown(runs)
+    rows = [_row(run, events[run.place], run.place in shown) for run in runs]
+    metadata = {
+        "format": FORMAT,
+        "plan": json.dumps(suite.planned),
+        "design": json.dumps(asdict(suite.design) if suite.design else None),
+    }
+    table = pa.Table.from_pylist(rows, SCHEMA).replace_schema_metadata(metadata)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", compression_level=LEVEL, use_dictionary=False)
+    write_atomic(path, buffer.getvalue())
+    return len(rows)
+
+
+def _row(run: StoredRun, events: list[Record], shown: bool) -> dict[str, Any]:
+    task, label, seed = str(run.place.parent.parent), run.place.parent.name, run.place.name
+    status, reason = run.ending(events)
+    description = run.content("run.json")
+    names = run.names()
+    return {
+        "task": task,
+        "method": label,
+        "seed": int(seed),
+        # A running one is, in this file, where it was interrupted.
+        "status": "interrupted" if status == "running" else status,
+        "reason": reason,
+        "description": description,
+        "events": run.content("events.jsonl") if "events.jsonl" in names else b"",
+        "error": run.content("error.txt") if "error.txt" in names else None,
+        "samples": [
+            {"name": name.removeprefix("artifacts/"), "png": run.content(name)}
+            for name in (_grids_shown(run, description, events) if shown else ())
+        ],
+    }
+
+
+def _seeds_shown(runs: list[StoredRun]) -> set[PurePosixPath]:
+    """Runs whose samples figures show: of each task the seed that most methods have samples of, and
+    the first seed of methods that have none of that."""
+    seeds: dict[tuple[PurePosixPath, str], list[int]] = {}
+    for run in runs:
+        if run.grids():
+            place = run.place
+            seeds.setdefault((place.parent.parent, place.parent.name), []).append(int(place.name))
+    counts: dict[PurePosixPath, Counter[int]] = {}
+    for (task, _), own in seeds.items():
+        counts.setdefault(task, Counter()).update(own)
+    shown = set()
+    for (task, label), own in seeds.items():
+        most = max(counts[task].values())
+        common = min(seed for seed, count in counts[task].items() if count == most)
+        shown.add(task / label / str(common if common in own else min(own)))
+    return shown
+
+
+def _grids_shown(run: StoredRun, description: bytes, events: list[Record]) -> list[str]:
+    """Sample grids of what would have been delivered at `SHARES` of the budget."""
+    names = {int(match[1]): name for name in run.grids() if (match := SAMPLES.search(name))}
+    budget = 3600 * json.loads(description)["spec"]["budget"]
+    taken = [
+        (step["clock"]["ledgers"]["method"], names[step["trial"]])
+        for step in effective_steps(events)
+        if step["incumbent"] and step["trial"] in names
+    ]
+    shown = {max(names.values())} if names else set()
+    for share in SHARES:
+        before = [name for seconds, name in taken if seconds <= share * budget or share == 1.0]
+        shown |= set(before[-1:])
+    return sorted(shown)
