@@ -159,7 +159,7 @@ def _description(run: StoredRun) -> dict[str, Any]:
     except (KeyError, TypeError) as error:
         raise MergeError(f"{file} is no description of a run: {error!r}") from None
     if named != run.place:
-        raise MergeError(f"{file} describes {named}, its place is {run.place}")
+        raise MergeError(f"{file} describes {named}, its folder is {run.place}")
     if not isinstance(evaluator, dict) or not isinstance(metrics, list):
         raise MergeError(f"{file}: evaluator and metrics must be an object and a list")
     return described
