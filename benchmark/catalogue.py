@@ -58,12 +58,8 @@ def suites() -> list[dict[str, Any]]:
 
 def details(name: str) -> dict[str, Any]:
     """Everything about one task or method. Raises UnknownName."""
-    known_tasks, known_methods = registry.all_tasks(), registry.all_methods()
-    if name in known_tasks:
-        return _task_details(known_tasks[name])
-    if name in known_methods or name.endswith(".py"):
-        return _method_details(registry.method(name))
-    raise registry.UnknownName("task or method", name, [*known_tasks, *known_methods])
+    cls = registry.find(name)
+    return _task_details(cls) if issubclass(cls, Task) else _method_details(cls)
 
 
 def _task_details(task: type[Task]) -> dict[str, Any]:

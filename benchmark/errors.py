@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """Something the user can mend; the message says in one line what is wrong and what to do."""

@@ -1,4 +1,5 @@
-"""Finds methods and tasks: a file dropped into `methods/` or `tasks/`, an entry point, a path.
+"""Finds methods and tasks: a file dropped into `methods/` or `tasks/`, an entry point, a path, or
+a class that this process has added.
 
 An installed distribution announces its own through the entry-point groups
 `diffusion_tuning_benchmark.methods` and `diffusion_tuning_benchmark.tasks`, each entry
@@ -8,11 +9,13 @@ naming a module or a class.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
 import importlib.util
 import inspect
 import os
 import pkgutil
+import re
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -114,23 +117,73 @@ def in_time(what: str) -> Iterator[None]:
 
 
 @cache
+def _registered(base: type, package: ModuleType, group: str) -> dict[str, type]:
+    return _collect(base, package, group)
+
+
+_added: dict[type, dict[str, type]] = {Method: {}, Task: {}}
+"""Classes from files and notebooks, by name."""
+
+
 def all_methods() -> dict[str, type[Method]]:
-    """Every registered method by name. Raises BrokenModule naming a file that cannot load."""
-    return _collect(Method, methods, "methods")
+    """Every known method by name. Raises BrokenModule naming a file that cannot load."""
+    return _registered(Method, methods, "methods") | _added[Method]
 
 
-@cache
 def all_tasks() -> dict[str, type[Task]]:
-    """Every registered task by name. Raises BrokenModule naming a file that cannot load."""
-    return _collect(Task, tasks, "tasks")
+    """Every known task by name. Raises BrokenModule naming a file that cannot load."""
+    return _registered(Task, tasks, "tasks") | _added[Task]
 
 
-def method_from_file(path: Path) -> type[Method]:
-    """The one method that the file at `path` defines."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
+"""Names become folders of results."""
+STATED = ("description", "citation", "family", "space", "metrics", "budget")
+"""Attributes that a task must have beside its name."""
+
+
+def add(cls: type, origin: str = "") -> str:
+    """Make a method or task known in this process and return its name.
+
+    A class that was added earlier under the name is replaced, as when a notebook's cell is run
+    again. Raises BrokenModule, beginning with `origin`, for a class that cannot be used.
+    """
+    where = f"{origin}: {cls.__name__}" if origin else cls.__name__
+    base = Task if issubclass(cls, Task) else Method
+    if not issubclass(cls, base):
+        raise BrokenModule(f"{where} is no subclass of methods.base.Method or tasks.base.Task")
+    if lacking := _lacking(cls):
+        raise BrokenModule(f"{where} needs {' and '.join(lacking)}")
+    name: str = cls.name
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise BrokenModule(
+            f"{where}: a name is letters, digits, '-', '_' and '.', with one '/' at most, got "
+            f"{name!r}"
+        )
+    package, group = (methods, "methods") if base is Method else (tasks, "tasks")
+    if name in _registered(base, package, group):
+        raise BrokenModule(f"{where}: there is {name!r} among the {group} already; rename this one")
+    _added[base][name] = cls
+    return name
+
+
+def _lacking(cls: type) -> list[str]:
+    """What a class lacks to be a method or a task; a name of its own is needed."""
+    abstract: frozenset[str] = getattr(cls, "__abstractmethods__", frozenset())
+    stated = STATED if issubclass(cls, Task) else ()
+    return [
+        *(['a `name = "..."`'] if "name" not in vars(cls) else []),
+        *(f"a `{name}` method" for name in sorted(abstract)),
+        *(f"`{name}`" for name in stated if not hasattr(cls, name)),
+    ]
+
+
+def from_file(path: Path) -> type:
+    """The one method or task that the file at `path` defines. Raises BrokenModule."""
     path = path.resolve()
     if not path.is_file():
         raise BrokenModule(f"{path}: no such file")
-    name = f"_method_{path.stem}"
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:12]
+    name = f"_file_{digest}_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise BrokenModule(f"{path}: not a Python file")
@@ -141,38 +194,60 @@ def method_from_file(path: Path) -> type[Method]:
             spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise BrokenModule(f"{path}: {type(error).__name__}: {error}") from error
-    found = list(_classes(module, Method))
-    if not found and (unfinished := "; ".join(_unfinished(module))):
-        raise BrokenModule(f"{path}: {unfinished}")
-    if len(found) != 1:
-        names = ", ".join(cls.__name__ for cls in found) or "none"
+    defined = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, (Method, Task))
+        and value.__module__ == name
+    ]
+    whole = [cls for cls in defined if not _lacking(cls)]
+    if defined and not whole:
+        needs = [f"class {cls.__name__} needs {' and '.join(_lacking(cls))}" for cls in defined]
+        raise BrokenModule(f"{path}: {'; '.join(needs)}")
+    if len(whole) != 1:
+        names = ", ".join(cls.__name__ for cls in whole) or "none"
         raise BrokenModule(
-            f"{path}: needs exactly one Method subclass with a `name` and a `run`, found {names}"
+            f"{path}: needs exactly one Method or Task subclass with a `name`, found {names}"
         )
-    return found[0]
-
-
-def _unfinished(module: ModuleType) -> Iterator[str]:
-    """What the methods that `module` defines lack to be one."""
-    for value in vars(module).values():
-        if (
-            isinstance(value, type)
-            and issubclass(value, Method)
-            and value.__module__ == module.__name__
-        ):
-            lacking = [f"a `{name}` method" for name in sorted(value.__abstractmethods__)]
-            if not isinstance(getattr(value, "name", None), str):
-                lacking.insert(0, 'a `name = "..."`')
-            yield f"class {value.__name__} needs {' and '.join(lacking)}"
+    return whole[0]
 
 
 def method(name: str) -> type[Method]:
-    """A method by registered name or by the path of its file."""
+    """A method by name or by the path of its file."""
     if name.endswith(".py"):
-        return method_from_file(Path(name))
+        cls = from_file(Path(name))
+        if not issubclass(cls, Method):
+            raise BrokenModule(f"{name} defines a task; give it by --task or as a task's `file`")
+        return cls
     known = all_methods()
     if name not in known:
         raise UnknownName("method", name, known)
+    return known[name]
+
+
+def task(name: str) -> type[Task]:
+    """A task by name or by the path of its file, which makes it known by its name."""
+    known = all_tasks()
+    if name.endswith(".py"):
+        cls = from_file(Path(name))
+        if not issubclass(cls, Task):
+            raise BrokenModule(f"{name} defines a method; give it by --method or as its `name`")
+        add(cls, name)
+        return cls
+    if name not in known:
+        raise UnknownName("task", name, known)
+    return known[name]
+
+
+def find(name: str) -> type[Method] | type[Task]:
+    """A method or task by name or by the path of its file."""
+    if name.endswith(".py"):
+        is_task = issubclass(from_file(Path(name)), Task)
+        return task(name) if is_task else method(name)
+    known = all_tasks() | all_methods()
+    if name not in known:
+        raise UnknownName("task or method", name, known)
     return known[name]
 
 
@@ -185,11 +260,3 @@ def supports(method_name: str, task_name: str) -> bool:
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise BrokenModule(f"{method_name}: supports({task_name}) raised {reason}") from error
-
-
-def task(name: str) -> type[Task]:
-    """A task by registered name."""
-    known = all_tasks()
-    if name not in known:
-        raise UnknownName("task", name, known)
-    return known[name]

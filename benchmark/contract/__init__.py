@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from benchmark import registry
 from benchmark.contract.methods import method_checks
 from benchmark.contract.tasks import Check, task_checks
+from tasks.base import Task
 
 
 def check(name: str, device: str = "cpu") -> Iterator[tuple[str, str | None]]:
@@ -23,10 +24,6 @@ def check(name: str, device: str = "cpu") -> Iterator[tuple[str, str | None]]:
 
 
 def checks(name: str, device: str = "cpu") -> list[tuple[str, Check]]:
-    """The checks for a registered task, a registered method, or a method file."""
-    if name in registry.all_tasks():
-        return task_checks(registry.task(name), device)
-    if name in registry.all_methods() or name.endswith(".py"):
-        return method_checks(name, device)
-    known = [*registry.all_tasks(), *registry.all_methods()]
-    raise registry.UnknownName("task or method", name, known)
+    """The checks for a task or a method, by name or by the path of its file."""
+    cls = registry.find(name)
+    return task_checks(cls, device) if issubclass(cls, Task) else method_checks(name, device)

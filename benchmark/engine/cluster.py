@@ -151,7 +151,7 @@ class Executor:
         opened = _running(self.kind)
         if self.kind == SLURM:
             opened = slurm.jobs(workers, self.settings, specs, refusals)
-        names = [name for spec in specs for name in (spec.method, spec.task)]
+        names = [name for spec in specs for name in (spec.method, spec.task_file)]
         offered = admission.offer(Path(specs[0].results), names, self.device)
         with offered as terms, opened as client:
             cluster = Cluster(client, terms, refusals)

@@ -70,7 +70,7 @@ def with_prices(specs: Sequence[RunSpec], call: Callable[..., Any]) -> list[RunS
     priced = {spec.task: spec for spec in specs if spec.clock == "priced"}
     known = {
         task: calibration.stored(spec)
-        or call(calibration.prices, task, spec.device, spec.precision)
+        or call(calibration.prices, spec.task_file or task, spec.device, spec.precision)
         for task, spec in priced.items()
     }
     return [replace(spec, prices=known.get(spec.task)) for spec in specs]

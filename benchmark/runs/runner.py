@@ -159,7 +159,8 @@ def _make_clock(spec: RunSpec, journal: Journal, on_charge: Callback) -> Clock:
 
 def _work(spec: RunSpec, journal: Journal, clock: Clock) -> str:
     """Set up, let the method work, evaluate the end; returns why the run ended."""
-    task, method_class = registry.task(spec.task)(spec.device), registry.method(spec.method)
+    task = registry.task(spec.task_file or spec.task)(spec.device)
+    method_class = registry.method(spec.method)
     task.precision = spec.precision
     describe_run(spec, journal, task, method_class)
     task.setup()

@@ -63,6 +63,8 @@ class RunSpec:
     """Number format that the task's networks compute in: `Task.precisions`."""
     runs_per_device: int = 1
     """How many runs may share a device with this one; more than one under the priced clock only."""
+    task_file: str = ""
+    """Path of the Python file that defines the task; empty for a registered one."""
 
     @property
     def limit(self) -> float:
@@ -78,7 +80,10 @@ class RunSpec:
 
     def identity(self) -> dict[str, Any]:
         """What must not change between the sessions of one run."""
-        free = ("budget", "results", "prices", "method", "hard_limit", "runs_per_device")
+        free = {
+            *("budget", "results", "prices", "method", "task_file"),
+            *("hard_limit", "runs_per_device"),
+        }
         return {key: value for key, value in vars(self).items() if key not in free}
 
 

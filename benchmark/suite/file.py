@@ -15,6 +15,9 @@ targets = [0.5, 0.9]              # of the cost to target: shares of the gain fr
 name = "finetune/digits"          # or a pattern: "finetune/*"
 budget = 0.003                    # GPU-hours per run; the task's own default if left out
 
+[[tasks]]
+file = "my_task.py"               # a Python file that defines one task, instead of a name
+
 [[methods]]
 name = "grid"                     # a registered name, or the path of a Python file
 label = "grid-seven"              # how it is called in results; its name if left out
@@ -136,17 +139,34 @@ def _precision(value: Any, tasks: Sequence[TaskEntry]) -> str:
 
 
 def _tasks(table: dict[str, Any]) -> list[TaskEntry]:
-    where = f"task {table.get('name')!r}"
-    keys(where, table, {"name", "budget"})
-    pattern = text(where, "name", table)
-    names = [name for name in registry.all_tasks() if fnmatchcase(name, pattern)]
-    if not names:
-        raise UnknownName("task", pattern, registry.all_tasks())
-    entries = []
-    for name in names:
-        budget = table.get("budget", registry.task(name).budget)
-        entries.append(TaskEntry(name, budget_of(f"{where}: budget", budget, name)))
-    return entries
+    where = f"task {table.get('file', table.get('name'))!r}"
+    keys(where, table, {"name", "file", "budget"})
+    if "file" in table:
+        if "name" in table or not text(where, "file", table).endswith(".py"):
+            raise SuiteError(f"{where}: a task has a name or a `file` that ends with .py")
+        found = [task_from_file(table["file"])]
+    else:
+        pattern = text(where, "name", table)
+        found = [
+            TaskEntry(name, task.budget)
+            for name, task in registry.all_tasks().items()
+            if fnmatchcase(name, pattern)
+        ]
+        if not found:
+            raise UnknownName("task", pattern, registry.all_tasks())
+    budget = table.get("budget")
+    if budget is None:
+        return found
+    return [
+        replace(entry, budget=budget_of(f"{where}: budget", budget, entry.name)) for entry in found
+    ]
+
+
+def task_from_file(path: str) -> TaskEntry:
+    """The task that a Python file defines, under its default budget."""
+    task = registry.task(path)
+    hours = budget_of(f"{path}: budget", task.budget, task.name)
+    return TaskEntry(task.name, hours, str(Path(path).resolve()))
 
 
 def method_entry(table: dict[str, Any]) -> MethodEntry:

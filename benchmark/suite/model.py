@@ -20,6 +20,8 @@ class SuiteError(ValueError):
 class TaskEntry:
     name: str
     budget: float
+    file: str = ""
+    """Path of the Python file that defines it; empty for a registered task."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Suite:
             RunSpec(
                 suite=self.name,
                 task=task.name,
+                task_file=task.file,
                 label=method.label,
                 method=method.name,
                 seed=seed,

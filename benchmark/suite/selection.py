@@ -10,7 +10,7 @@ from typing import TypeVar
 from benchmark import registry
 from benchmark.registry import UnknownName
 from benchmark.suite.checks import MOST_SEEDS, budget_of, whole
-from benchmark.suite.file import method_entry
+from benchmark.suite.file import method_entry, task_from_file
 from benchmark.suite.model import Suite, SuiteError, TaskEntry
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ def select(
 ) -> Suite:
     """Narrow a suite to task and method patterns, and override seeds and budget.
 
-    A method given as a `.py` path, or by a registered name that the suite does not use, is
+    A method or task given as a `.py` path, or by a registered name that the suite does not use, is
     added. A pattern that matches nothing is an error.
     """
     entries = list(suite.methods)
@@ -44,12 +44,18 @@ def select(
     wanted = [_label(pattern) for pattern in methods]
     labelled = {entry.label: entry for entry in entries}
     chosen_methods = _matching("method", wanted, labelled, registry.all_methods())
-    extra = [TaskEntry(name, registry.task(name).budget)
-             for name in tasks if name in registry.all_tasks()]  # fmt: skip
-    known = {entry.name: entry for entry in (*extra, *suite.tasks)}
+    files = [task_from_file(name) for name in tasks if name.endswith(".py")]
+    extra = [
+        TaskEntry(name, registry.task(name).budget)
+        for name in tasks
+        if name in registry.all_tasks()
+    ]
+    known = {entry.name: entry for entry in (*extra, *suite.tasks, *files)}
     chosen_tasks = list(suite.tasks)
     if tasks:
-        chosen_tasks = _matching("task", tasks, known, registry.all_tasks())
+        given = iter(files)
+        patterns = [next(given).name if name.endswith(".py") else name for name in tasks]
+        chosen_tasks = _matching("task", patterns, known, registry.all_tasks())
     if budget is not None:
         chosen_tasks = [
             replace(entry, budget=budget_of("--budget", budget, entry.name))

@@ -1,0 +1,148 @@
+"""The Python API: run a suite or a part of it, load stored results, show them in a notebook."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from rich.console import Console
+
+from benchmark import launch, registry
+from benchmark.errors import UserError
+from benchmark.files import BadResults
+from benchmark.study import model
+from methods.base import Method
+from tasks.base import Task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Study(model.Study):
+    """A suite's results: `frame`, tables, figures and a verdict."""
+
+    @classmethod
+    def load(cls, path: Path | str) -> Study:
+        """Read a suite's results. Raises NoRuns and BadResults."""
+        found = model.Study.load(path)
+        return cls(**{field.name: getattr(found, field.name) for field in fields(found)})
+
+    def table(self, name: str = "quality") -> pd.DataFrame:
+        """One of the tables that `python -m benchmark table` writes, as numbers.
+
+        Raises KeyError, naming the tables there are, for another name.
+        """
+        from benchmark.display.tables import tables
+
+        found = {table.name: table.data for table in tables(self)}
+        if name not in found:
+            raise KeyError(f"no table is called {name!r}; there are {', '.join(found)}")
+        return found[name]
+
+    def plot(self, name: str = "anytime", task: str | None = None) -> Figure:
+        """One of the figures that `python -m benchmark plot` writes: of one task, or of all.
+
+        Raises KeyError, naming the figures there are, for another name, and BadResults where there
+        is nothing to show.
+        """
+        from benchmark.display import style
+        from benchmark.display.figures import _drawings
+
+        wanted = name if task is None else f"{name}-{task.replace('/', '-')}"
+        found = dict(_drawings(self))
+        if wanted not in found:
+            raise KeyError(f"no figure is called {wanted!r}; there are {', '.join(found)}")
+        with style.applied():
+            figure = found[wanted]()
+        if figure is None:
+            raise BadResults(f"{self.folder} has nothing to show in a figure {wanted!r}")
+        return figure
+
+    def verdict(self) -> str:
+        """Who wins where, in sentences, and what can be said of each task."""
+        from benchmark.analysis.overall import sentences
+        from benchmark.analysis.verdict import EXPLANATION, verdicts
+
+        found = verdicts(self)
+        about = [" ".join([f"{v.title}:", v.headline, *v.sentences]) for v in found]
+        return "\n".join([*sentences(found), EXPLANATION, *about])
+
+
+def load(path: Path | str) -> Study:
+    """The stored results of a suite, such as `results/quick`. Raises NoRuns and BadResults."""
+    return Study.load(path)
+
+
+def run(
+    suite: str = "quick",
+    tasks: Sequence[str | type[Task]] = (),
+    methods: Sequence[str | type[Method]] = (),
+    seeds: int | None = None,
+    budget: float | None = None,
+    clock: str = "device",
+    workers: int | None = 0,
+    results: Path | str = "results",
+    *,
+    device: str | None = None,
+    executor: str = "local",
+    fresh: bool = False,
+    retry_failed: bool = False,
+    quiet: bool = False,
+) -> Study:
+    """Run a suite, or a part of it, and return its results; what is finished is not run again.
+
+    Args:
+        suite: A shipped suite, or the path of a TOML file.
+        tasks: Names, patterns, `.py` files, or classes; all of the suite's if empty.
+        methods: Likewise.
+        seeds: Runs per task and method; the suite's number if None.
+        budget: GPU-hours of each run; the suite's if None.
+        clock: `device` (measured time) or `priced` (calibrated prices: the same numbers at any
+            load).
+        workers: Worker processes; 0 runs in this process, as classes need that a notebook defines,
+            and None starts one for each GPU or CPU core.
+        results: Folder of all suites' results.
+        device: `cpu`, `cuda` or `cuda:N`; `cuda` if there is one, if None.
+        executor: `local`, `slurm`, or the address of a Dask scheduler.
+        fresh: Delete the chosen runs and start over, as after a class has been edited.
+        retry_failed: Run failed runs again.
+        quiet: Print no progress.
+
+    Raises:
+        UserError, ValueError: What is asked for cannot be run; the message says why.
+        NoRuns: No run has stored anything.
+    """
+    classes = [item for item in (*tasks, *methods) if isinstance(item, type)]
+    if classes and (workers != 0 or executor != "local"):
+        raise UserError(
+            f"{classes[0].__name__} is a class of this process, which workers do not know: use "
+            "workers=0, or write it to a file and give its path"
+        )
+    if clock not in ("priced", "device"):
+        raise UserError(f"clock must be 'priced' or 'device', got {clock!r}")
+    request = launch.Request(
+        suite=str(suite),
+        tasks=[registry.add(item) if isinstance(item, type) else str(item) for item in tasks],
+        methods=[registry.add(item) if isinstance(item, type) else str(item) for item in methods],
+        seeds=seeds,
+        budget=budget,
+        results=Path(results),
+        workers=workers,
+        executor=executor,
+        device=device,
+        clock=clock,
+        fresh=fresh,
+        retry_failed=retry_failed,
+    )
+    plan = launch.plan(request)
+    console = Console(file=sys.stdout, width=200, quiet=quiet, force_terminal=False)
+    for line in plan.describe():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    progress = launch.execute(plan, console)
+    for problem in progress.problems(plan.folder):
+        console.print(problem, markup=False, highlight=False, soft_wrap=True)
+    return load(plan.folder)
