@@ -63,13 +63,10 @@ class Study(model.Study):
         return figure
 
     def verdict(self) -> str:
-        """Who wins where, in sentences, and what can be said of each task."""
-        from benchmark.analysis.overall import sentences
-        from benchmark.analysis.verdict import EXPLANATION, verdicts
+        """Who wins where, in sentences of a line each."""
+        from benchmark.analysis.verdict import verdict
 
-        found = verdicts(self)
-        about = [" ".join([f"{v.title}:", v.headline, *v.sentences]) for v in found]
-        return "\n".join([*sentences(found), EXPLANATION, *about])
+        return "\n".join(verdict(self))
 
 
 def load(path: Path | str) -> Study:

@@ -128,15 +128,11 @@ def fingerprint(files: Iterable[str]) -> Fingerprint:
 
 @cache
 def _sources() -> str:
-    import benchmark
-    import methods
-    import tasks
-
     content = b""
-    for package in (benchmark, methods, tasks):
-        root = Path(package.__path__[0])
-        for path in sorted(root.rglob("*.py")):
-            content += f"{package.__name__}/{path.relative_to(root)}".encode() + path.read_bytes()
+    home = Path(__file__).parents[2]
+    for package in ("benchmark", "methods", "tasks"):
+        for path in sorted((home / package).rglob("*.py")):
+            content += str(path.relative_to(home)).encode() + path.read_bytes()
     return _digest(content)
 
 
