@@ -114,8 +114,8 @@ class Mine(Method):
     ("change", "message"),
     [
         (("def run(self", "def run(self:"), "SyntaxError"),
-        (("def run", "def walk"), "found none"),
-        (("name, citation = 'mine', '-'", "citation = '-'"), "found none"),
+        (("def run", "def walk"), "class Mine needs a `run` method"),
+        (("name, citation = 'mine', '-'", "citation = '-'"), "class Mine needs a `name = "),
         (("class Mine(Method)", "class Mine"), "found none"),
         (("import Method", "import Methode"), "ImportError"),
         (("class Mine", "import sys; sys.exit(3)\nclass Mine"), "SystemExit"),
