@@ -72,18 +72,18 @@ class Linearised:
         log tilt = -(target - linearised r2)² / (2 · batch · lambda).
 
     Known weak spots, kept because they are what was published: the strength is divided by the
-    size of the batch, here the published 5 whatever the number of samples drawn at once; a
+    size of the batch, here the published 12 whatever the number of samples drawn at once; a
     squared error stands where (1) of `tasks.finetune.estimators` has the reward itself, so
     lambda no longer is the strength of an entropy; it diverges where the curvature of the
     error times the data's variance over lambda exceeds one.
     """
 
-    rounds: int = 8
-    """Sampling passes; the first one is unguided. (Published: 100, at 5 images.)"""
-    target: float = 1.0
-    """In the unit of r2. One standard deviation above the pre-trained mean makes the push on a
-    typical sample that of r2 / (batch · lambda). (Published: 0, for an unstandardised r2.)"""
-    batch: int = 5
+    rounds: int = 100
+    """Sampling passes; the first one is unguided."""
+    target: float = 10.0
+    """In the unit of r2. One standard deviation above the pre-trained mean would make the push on a
+    typical sample that of r2 / (batch · lambda)."""
+    batch: int = 12
 
     def images(self, batch: Batch) -> Tensor:
         images = batch.generate(None, 0.0)

@@ -6,6 +6,7 @@ penalty gradient 0.79 at gamma = 10 and 0.72 at gamma = 1 (quadrature).
 
 from __future__ import annotations
 
+from itertools import pairwise
 from statistics import median
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ from tasks.finetune.gaussian import FinetuneGaussian, FinetuneGaussianPerClass
 from tasks.finetune.rewards import Rewards
 from tasks.finetune.solvers import LOOK_AHEAD, Linearised
 
-CORRECTED = {"step": 0.5, "log_steps": True, "batch": 5000}
+CORRECTED = {"step": 0.5, "log_steps": True, "batch": 5000, "start": 5.0, "iterations": 0}
 
 
 def test_the_published_gradient_has_no_root_where_there_is_an_optimum() -> None:
@@ -48,12 +49,30 @@ def test_where_each_estimator_leads_given_samples_and_steps(
     assert problem.reports[-1][0]["lambda"] == pytest.approx(expected, rel=0.06)
 
 
+SCRIPT = {"gamma": 1.0, "batch": 5, "start": 5.0, "iterations": 0}
+"""The defaults of the release's script, and no end but that of the budget."""
+
+
 def published(budget: int = 4000, **options: Any) -> SampleBudget:
-    return spend(PublishedBilevel(finetune=options), SampleBudget(FinetuneGaussian(), budget))
+    method = PublishedBilevel(finetune=SCRIPT | options)
+    return spend(method, SampleBudget(FinetuneGaussian(), budget))
 
 
-def test_as_published_it_is_thrown_to_the_end_of_the_box() -> None:
-    strengths = [params["lambda"] for params, _ in published().reports]
+def test_as_released_it_stays_where_it_starts_or_is_thrown_far_off() -> None:
+    """At lambda = 0.01 est1 has the sign of one sample in twelve; the box ends its plain steps."""
+    ends = []
+    for seed in range(8):
+        problem = SampleBudget(FinetuneGaussian(), 10_000, seed)
+        PublishedBilevel().run(cast(Problem, problem))
+        assert problem.used == 500 * 12
+        assert problem.reports[0][0]["lambda"] == 0.01
+        ends.append(problem.reports[-1][0]["lambda"])
+    assert all(end < 0.1 or end > 5 for end in ends)
+    assert not any(0.4 < end < 1.6 for end in ends)  # the optimum is 0.8
+
+
+def test_with_the_defaults_of_the_script_it_is_thrown_to_the_end_of_the_box() -> None:
+    strengths = [state["strengths"][0] for _, state in published().states]
     assert strengths[0] == 5.0
     assert median(strengths[len(strengths) // 2 :]) == 0.01
 
@@ -65,27 +84,39 @@ def test_larger_batches_leave_the_plain_steps_too_short() -> None:
     assert repaired.reports[-1][0]["lambda"] == pytest.approx(0.8, rel=0.15)
 
 
-def test_ten_published_iterations_stay_near_the_start() -> None:
+def test_ten_iterations_of_the_script_stay_near_the_start() -> None:
     problem = SampleBudget(FinetuneGaussian(), 10_000)
-    PublishedBilevel(finetune={"iterations": 10}).run(cast(Problem, problem))
+    PublishedBilevel(finetune=SCRIPT | {"iterations": 10}).run(cast(Problem, problem))
     assert problem.used == 50
     assert 4.5 < problem.reports[-1][0]["lambda"] < 5.0
 
 
 def test_delivers_its_solver() -> None:
-    assert {candidate.state for candidate in published(100).candidates} == {Linearised()}
+    solvers = {candidate.state for candidate in published(100, rounds=7).candidates}
+    assert solvers == {Linearised(rounds=7, target=10.0, batch=5)}
     assert published(100, solver="look-ahead").candidates[-1].state == LOOK_AHEAD
 
 
-def test_reports_a_few_dozen_times() -> None:
-    assert 25 <= len(published().reports) <= 35
+def test_reports_a_few_dozen_times_at_most_and_only_what_has_moved() -> None:
+    slow = published(20_000, batch=200, estimator="covariance").reports
+    assert 25 <= len(slow) <= 35
+    found = [params["lambda"] for params, _ in published().reports]
+    assert len(found) <= 35
+    assert all(before != after for before, after in pairwise(found))
 
 
 def test_an_interrupted_run_goes_on_identically() -> None:
-    whole = published(1000)
-    rest = resumed(PublishedBilevel(), whole)
+    method = PublishedBilevel(finetune=SCRIPT | {"estimator": "covariance", "batch": 20})
+    whole = spend(method, SampleBudget(FinetuneGaussian(), 1000))
+    rest = resumed(method, whole)
     assert len(rest.reports) > 5
     assert rest.reports == whole.reports[-len(rest.reports) :]
+
+
+@pytest.mark.parametrize("option", ["gamma", "batch", "rounds", "iterations"])
+def test_settings_that_make_no_sense_are_refused(option: str) -> None:
+    with pytest.raises(ValueError, match=f"{option} must"):
+        PublishedBilevel(finetune={option: -1})
 
 
 def test_each_class_follows_its_own_gradient() -> None:
@@ -98,7 +129,7 @@ def test_each_class_follows_its_own_gradient() -> None:
 
 def test_a_class_with_one_sample_stays_put() -> None:
     problem = SampleBudget(FinetuneGaussianPerClass(), 100)
-    spend(PublishedBilevel(finetune={"batch": 4}), problem)
+    spend(PublishedBilevel(finetune=SCRIPT | {"batch": 4}), problem)
     params, _ = problem.reports[-1]
     assert params["lambda_0"] < 5.0
     assert params["lambda_1"] == params["lambda_2"] == 5.0
