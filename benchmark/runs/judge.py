@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from typing import Any
 
 import numpy as np
 
@@ -34,9 +37,12 @@ class Judge:
         self._task.check(candidate)
 
     def evaluate(self, candidate: Candidate, trial: int) -> dict[str, float]:
-        """The finite ones of the reported metrics; samples go to the run's folder."""
+        """The finite ones of the reported metrics, none if what is delivered is not finite itself;
+        samples go to the run's folder."""
         with self._clock.enter("evaluation"):
             self._task.check(candidate)
+            if not finite(candidate.state):
+                return {}
             values = self._task.evaluate(candidate, self._seed)
             images = self._task.images(candidate, SAMPLES_SHOWN, self._seed)
             if images is not None:
@@ -46,6 +52,20 @@ class Judge:
                     )
         metrics = {name: float(value) for name, value in values.items()}
         return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+def finite(value: Any) -> bool:
+    """Whether every number in `value` is: floats, tensors and arrays, and containers of them."""
+    if isinstance(value, Mapping):
+        return all(map(finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(finite, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return all(map(finite, vars(value).values()))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    isfinite = getattr(value, "isfinite", None)  # of a tensor
+    return bool(isfinite().all()) if callable(isfinite) else True
 
 
 def png_grid(images: np.ndarray) -> bytes:
