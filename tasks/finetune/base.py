@@ -127,6 +127,15 @@ class FinetuneTask(Task):
         solver: Solver = candidate.state
         return solver
 
+    def check(self, candidate: Candidate) -> None:
+        super().check(candidate)
+        kind = type(candidate.state)
+        if candidate.state is not None and not kind.__module__.startswith("tasks."):
+            raise ValueError(
+                f"a candidate's state must be its rewards or a solver of the tasks, got {kind!r}: "
+                "what is delivered is evaluated without code of the method"
+            )
+
     def evaluator(self) -> dict[str, Any]:
         return {"samples": self.evaluation_samples}
 
