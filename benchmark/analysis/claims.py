@@ -37,7 +37,8 @@ class Lead:
     failed_other: int
     effect: float
     """Ratio of geometric means for metrics on a log scale, else difference of means, over the
-    seeds on which both delivered; method against other, on the metric's own scale."""
+    seeds on which both delivered; method against other, on the metric's own scale. Distances of 0
+    enter it only where there are no others: the ratio is then 0, or infinity."""
     low: float
     """95 % Student-t interval of the effect."""
     high: float
@@ -68,7 +69,8 @@ class Lead:
         (below the smallest effect), `contradicted`, or nothing where there is no second measure."""
         if not self.n:
             return ""
-        if self.failed == self.failed_other and not abs(self.lead) >= smallest:
+        small = self.failed == self.failed_other and not abs(self.lead) >= smallest
+        if small or not self.ahead:
             return ABSENT
         return CONFIRMED if self.ahead > 0 else CONTRADICTED
 
@@ -123,15 +125,17 @@ def compare(first: pd.Series, second: pd.Series, metric: Metric) -> Lead:
 
 
 def _effect(d: Array, metric: Metric) -> tuple[float, float, float]:
-    """Effect with its interval, from the leads on single seeds; without an interval where a
-    distance of 0 makes it infinite."""
+    """Effect with its interval, from the leads on single seeds."""
     sign = 1.0 if metric.higher_is_better else -1.0
-    if np.isinf(d).any():
-        ends = [sign * np.inf * np.sign(comparison.bounded(d).sum()), np.nan, np.nan]
+    finite = d[np.isfinite(d)]
+    if len(d) and not len(finite):
+        ends = [sign * float(np.sign(d).sum()) * np.inf, np.nan, np.nan]
     else:
-        found = comparison.paired(d, np.zeros_like(d))
-        ends = [sign * float(found.value), *sorted((sign * found.low, sign * found.high))]
-    value, low, high = (float(np.exp(end)) if metric.log else float(end) for end in ends)
+        found = comparison.paired(finite, np.zeros_like(finite))
+        low, high = sorted((sign * float(found.low), sign * float(found.high)))
+        ends = [sign * float(found.value), low, high]
+    with np.errstate(invalid="ignore"):
+        value, low, high = (float(np.exp(end)) if metric.log else float(end) for end in ends)
     return value, low, high
 
 

@@ -37,17 +37,22 @@ def ranking(task: Task) -> pd.DataFrame:
     Columns: method, failed (runs without a finite value), loss (mean on the metric's own scale,
     lower is better, over the others), n (common seeds). Methods with fewer failures stand first.
     """
-    values = _ends(task, task.primary)
-    common = set.intersection(*(set(own.index) for own in values.values())) if values else set()
+    values, common = _ends(task, task.primary), common_seeds(task)
     rows = []
     for label, own in values.items():
-        shared = own[sorted(common)]
+        shared = own[common]
         failed = shared.isna()
         loss = losses(shared[~failed], task.primary).mean()
         rows.append({"method": label, "failed": int(failed.sum()), "loss": loss, "n": len(shared)})
     table = pd.DataFrame(rows, columns=["method", "failed", "loss", "n"])
     ordered = table[table["n"] > 0].sort_values(["failed", "loss"], kind="stable")
     return ordered.reset_index(drop=True)
+
+
+def common_seeds(task: Task) -> list[int]:
+    """Seeds on which all ranked methods have ended that have ended on any."""
+    seeds = [set(own.index) for own in _ends(task, task.primary).values()]
+    return sorted(set.intersection(*seeds)) if seeds else []
 
 
 def _ends(task: Task, metric: Metric) -> dict[str, pd.Series]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.analysis import claims, comparison, contrasts, pairwise, statistics, words
+from benchmark.analysis import claims, comparison, contrasts, exploratory, pairwise, words
 from benchmark.analysis.claims import BETTER, MISSING, TIED, UNDECIDED, WORSE
 from benchmark.runs.design import LEVEL
 from benchmark.study.model import Study, Task
@@ -42,10 +42,11 @@ class TaskVerdict:
 
 
 def verdict(study: Study) -> list[str]:
-    """Three sentences on the whole study: the answer, the evidence, and what speaks against it;
-    a fourth where runs are missing."""
+    """Three sentences on the whole study: the answer, the evidence, and what speaks against it; one
+    more where another method than the suite's focus is best, and one where runs are missing."""
     rows = planned(study)
-    said = _answers(study, rows) if rows else _exploratory(study)
+    begun = any(_begun(study, row) for row in rows)
+    said = _answers(study, rows) if begun else exploratory.summary(study, _unplanned(study))
     unfinished = any([*_unfinished(task)] for task in study.tasks.values())
     return [*said, *(["Not all runs are finished, so this may change."] if unfinished else [])]
 
@@ -64,7 +65,18 @@ def planned(study: Study) -> list[Row]:
     return [] if study.design.changed else rows
 
 
-# -- planned comparisons --------------------------------------------------------------------
+def _unplanned(study: Study) -> str:
+    """Why there is no planned comparison to speak of."""
+    if study.design.changed:
+        return "the planned comparisons were changed after runs had begun"
+    if study.contrasts:
+        return "no planned comparison has been run"
+    return "no comparison was planned before the runs"
+
+
+def _begun(study: Study, row: Row) -> bool:
+    task = study.task(row["task"])
+    return len(claims.ends(task, row["method"], task.primary)) > 0
 
 
 def _answers(study: Study, rows: Sequence[Row]) -> list[str]:
@@ -74,6 +86,8 @@ def _answers(study: Study, rows: Sequence[Row]) -> list[str]:
     rest = [row for row in own if row["outcome"] != BETTER]
     if len(own) == 1:
         answer = _claim(study, own[0], focus)
+    elif all(row["outcome"] == MISSING for row in own):
+        answer = f"No planned comparison of {focus} can be decided yet."
     elif not rest:
         answer = f"{focus} wins all of its {len(own)} planned comparisons."
     elif won:
@@ -90,9 +104,12 @@ def _answers(study: Study, rows: Sequence[Row]) -> list[str]:
         order = (WORSE, UNDECIDED, TIED, MISSING)
         rest.sort(key=lambda row: (not _troubled(row), order.index(row["outcome"])))
         parts = [_shortfall(study, row) for row in rest]
-        said.append(f"{_capital(words.some(parts, joint='; '))}.")
+        said.append(f"{words.capital(words.some(parts, joint='; '))}.")
     if len(said) < 3:
         said.append(_certainty(rows))
+    others = {who: on for who, on in exploratory.leaders(study).items() if who != focus}
+    if others:
+        said.append(f"Exploratory: {exploratory.best(others)}.")
     return said
 
 
@@ -167,7 +184,7 @@ def _certainty(rows: Sequence[Row]) -> str:
     """How sure the planned comparisons are."""
     known = [row["n"] for row in rows if row["n"]]
     if not known:
-        return "No run has ended yet."
+        return "No seed has been run by both methods of any of them."
     family = "" if len(rows) == 1 else f", corrected for all {len(rows)}"
     return (
         f"Each comparison is an exact test over the same {words.count(min(known), 'seed')} of both "
@@ -176,160 +193,22 @@ def _certainty(rows: Sequence[Row]) -> str:
     )
 
 
-# -- without planned comparisons ------------------------------------------------------------
-
-
-def _exploratory(study: Study) -> list[str]:
-    why = (
-        "the planned comparisons were changed after runs had begun"
-        if study.design.changed
-        else "no comparison was planned before the runs"
-    )
-    leaders: dict[str, list[str]] = {}
-    for task in study.tasks.values():
-        ranked = pairwise.ranking(task)
-        if len(ranked):
-            leaders.setdefault(str(ranked["method"].iloc[0]), []).append(task.name)
-    if not leaders:
-        return ["No run has ended yet, so nothing can be said."]
-    best = [
-        f"{label} has the best result on {words.names(where)}" for label, where in leaders.items()
-    ]
-    compared = pairwise.compare(study)
-    clear: list[str] = []
-    unclear: list[str] = []
-    for label, where in leaders.items():
-        for name in where:
-            own = _against(study.task(name), compared, label)
-            (clear if len(own) and own["better"].all() else unclear).append(name)
-    shown = f"The lead over every other method is shown on {words.names(clear)}" if clear else (
-        "On no task is the lead over every other method shown"
-    )  # fmt: skip
-    shown += f", and not on {words.names(unclear)}" if clear and unclear else ""
-    final = compared.to_dict("records")
-    shown += f"{_hopeless(final)}." if unclear and final else "."
-    tasks = study.tasks.values()
-    doubts = [text for task in tasks for text in _doubts(task, compared)]
-    doubts += [
-        f"on {task.name} {label}, which is not ranked, is better than all that are"
-        for task in tasks
-        for label in _unranked_ahead(task)
-    ]
-    return [
-        f"{'; '.join(best)} (exploratory: {why}).",
-        shown,
-        *([f"{_capital(words.some(doubts, joint='; '))}."] if doubts else []),
-    ]
-
-
-def _against(task: Task, compared: pd.DataFrame, label: str) -> pd.DataFrame:
-    """Comparisons of a method with all others in the primary metric."""
-    own = compared[(compared["task"] == task.name) & (compared["method"] == label)]
-    return own[own["metric"] == task.primary.name]
-
-
-def _doubts(task: Task, compared: pd.DataFrame) -> Iterator[str]:
-    """Failures, and a leader whom the second measure contradicts."""
-    for label, (failed, runs) in claims.failures(task).items():
-        yield f"on {task.name} {label} failed on {failed} of {words.count(runs, 'seed')}"
-    ranked = pairwise.ranking(task)
-    if task.confirmation is None or len(ranked) < 2:
-        return
-    leader = ranked["method"].iloc[0]
-    own = compared[(compared["task"] == task.name) & (compared["method"] == leader)]
-    second = own[own["metric"] == task.confirmation.name]
-    behind = [row for row in second.to_dict("records") if row["n"] and row["lead"] < 0]
-    if behind:
-        worst = min(behind, key=lambda row: float(row["lead"]))
-        yield (
-            f"on {task.name} the second measure contradicts the lead of {leader}: "
-            f"{words.change(task.confirmation, worst['effect'], worst['other'])}"
-        )
-
-
-# -- one task -------------------------------------------------------------------------------
-
-
 def _on_task(task: Task, compared: pd.DataFrame) -> TaskVerdict:
     rows = [row for row in planned(task.study) if row["task"] == task.name]
-    exploratory = list(_ranked(task, compared))
+    unplanned = list(exploratory.on_task(task, compared))
     claimed = [_claim(task.study, row, row["method"]) for row in rows]
     if claimed:
         headline, *evidence = claimed
-        evidence += [f"Exploratory: {text}" for text in exploratory[:1]] + exploratory[1:]
+        evidence += [f"Exploratory: {text}" for text in unplanned[:1]] + unplanned[1:]
     else:
-        headline, *evidence = exploratory or ["No run has ended yet, so nothing can be said."]
-    doubts = [f"{_capital(text)}." for text in _doubts(task, compared)]
+        headline, *evidence = unplanned or [exploratory.NOTHING]
+    doubts = [f"{words.capital(text)}." for text in exploratory.doubts(task, compared)]
     return TaskVerdict(
-        task.name, headline, [*evidence, *doubts, *_unranked(task), *_unfinished(task)], compared
+        task.name,
+        headline,
+        [*evidence, *doubts, *exploratory.unranked(task), *_unfinished(task)],
+        compared,
     )
-
-
-def _ranked(task: Task, compared: pd.DataFrame) -> Iterator[str]:
-    """The order of methods over their common seeds, and whom the first is shown to beat."""
-    ranked = pairwise.ranking(task)
-    if ranked.empty:
-        return
-    leader, n = str(ranked["method"].iloc[0]), int(ranked["n"].iloc[0])
-    over = f"over {words.count(n, 'seed')}"
-    if len(ranked) == 1:
-        yield f"Only {leader} has results: {_mean(task, leader)} {over}."
-        return
-    yield (
-        f"{leader} has the best {task.primary.label}, {_mean(task, leader)} {over}; next is "
-        f"{ranked['method'].iloc[1]} with {_mean(task, str(ranked['method'].iloc[1]))}."
-    )
-    own = _against(task, compared, leader).to_dict("records")
-    beaten = [str(row["other"]) for row in own if row["better"]]
-    left = [str(row["other"]) for row in own if not row["better"]]
-    (closest,) = (row for row in own if row["other"] == ranked["method"].iloc[1])
-    yield (
-        f"{words.change(task.primary, closest['effect'], closest['other'])}, ahead on "
-        f"{closest['wins']} of {words.count(closest['n'], 'seed')}."
-    )
-    if beaten:
-        yield (
-            f"{leader} is better than {words.some(beaten)} after Holm's correction for "
-            f"{words.count(own[0]['pairs'], 'pair')}."
-        )
-    if left:
-        yield f"{leader} is not shown to be better than {words.some(left)}{_hopeless(own)}."
-
-
-def _hopeless(rows: Sequence[Row]) -> str:
-    """Says so where no result could have passed the corrected tests."""
-    n, pairs = max(row["n"] for row in rows), max(row["pairs"] for row in rows)
-    if comparison.smallest_p(n) * pairs < LEVEL:
-        return ""
-    return (
-        f": {words.count(n, 'seed')} cannot show anything after correction for "
-        f"{words.count(pairs, 'pair')}, only planned comparisons can"
-    )
-
-
-def _mean(task: Task, label: str) -> str:
-    values = claims.ends(task, label, task.primary)
-    found = statistics.mean_interval(values.to_numpy(dtype=float), task.primary.log)
-    return words.interval(float(found.value), float(found.low), float(found.high))
-
-
-def _unranked(task: Task) -> Iterator[str]:
-    for label, method in task.methods.items():
-        if not method.ranked and len(claims.ends(task, label, task.primary)):
-            ahead = ", ahead of the first" if label in _unranked_ahead(task) else ""
-            yield f"Not ranked: {label} with {_mean(task, label)}{ahead} (uses: {method.uses})."
-
-
-def _unranked_ahead(task: Task) -> list[str]:
-    """Methods that do not compete and are better than the first of those that do."""
-    ranked = pairwise.ranking(task)
-    if ranked.empty:
-        return []
-    leader = claims.ends(task, str(ranked["method"].iloc[0]), task.primary)
-    others = [label for label, method in task.methods.items() if not method.ranked]
-    leads = {x: claims.compare(claims.ends(task, x, task.primary), leader, task.primary)
-             for x in others}  # fmt: skip
-    return [label for label, lead in leads.items() if lead.ahead > 0]
 
 
 def _unfinished(task: Task) -> Iterator[str]:
@@ -341,7 +220,3 @@ def _unfinished(task: Task) -> Iterator[str]:
     if len(states):
         counts = ", ".join(f"{n} {state}" for state, n in states.items())
         yield f"Not all runs are finished ({counts} of {len(runs)}), so all this may change."
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]

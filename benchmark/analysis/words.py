@@ -23,6 +23,8 @@ def percent(share: float) -> str:
 
 def change(metric: Metric, effect: float, other: str = "") -> str:
     """The effect of a comparison, such as `FID 20 % lower` or `FID 20 % lower than random's`."""
+    if effect != effect:
+        return f"no {metric.label} of both on any seed"
     if metric.log and effect >= 2:
         times = f"{metric.label} {number(effect, 2)} times"
         return f"{times} {other}'s" if other else f"{times} as high"
@@ -56,6 +58,12 @@ def count(number: int, what: str) -> str:
 
 def interval(value: float, low: float, high: float) -> str:
     """`3.8 [3.5, 4.1]`; the value alone where there is no interval."""
+    if value != value:
+        return "no finite value"
     if low != low or high != high:
         return number(value)
     return f"{number(value)} [{number(low)}, {number(high)}]"
+
+
+def capital(text: str) -> str:
+    return text[0].upper() + text[1:]

@@ -172,6 +172,9 @@ def test_a_rival_with_results_on_the_easy_seeds_alone_does_not_lead(
     exploratory = replace(partial, design=Design())
     assert verdict(exploratory)[0].startswith("bilevel has the best result on schedule/digits")
     assert "random has the best" not in everything(exploratory)
+    best = partial.task(TASK).trace("bilevel", "fid")
+    mean = np.exp(np.mean([np.log(run.values[-1]) for run in best if run.seed < 5]))
+    assert f"bilevel has the best FID, {mean:.3g}" in everything(exploratory)
     assert verdict(exploratory)[-1] == "Not all runs are finished, so this may change."
 
 
@@ -250,7 +253,7 @@ def test_holm_is_over_the_planned_comparisons_alone(study: Callable[..., Study])
 def test_several_claims_are_counted_and_the_shortfalls_named(study: Callable[..., Study]) -> None:
     both = (*VERSUS_RANDOM, Contrast("against default", TASK, "bilevel", ("default",)))
     mixed = study(levels(default=2.0, random=0.5, bilevel=1.0), both)
-    answer, evidence, rest = verdict(mixed)
+    answer, evidence, rest, _ = verdict(mixed)
     assert answer == "bilevel wins 1 of its 2 planned comparisons."
     assert evidence.startswith("It is better than default on schedule/digits (FID ")
     assert rest.startswith("On schedule/digits bilevel is worse than random (FID ")
@@ -287,3 +290,59 @@ def test_a_reward_is_compared_by_its_difference(make_results: Make) -> None:
     assert found["effect"] == pytest.approx(np.mean(values["bilevel"] - values["random"]))
     assert found["lead"] == pytest.approx(0.2, abs=0.02)
     assert re.search(r"E\[r1\] 0\.(1|09)\d* higher over 8 seeds", verdict(made)[0])
+
+
+def test_both_failing_everywhere_is_said_without_numbers(study: Callable[..., Study]) -> None:
+    bad = study({"random": np.full(8, np.nan), "bilevel": np.full(8, np.nan)})
+    assert row(bad)["outcome"] == "undecided"
+    assert "no FID of both on any seed" in verdict(bad)[0]
+    assert "No method has delivered a finite FID." in everything(bad)
+    assert "nan" not in everything(bad)
+
+
+def test_failing_on_different_seeds_is_level(study: Callable[..., Study]) -> None:
+    values = levels(8, random=1.0, bilevel=0.5)
+    values["random"][:4], values["bilevel"][4:] = np.nan, np.nan
+    mixed = study(values)
+    assert row(mixed)["outcome"] == "undecided"
+    assert "bilevel failed on 4 and random failed on 4 of 8" in verdict(mixed)[0]
+    assert "nan" not in everything(mixed)
+
+
+def test_one_perfect_seed_is_no_perfect_method(study: Callable[..., Study]) -> None:
+    """One zero among values that are 20 % better, or 20 % worse."""
+    for share, outcome in ((0.8, "better"), (1.2, "undecided")):
+        values = levels(8, random=1.0, bilevel=share)
+        values["bilevel"][0] = 0.0
+        found = row(study(values))
+        assert found["outcome"] == outcome
+        assert found["effect"] == pytest.approx(share, abs=0.03)
+
+
+def test_no_second_value_confirms_nothing(study: Callable[..., Study]) -> None:
+    gamed = study(levels(random=1.0, bilevel=0.5))
+    deliver(gamed, "fid2", {"bilevel": np.full(10, np.nan)})
+    assert row(gamed)["outcome"] == "undecided"
+    assert "the second measure contradicts" in verdict(gamed)[0]
+    assert "nan" not in everything(gamed)
+
+
+def test_identical_second_values_do_not_contradict(study: Callable[..., Study]) -> None:
+    same = study(levels(random=1.0, bilevel=0.5), smallest_effect=0.0)
+    deliver(same, "fid2", {name: np.ones(10) for name in ("random", "bilevel")})
+    assert row(same)["confirmed"] == "absent"
+
+
+def test_a_plan_that_was_not_run_leaves_an_exploratory_answer(study: Callable[..., Study]) -> None:
+    """Somebody runs their own method and one baseline of a suite."""
+    mine = study(levels(random=1.0, mine=0.8))
+    assert verdict(mine)[0] == (
+        "mine has the best result on schedule/digits (exploratory: no planned comparison has been "
+        "run)."
+    )
+
+
+def test_a_better_method_that_nobody_planned_for_is_named(study: Callable[..., Study]) -> None:
+    said = verdict(study(levels(random=1.0, mine=0.4, bilevel=0.8)))
+    assert said[0].startswith("bilevel is better than random")
+    assert said[-1] == "Exploratory: mine has the best result on schedule/digits."

@@ -182,8 +182,8 @@ def test_nothing_delivered(make_results: Make) -> None:
     study = make_results(tasks=1)
     study.runs["status"] = "running"
     empty = replace(study, frame=study.frame.iloc[:0])
-    assert text(empty).startswith("No run has ended yet, so nothing can be said.")
-    assert verdict(empty)[0] == "No run has ended yet, so nothing can be said."
+    assert text(empty).startswith("Nothing finite has been delivered yet, so nothing can be said.")
+    assert verdict(empty)[0] == "Nothing finite has been delivered yet, so nothing can be said."
 
 
 def test_one_method_is_alone(make_results: Make) -> None:
