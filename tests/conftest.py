@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import settings
-from rich.console import Console
 
 from benchmark import registry
 from benchmark.cli import output
@@ -79,8 +78,8 @@ class ToyTask(Task):
 @pytest.fixture(autouse=True)
 def free_consoles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `CliRunner`, which replaces the standard streams, see what commands show."""
-    monkeypatch.setattr(output, "console", Console(width=output.WIDE))
-    monkeypatch.setattr(output, "errors", Console(stderr=True))
+    monkeypatch.setattr(output, "console", output.plain(width=output.WIDE))
+    monkeypatch.setattr(output, "errors", output.plain(stderr=True))
 
 
 @pytest.fixture

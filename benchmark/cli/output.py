@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-WIDE = None if sys.stdout.isatty() else 200  # a pipe or a file has no width to fit into
-console = Console(width=WIDE, file=sys.stdout)  # for good: runs redirect what methods print
-errors = Console(file=sys.stderr)
+SPELLED = {
+    "↑": "^", "↓": "v", "†": "+", "…": "...", "λ": "lambda", "τ": "tau", "ᾱ": "alpha",
+    "\N{MULTIPLICATION SIGN}": "x", "\N{MINUS SIGN}": "-", "\N{NO-BREAK SPACE}": " ",
+}  # fmt: skip
+"""Characters of tables and messages, for terminals that cannot show them."""
+
+
+def _spell(error: UnicodeError) -> tuple[str, int]:
+    """Write what a terminal's code page lacks in other letters, or as its number."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    spelled = "".join(SPELLED.get(c, c.encode(errors="backslashreplace").decode()) for c in lacking)
+    return spelled.encode("ascii", "backslashreplace").decode(), error.end
+
+
+codecs.register_error("spell", _spell)
+for _stream in (sys.stdout, sys.stderr):
+    if isinstance(_stream, io.TextIOWrapper):
+        _stream.reconfigure(errors="spell")
+
+
+def plain(file: TextIO | None = None, **options: Any) -> Console:
+    """A console that takes text as it is: brackets and colons of a user are no markup."""
+    return Console(file=file, markup=False, highlight=False, emoji=False, **options)
+
+
+_out, _err = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()  # closed ones take all
+WIDE = None if _out.isatty() else 200  # a pipe or a file has no width to fit into
+console = plain(_out, width=WIDE)  # for good: runs redirect what methods print
+errors = plain(_err)
 
 
 @contextmanager
@@ -67,26 +96,17 @@ def debugging() -> bool:
 
 
 def print_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table of thousands of rows: rich would take seconds to lay out their cells."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    first, *rest = (
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (head, *rows)
-    )
-    console.print(Text(first, style="bold"), soft_wrap=True)
-    console.file.writelines(f"{' '.join(line.splitlines())}\n" for line in rest)
+    """A table as wide as the terminal, of which nothing is cut; see `layout`."""
+    from benchmark.display.layout import layout
+
+    print_lines(layout(head, rows, console.width))
 
 
 def print_rows(rows: list[dict[Any, Any]], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in rows[0] if rows else ():
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(Text(str(value)) for value in row.values()))
-    console.print(table)
+    elif rows:
+        print_columns(list(rows[0]), [list(map(str, row.values())) for row in rows])
 
 
 def print_paths(paths: list[Path]) -> None:
@@ -95,4 +115,4 @@ def print_paths(paths: list[Path]) -> None:
 
 def print_lines(lines: Iterable[str]) -> None:
     for line in lines:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console.print(Text(line), soft_wrap=True)

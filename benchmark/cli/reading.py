@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from benchmark.cli import output
@@ -70,15 +69,12 @@ def _load(results: Path, suite: str) -> Study:
 
 
 def print_summary(stored: Study) -> None:
+    from benchmark.display.table import terminal
     from benchmark.display.tables import summary
 
-    frame = summary(stored)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in frame.columns:
-        table.add_column(str(column))
-    for row in frame.astype(str).itertuples(index=False):
-        table.add_row(*(Text(value) for value in row))
-    output.console.print(table)
+    for block in summary(stored).blocks:
+        output.console.print(Text(f"\n{block.task}", style="bold"))
+        output.print_lines(terminal(block, output.console.width))
 
 
 def _print_verdicts(stored: Study) -> None:

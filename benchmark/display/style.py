@@ -1,21 +1,40 @@
 """How figures look: printed sizes, fonts, and one look per method.
 
-Related methods share a hue; line style and marker tell them apart, also in grey.
+Colours are Okabe and Ito's ("Color Universal Design", 2008) and Paul Tol's muted scheme
+("Colour Schemes", SRON 2021), safe for the common colour-vision deficiencies. Methods of a group
+share a hue; line style and marker tell them apart, also in grey.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import os
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
-from itertools import cycle
 from typing import Any
 
-import matplotlib as mpl
+from benchmark.display.chart import Look
+from benchmark.study.model import Study
 
-from benchmark.study.model import Method, Study
+FOREIGN = ("MPLBACKEND", "SOURCE_DATE_EPOCH")
+"""Variables of a parent process that matplotlib obeys, and refuses to work with if it cannot."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the settings of a parent process, and without warnings about fonts and layouts."""
+    taken = {name: os.environ.pop(name) for name in FOREIGN if name in os.environ}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.environ.update(taken)
+
+
+with quiet():
+    import matplotlib as mpl
 
 SINGLE = 3.35
 """Width of one column in inches."""
@@ -58,78 +77,93 @@ RC: dict[str, Any] = {
 @contextmanager
 def applied() -> Iterator[None]:
     """The rc settings, for the time of drawing and saving."""
-    with mpl.rc_context():
+    with quiet(), mpl.rc_context():
         mpl.rcdefaults()  # a user's matplotlibrc must not change a figure
         mpl.rcParams.update(RC)
         yield
 
 
-@dataclass(frozen=True)
-class Identity:
-    """The look of one method."""
-
-    colour: str
-    marker: str
-    line: Any
-    """A matplotlib line style."""
-    width: float = 1.2
-
-
-SOLID, DASHED, DOTTED, DASHDOT = "-", (0, (4, 1.6)), (0, (1, 1.4)), (0, (5, 1.4, 1, 1.4))
-LINES = (SOLID, DASHED, DASHDOT, DOTTED)
-MARKERS = ("o", "s", "D", "^", "v", "X", "P", ">", "<", "h", "d", "*", "p", "8", "H")
-BLACK, GREY = "#000000", "#777777"
-SPARE_COLOURS = ("#882255", "#44AA99", "#999933", "#BBAA55")
-"""For methods whose group has no colour of its own."""
+BLACK, GREY, WHITE = "#000000", "#777777", "#ffffff"
+HUES = (
+    "#44AA99", "#999933", "#56B4E9", "#AA4499", "#BBAA55", "#117733", "#661100", "#6699CC",
+)  # fmt: skip
+"""Colours of groups that state none."""
+DASHES: tuple[tuple[float, ...], ...] = ((), (4, 1.6), (5, 1.4, 1, 1.4), (1, 1.4))
+MARKERS = "oDs^vPX<>ph*"
+FOCUS_WIDTH = 1.9
+LONGEST_NAME = 30
+"""Characters of a name in a figure; a longer one is shortened in its middle."""
 
 
-def identity(study: Study, label: str) -> Identity:
-    """The look of a method, the same in every figure of a study.
+def looks(study: Study) -> dict[str, Look]:
+    """The look of every method by label: a hue per group, lines and marks within a group.
 
-    Methods of a group share its colour, also in other studies; no two of them share line and
-    marker, as far as there are enough. The method that the study is about is drawn bold and solid.
+    Colours that no method class states follow from the name of the group, so that a method looks
+    the same in every suite whose groups do not contend for one.
     """
-    return _identities(study)[label]
-
-
-@lru_cache(maxsize=2)
-def _identities(study: Study) -> dict[str, Identity]:
-    families: dict[str, list[str]] = {}
+    names = shown_names(study)
+    hues: dict[str, str] = {}
+    members: dict[str, int] = {}
+    found = {}
     for label, method in study.methods.items():
-        families.setdefault(_colour(method), []).append(label)
-    looks = {}
-    for colour, labels in families.items():
-        labels.sort(key=lambda label: label != study.focus)
-        for place, label in enumerate(labels):
-            looks[label] = (colour, LINES[place % len(LINES)])
-    widths = {label: 1.9 if label == study.focus else 1.2 for label in looks}
-    return {
-        label: Identity(looks[label][0], marker, looks[label][1], widths[label])
-        for label, marker in zip(study.methods, cycle(MARKERS), strict=False)
-    }
+        group = method.group or method.name
+        hue = hues.setdefault(group, method.colour or _free_hue(group, hues.values()))
+        place = members[group] = members.get(group, -1) + 1
+        found[label] = Look(
+            name=names[label],
+            colour=method.colour or hue,
+            marker=MARKERS[(place + list(hues).index(group)) % len(MARKERS)],
+            dash=() if label == study.focus else DASHES[place % len(DASHES)],
+            width=FOCUS_WIDTH if label == study.focus else 1.2,
+        )
+    return found
 
 
-def _colour(method: Method) -> str:
-    if method.colour:
-        return method.colour
-    digest = hashlib.sha256((method.group or method.name).encode()).digest()
-    return SPARE_COLOURS[digest[0] % len(SPARE_COLOURS)]
+def _free_hue(group: str, taken: Iterable[str]) -> str:
+    start = hashlib.sha256(group.encode()).digest()[0]
+    ordered = [HUES[(start + step) % len(HUES)] for step in range(len(HUES))]
+    return next((hue for hue in ordered if hue not in set(taken)), ordered[0])
 
 
-KIND_FILLS: dict[str, dict[str, Any]] = {
-    "training": {"fc": "#EE8866", "ec": "white"},
-    "sampling": {"fc": "#44BB99", "ec": "white", "hatch": "////"},
-    "scoring": {"fc": "#77AADD", "ec": "white"},
-    "gradients through samples": {"fc": "#EEDD88", "ec": "white", "hatch": "...."},
-    "optimiser overhead": {"fc": "#BBBBBB", "ec": "white"},
-    "evaluation, not charged": {"fc": "white", "ec": "#888888", "hatch": "\\\\\\\\"},
+NOT_RANKED = "†"
+"""Mark of methods that do not compete."""
+
+
+def shown_names(study: Study) -> dict[str, str]:
+    """Every method as figures name it: on one line, short, marked where it is not ranked, and
+    never like another."""
+    found: dict[str, str] = {}
+    for label, method in study.methods.items():
+        name = base = shortened(label)
+        number = 2
+        while name in found.values():
+            name = f"{base} ({number})"
+            number += 1
+        found[label] = name if method.ranked else f"{name} {NOT_RANKED}"
+    return found
+
+
+def shortened(text: str, longest: int = LONGEST_NAME) -> str:
+    """The text on one line, without its middle where it is longer."""
+    line = " ".join(text.split())
+    half = (longest - 1) // 2
+    return line if len(line) <= longest else f"{line[:half]}…{line[-half:]}"
+
+
+FILLS: dict[str, tuple[str, str]] = {
+    "training": ("#EE8866", ""),
+    "sampling": ("#44BB99", "////"),
+    "scoring": ("#77AADD", ""),
+    "gradients through samples": ("#EEDD88", "...."),
+    "optimiser overhead": ("#BBBBBB", ""),
+    "evaluation, not charged": (WHITE, "\\\\\\\\"),
 }
 """Fills of kinds of work: Paul Tol's light scheme, areas and not lines, so not mistaken for a
 method; hatches tell neighbours apart in grey."""
 SPARE_FILLS = ("#99DDFF", "#BBCC33", "#AAAA00", "#FFAABB")
 
 
-def kind(name: str, position: int) -> dict[str, Any]:
+def fill(name: str, position: int) -> Look:
     """Fill of a kind of work; `position` tells those apart that are not known here."""
-    spare = {"fc": SPARE_FILLS[position % len(SPARE_FILLS)], "ec": "white"}
-    return KIND_FILLS.get(name, spare)
+    colour, hatch = FILLS.get(name, (SPARE_FILLS[position % len(SPARE_FILLS)], ""))
+    return Look(name=name, colour=colour, hatch=hatch)

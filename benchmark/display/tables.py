@@ -1,295 +1,381 @@
-"""Tables for people: final quality, cost to a target, and where the time went.
+"""The tables of a study: quality, cost to a target, comparisons, and where the time went.
 
-`write_tables` writes each one as CSV (tidy, full precision), Markdown and LaTeX; `summary`
-is the short form for a terminal.
+`write_tables` writes each one as CSV (tidy, full precision), Markdown and LaTeX; `summary` is the
+first of them alone.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from benchmark.analysis import measures, pairwise, statistics
-from benchmark.display import formatting, latex
-from benchmark.study.model import Study, Unit
+from benchmark.display import table
+from benchmark.display.figures import left_out
+from benchmark.display.formatting import count, duration, estimate, number, percent
+from benchmark.display.kinds.anytime import focus
+from benchmark.display.style import NOT_RANKED as MARK
+from benchmark.display.table import MISSING, Block, Cell, Column, Table
+from benchmark.study.model import NOT_RANKED, WHY_NOT_RANKED, Metric, Study, Task
 
 INTERVAL = (
     "mean over the n runs with a finite value and 95 % Student-t interval; for metrics on a log "
     "scale the geometric mean and the interval on the log scale"
 )
 FINAL = "at the end [95 % t]"
-
+TOOK = ("gpu_hours", "nfe", "trials", "status")
 Row = dict[Any, Any]
 
 
 @dataclass(frozen=True)
-class Table:
-    """One table: its numbers, and the same as strings."""
+class Part:
+    """A column, and how its cells follow from rows of numbers."""
 
-    name: str
-    caption: str
-    data: pd.DataFrame
-    text: pd.DataFrame
+    title: str
+    cell: Callable[[Row], Cell]
+    meaning: str = ""
+    axis: tuple[float, float, bool] | None = None
+
+    @property
+    def column(self) -> Column:
+        return Column(self.title, self.meaning, self.axis)
 
 
-def tables(study: Study) -> list[Table]:
-    """All tables of the results."""
-    quality = measures.quality(study)
-    usage = measures.usage(study)
-    return [
-        _quality(study, quality, usage),
-        _metrics(study, quality),
-        _usage(study, usage),
-        _costs(study, measures.costs(study)),
-        _ledgers(measures.ledgers(study)),
-        _operations(measures.operations(study)),
-        _comparisons(study, pairwise.compare(study)),
-        _scores(study, measures.scores(study)),
+def _text(key: str) -> Callable[[Row], Cell]:
+    return lambda row: Cell(str(row[key] or MISSING))
+
+
+def _number(key: str, written: Callable[[float], str] = number) -> Callable[[Row], Cell]:
+    return lambda row: Cell(written(row[key]), _key(row[key]))
+
+
+def _interval(value: str = "mean", low: str = "low", high: str = "high") -> Callable[[Row], Cell]:
+    def cell(row: Row) -> Cell:
+        ends = (row[low], row[value], row[high])
+        return Cell(estimate(row[value], row[low], row[high]), _key(row[value]), interval=ends)
+
+    return cell
+
+
+def _key(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _name(study: Study, title: str = "method", key: str = "method") -> Part:
+    places = {label: place for place, label in enumerate(study.methods)}
+
+    def cell(row: Row) -> Cell:
+        label = row[key]
+        text = label if study.method(label).ranked else f"{label} {MARK}"
+        return Cell(text, places[label], method=label)
+
+    return Part(title, cell)
+
+
+def _mark(study: Study) -> str:
+    """The meaning of the mark, where a method has it."""
+    marked = len(study.ranked) < len(study.methods)
+    return f" {MARK} {NOT_RANKED}: {WHY_NOT_RANKED}." if marked else ""
+
+
+def _of(data: pd.DataFrame, task: Task) -> list[Row]:
+    return data[data["task"] == task.name].to_dict("records")
+
+
+def _block(heading: str, parts: Sequence[Part], rows: Iterable[Row], caption: str = "") -> Block:
+    cells = [[part.cell(row) for part in parts] for row in rows]
+    return Block(heading, [part.column for part in parts], cells, caption)
+
+
+def _alike(
+    study: Study, name: str, title: str, caption: str, data: pd.DataFrame, parts: Sequence[Part]
+) -> Table:
+    """A table with the same columns for every task, one row for each of `data`."""
+    parts = [_name(study), *parts]
+    blocks = [_block(task.name, parts, _of(data, task)) for task in study.tasks.values()]
+    return Table(name, title, caption, data, blocks)
+
+
+def summary(study: Study) -> Table:
+    """One row per task and method: quality over the budget, and what it took."""
+    data, usage = measures.quality(study), measures.usage(study)
+    used = {(row["task"], row["method"]): row for row in usage.to_dict("records")}
+    early = measures.FRACTIONS[:-1]
+
+    def moment(share: float) -> Callable[[Row], Cell]:
+        def cell(row: Row) -> Cell:
+            at = row[share]
+            few = f" ({at['n']})" if at["n"] not in (0, row["n"]) else ""
+            return Cell(number(at["mean"]) + few, _key(at["mean"]))
+
+        return cell
+
+    def block(task: Task) -> Block:
+        rows: dict[str, Row] = {}
+        for row in _of(data[data["metric"] == task.primary.name], task):
+            rows.setdefault(row["method"], {})[row["fraction"]] = row
+        complete = [
+            at | at[1.0] | {key: used[task.name, label][key] for key in TOOK}
+            for label, at in rows.items()
+        ]
+        axis = (*_axis(study, complete, task.primary), task.primary.log)
+        parts = [
+            _name(study),
+            *(Part(f"at {percent(share)}", moment(share)) for share in early),
+            Part(FINAL, _interval(), axis=axis),
+            Part("n", _number("n", str), "runs with a finite value"),
+            Part("used", _number("gpu_hours", lambda h: duration(h, task.unit)), "charged time"),
+            Part("NFE", _number("nfe", count), "network evaluations, mean over runs"),
+            Part("trials", _number("trials", count)),
+            Part("runs", _text("status")),
+        ]
+        about = f"{task.name}: {task.primary.title}, evaluator: {task.evaluator}."
+        return _block(task.name, parts, complete, about)
+
+    caption = (
+        f"Primary metric of the incumbent at shares of the budget: {INTERVAL}. In brackets: n at "
+        f"that moment where it is not n at the end.{_mark(study)}"
+    )
+    blocks = [block(task) for task in study.tasks.values()]
+    return Table("quality", "Quality over the budget", caption, data, blocks)
+
+
+def _axis(study: Study, rows: Sequence[Row], metric: Metric) -> tuple[float, float]:
+    """An axis that holds the ranked methods' values and intervals, apart from hopeless ones."""
+    ranked = [row for row in rows if study.method(row["method"]).ranked] or rows
+    return focus([np.array([row[e] for e in ("low", "mean", "high")]) for row in ranked], metric)
+
+
+def _metrics(study: Study) -> Table:
+    data = measures.quality(study)
+    final = data[data["fraction"] == 1.0].drop(columns="fraction")
+    titles = {(t.name, m.name): m.title for t in study.tasks.values() for m in t.metrics}
+    caption = f"All reported metrics of the incumbent at the end of the budget: {INTERVAL}."
+    parts = [
+        Part("metric", lambda row: Cell(titles[row["task"], row["metric"]])),
+        Part(FINAL, _interval()),
+        Part(
+            "median", _interval("median", "median_low", "median_high"),
+            "with its interval of order statistics from six runs on",
+        ),
+        Part(
+            "IQM", _interval("iqm", "iqm_low", "iqm_high"),
+            "interquartile mean, Tukey-McLaughlin interval, from four runs on",
+        ),
+        Part("n", lambda row: Cell(f"{row['n']}/{row['runs']}", row["n"]), "finite of all runs"),
+    ]  # fmt: skip
+    return _alike(study, "metrics", "All metrics at the end", caption, final, parts)
+
+
+def _usage(study: Study) -> Table:
+    units = {task.name: task.unit for task in study.tasks.values()}
+    counted = ("nfe", "train_images", "scored_images", "trials", "reports")
+    caption = (
+        "Work of a run: means over runs that have not failed. Used: charged time; NFE: network "
+        "evaluations. Uses: what the method sees beyond the space."
+    )
+    parts = [
+        Part("uses", lambda row: Cell(study.method(row["method"]).uses or MISSING)),
+        Part("used", lambda row: Cell(duration(row["gpu_hours"], units[row["task"]]),
+                                      _key(row["gpu_hours"]))),
+        *(Part("NFE" if n == "nfe" else n.replace("_", " "), _number(n, count)) for n in counted),
+        Part("runs", _text("status")),
+    ]  # fmt: skip
+    return _alike(study, "usage", "Work of a run", caption, measures.usage(study), parts)
+
+
+def _costs(study: Study) -> Table:
+    data = measures.costs(study)
+
+    def cost(task: Task, row: Row) -> Cell:
+        if not row["runs"]:
+            return Cell(MISSING)
+        share = f"({row['successes']}/{row['runs']})"
+        if not row["successes"]:
+            return Cell(f"> {duration(row['censored'], task.unit)} {share}", math.inf)
+        times = (row[part] * task.unit.per_hour for part in ("gpu_hours", "low", "high"))
+        return Cell(f"{estimate(*times)} {task.unit.name} {share}", row["gpu_hours"])
+
+    def goal(row: Row) -> Column:
+        by = row["target_method"]
+        who = f" ({by})" if by and by != row["target"] else ""
+        return Column(f"{row['target']}{who}: {number(row['value'])}")
+
+    blocks = []
+    for task in study.tasks.values():
+        rows: dict[str, list[Cell]] = {}
+        for row in _of(data, task):
+            rows.setdefault(row["method"], [_name(study).cell(row)]).append(cost(task, row))
+        goals = {row["target"]: goal(row) for row in _of(data, task)}
+        blocks.append(Block(task.name, [Column("method"), *goals.values()], list(rows.values())))
+    caption = (
+        "Device time until the primary metric is as good as the target: expected running time "
+        "(time of all runs over successes), 95 % chi-squared interval and successes/runs; > the "
+        "budget, or as far as unfinished runs are, if none got there."
+    )
+    return Table("cost_to_target", "Cost to a target", caption, data, blocks)
+
+
+def _ledgers(study: Study) -> Table:
+    caption = (
+        "Time of a run by ledger: means over n runs that have not failed. Only the method ledger "
+        "is charged to the budget."
+    )
+    parts = [
+        *(Part(f"{ledger} (s)", _number(f"{ledger}_s")) for ledger in measures.LEDGERS),
+        Part("peak memory (MB)", _number("peak_memory_mb")),
+        Part("n", _number("n", str)),
     ]
+    return _alike(study, "ledgers", "Time by ledger", caption, measures.ledgers(study), parts)
 
 
-def summary(study: Study) -> pd.DataFrame:
-    """One row of strings per task × method: quality over the budget, and what it took."""
-    quality = measures.quality(study)
-    return _quality(study, quality, measures.usage(study)).text
+def _operations(study: Study) -> Table:
+    caption = (
+        "Charged time of a run by primitive operation: means over n runs; overhead is the "
+        "method's own code."
+    )
+    parts = [
+        Part("operation", _text("operation")),
+        Part("kind", _text("kind")),
+        Part("charged (s)", _number("seconds")),
+        Part("share (%)", _number("share", lambda share: number(100 * share))),
+        Part("n", _number("n", str)),
+    ]
+    data = measures.operations(study)
+    return _alike(study, "operations", "Time by operation", caption, data, parts)
+
+
+def _comparisons(study: Study) -> Table:
+    """Each pair once, in the primary metric at the end, the better mean first."""
+    data = pairwise.compare(study)
+    blocks = []
+    for task in study.tasks.values():
+        metric = task.primary
+        kind, level = ("ratio", 1.0) if metric.log else ("difference", 0.0)
+        own = data[(data["metric"] == metric.name) & (data["fraction"] == 1.0)]
+        ahead = own["effect"] > level if metric.higher_is_better else own["effect"] < level
+        once = (own["effect"] == level) & (own["method"] < own["other"])
+        rows = _of(own[ahead | once], task)
+        wins = {row["method"]: sum(r["method"] == row["method"] for r in rows) for row in rows}
+        parts = [
+            _name(study),
+            _name(study, "against", "other"),
+            Part(f"{kind} [95 % t]", _interval("effect")),
+            Part("p (Holm)", _number("p_holm", lambda p: number(p, 2))),
+            Part("ahead on", lambda row: Cell(f"{row['wins']}/{row['n']}", row["wins"])),
+            Part("better", lambda row: Cell("yes" if row["better"] else "not shown")),
+        ]
+        blocks.append(_block(task.name, parts, sorted(rows, key=lambda row: -wins[row["method"]])))
+    caption = (
+        "Pairs of ranked methods at the end of the budget: effect on the primary metric (method "
+        "minus other, or their ratio for metrics on a log scale) with its 95 % Student-t interval, "
+        "paired over seeds; p of the paired t test after Holm's correction for all pairs of the "
+        "task; seeds on which the method is ahead. Better: p below "
+        f"{pairwise.LEVEL:g} and at least {pairwise.ENOUGH} seeds; a difference that is not shown "
+        "is not evidence that the methods are equal."
+    )
+    return Table("comparisons", "All pairs of methods", caption, data, blocks)
+
+
+def _improvements(study: Study) -> Table:
+    caption = (
+        "Probability that a run of the method ends better than a run of the other, in the primary "
+        "metric, with Newcombe's 95 % interval; n: runs of the two."
+    )
+    parts = [
+        _name(study, "against", "other"),
+        Part("P(better) [95 %]", _interval("probability")),
+        Part("n", lambda row: Cell(f"{row['n']}/{row['m']}")),
+    ]
+    data = pairwise.improvements(study)
+    return _alike(study, "improvement", "Probability of a better end", caption, data, parts)
+
+
+def _scores(study: Study) -> Table:
+    """Normalised scores by task, and over all tasks for the methods that ran on all."""
+    data = measures.scores(study)
+    everywhere = measures.aggregate(data).to_dict("records")
+    parts = [_name(study), Part("score [95 % t]", _interval()), Part("n", _number("n", str))]
+    blocks = []
+    for task, rows in data.groupby("task", sort=False):
+        found = {
+            label: statistics.mean_interval(own["score"])
+            for label, own in rows.groupby("method", sort=False)
+        }
+        means = [
+            {"method": label, "mean": float(e.value), "low": float(e.low), "high": float(e.high),
+             "n": int(e.n)}
+            for label, e in found.items()
+        ]  # fmt: skip
+        blocks.append(_block(str(task), parts, means))
+    bare = [name for name, task in study.tasks.items() if task.references is None]
+    caption = (
+        "Normalised score at the end of the budget: 0 is the task's stored default, 1 its stored "
+        "tuned run, on the log scale for metrics on one. Mean and 95 % Student-t interval over n "
+        "runs with a finite value; all tasks: mean over tasks with a Welch-Satterthwaite interval, "
+        "for methods with runs on every task shown."
+        + (f" Without two stored references: {', '.join(bare)}." if bare else "")
+    )
+    blocks += [_block("all tasks", parts, everywhere)] if everywhere else []
+    return Table("scores", "Normalised scores", caption, data, blocks)
+
+
+def methods(study: Study) -> Table:
+    """What each method is and uses."""
+    rows = [
+        {
+            "method": label, "what it does": method.description, "uses": method.uses,
+            "options": ", ".join(f"{name} = {value}" for name, value in method.options.items()),
+            "source": method.citation,
+        }
+        for label, method in study.methods.items()
+    ]  # fmt: skip
+    titles = ["what it does", "uses", "options", "source"]
+    block = _block("all tasks", [_name(study), *(Part(t, _text(t)) for t in titles)], rows)
+    caption = f"Uses: what the method sees beyond the space of variables.{_mark(study)}"
+    return Table("methods", "Methods", caption, pd.DataFrame(rows), [block])
+
+
+MAKERS: dict[str, Callable[[Study], Table]] = {
+    "quality": summary,
+    "metrics": _metrics,
+    "usage": _usage,
+    "cost_to_target": _costs,
+    "ledgers": _ledgers,
+    "operations": _operations,
+    "comparisons": _comparisons,
+    "improvement": _improvements,
+    "scores": _scores,
+    "methods": methods,
+}
+
+
+def tables(study: Study) -> dict[str, Table]:
+    """All tables that can be made, by name; a line says which cannot, and why."""
+    made = {}
+    for name, maker in MAKERS.items():
+        try:
+            made[name] = maker(study)
+        except Exception as error:  # whatever it is, the other tables are made
+            left_out(f"table {name}", error)
+    return made
 
 
 def write_tables(study: Study, folder: Path) -> list[Path]:
     """Write every table as `NAME.csv`, `NAME.md` and `NAME.tex`; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for table in tables(study):
-        written_as = {
-            "csv": table.data.to_csv(index=False, lineterminator="\n"),
-            "md": _markdown(table),
-            "tex": latex.table(table.text, table.caption, table.name),
-        }
-        for extension, text in written_as.items():
-            path = folder / f"{table.name}.{extension}"
-            path.write_text(text, encoding="utf-8")
+    for name, made in tables(study).items():
+        for extension, text in (
+            ("csv", table.csv(made)), ("md", table.markdown(made)), ("tex", table.latex(made))
+        ):  # fmt: skip
+            path = folder / f"{name}.{extension}"
+            path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
             written.append(path)
     return written
-
-
-def _markdown(table: Table) -> str:
-    cells = table.text.map(lambda cell: str(cell).replace("|", "\\|"))
-    body = cells.to_markdown(index=False, disable_numparse=True)
-    return f"{table.caption}\n\n{body}\n"
-
-
-def _quality(study: Study, quality: pd.DataFrame, usage: pd.DataFrame) -> Table:
-    cells = {
-        (row["task"], row["method"], row["metric"], row["fraction"]): row
-        for row in quality.to_dict("records")
-    }
-    rows = []
-    for used in usage.to_dict("records"):
-        task, method = used["task"], used["method"]
-        metric = study.task(task).primary
-        at = {share: cells[task, method, metric.name, share] for share in measures.FRACTIONS}
-        row: Row = {"task": task, "method": method, "metric": metric.title}
-        for share in measures.FRACTIONS[:-1]:
-            row[f"at {formatting.percent(share)}"] = _value(at[share], at[1.0]["n"])
-        row[FINAL] = _estimate(at[1.0])
-        row["n"] = str(at[1.0]["n"])
-        row["used"] = formatting.duration(used["gpu_hours"], study.task(task).unit)
-        row["NFE"] = formatting.count(used["nfe"])
-        row["trials"] = formatting.count(used["trials"])
-        row["runs"] = used["status"]
-        rows.append(row)
-    caption = (
-        f"Primary metric of the incumbent at shares of the budget: {INTERVAL}. In brackets: n at "
-        "that moment where it is not n at the end. Used: charged time; NFE: network evaluations "
-        "(means over runs). " + _evaluators(study)
-    )
-    return Table("quality", caption, quality, pd.DataFrame(rows))
-
-
-def _value(cell: Row, n: int) -> str:
-    value = formatting.number(cell["mean"])
-    return f"{value} ({cell['n']})" if cell["n"] not in (0, n) else value
-
-
-def _estimate(cell: Row) -> str:
-    return formatting.estimate(cell["mean"], cell["low"], cell["high"])
-
-
-def _evaluators(study: Study) -> str:
-    """What the metrics were measured with: values with other sample sizes do not compare."""
-    parts = [f"{task} ({study.task(task).evaluator})" for task in study.tasks]
-    return f"Evaluators: {', '.join(parts)}."
-
-
-def _metrics(study: Study, quality: pd.DataFrame) -> Table:
-    titles = {
-        (task, metric.name): metric.title
-        for task in study.tasks
-        for metric in study.task(task).metrics
-    }
-    final = quality[quality["fraction"] == 1.0].drop(columns="fraction")
-    rows = [
-        {
-            "task": row["task"],
-            "method": row["method"],
-            "metric": titles[row["task"], row["metric"]],
-            FINAL: _estimate(row),
-            "median": formatting.estimate(row["median"], row["median_low"], row["median_high"]),
-            "IQM": formatting.estimate(row["iqm"], row["iqm_low"], row["iqm_high"]),
-            "n": f"{row['n']}/{row['runs']}",
-        }
-        for row in final.to_dict("records")
-    ]
-    caption = (
-        f"All reported metrics of the incumbent at the end of the budget: {INTERVAL}; "
-        "median with its interval of order statistics from six runs on; interquartile mean (IQM), "
-        "Tukey-McLaughlin interval, from four runs on; n of all runs. " + _evaluators(study)
-    )
-    return Table("metrics", caption, final, pd.DataFrame(rows))
-
-
-def _usage(study: Study, data: pd.DataFrame) -> Table:
-    units = {task: study.task(task).unit for task in study.tasks}
-    rows = [
-        {
-            "task": row["task"],
-            "method": row["method"],
-            "uses": study.method(row["method"]).uses,
-            "used": formatting.duration(row["gpu_hours"], units[row["task"]]),
-            "NFE": formatting.count(row["nfe"]),
-            "train images": formatting.count(row["train_images"]),
-            "scored images": formatting.count(row["scored_images"]),
-            "trials": formatting.count(row["trials"]),
-            "reports": formatting.count(row["reports"]),
-            "runs": row["status"],
-        }
-        for row in data.to_dict("records")
-    ]
-    caption = (
-        "Work of a run: means over runs that have not failed. Uses: what the method sees beyond "
-        "the space; used: charged time; NFE: network evaluations."
-    )
-    return Table("usage", caption, data, pd.DataFrame(rows))
-
-
-def _costs(study: Study, data: pd.DataFrame) -> Table:
-    rows: dict[tuple[str, str], Row] = {}
-    goals: dict[str, str] = {}
-    for cost in data.to_dict("records"):
-        task, method, target = cost["task"], cost["method"], cost["target"]
-        row = rows.setdefault((task, method), {"task": task, "method": method})
-        row[target] = _cost(cost, study.task(task).unit)
-        goals[f"{task} {target}"] = f"{task} {target} {formatting.number(cost['value'])}"
-    caption = (
-        "Device time until the stored target quality: expected "
-        "running time (cost of all runs over successes), 95 % chi-squared interval and "
-        "successes/runs; > the budget, or "
-        "as far as unfinished runs are, if none got there. "
-        f"Targets: {'; '.join(goals.values()) or 'none yet'}."
-    )
-    columns = ["task", "method", *dict.fromkeys(data["target"])]
-    text = pd.DataFrame(list(rows.values()), columns=columns).fillna(formatting.MISSING)
-    return Table("cost_to_target", caption, data, text)
-
-
-def _cost(cost: Row, unit: Unit) -> str:
-    if not cost["runs"]:
-        return formatting.MISSING
-    if cost["successes"]:
-        times = (cost[part] * unit.per_hour for part in ("gpu_hours", "low", "high"))
-        time = f"{formatting.estimate(*times)} {unit.name}"
-    else:
-        time = f"> {formatting.duration(cost['censored'], unit)}"
-    return f"{time} ({cost['successes']}/{cost['runs']})"
-
-
-def _ledgers(data: pd.DataFrame) -> Table:
-    text = data[["task", "method"]].copy()
-    for ledger in measures.LEDGERS:
-        text[f"{ledger} (s)"] = data[f"{ledger}_s"].map(formatting.number)
-    text["peak memory (MB)"] = data["peak_memory_mb"].map(formatting.number)
-    text["n"] = data["n"].astype(str)
-    caption = (
-        "Wall time of a run by ledger: means over n runs that have not failed. Only the method "
-        "ledger is charged to the budget."
-    )
-    return Table("ledgers", caption, data, text)
-
-
-def _operations(data: pd.DataFrame) -> Table:
-    text = data[["task", "method", "operation", "kind"]].copy()
-    text["charged (s)"] = data["seconds"].map(formatting.number)
-    text["share (%)"] = (100 * data["share"]).map(formatting.number)
-    text["n"] = data["n"].astype(str)
-    caption = (
-        "Charged time of a run by primitive operation: means over n runs; overhead is the "
-        "method's own code."
-    )
-    return Table("operations", caption, data, text)
-
-
-def _comparisons(study: Study, data: pd.DataFrame) -> Table:
-    """Each pair once, in the primary metric at the end, the better mean first."""
-    rows: list[Row] = []
-    for task in study.tasks:
-        metric = study.task(task).primary
-        kind, level = ("ratio", 1.0) if metric.log else ("difference", 0.0)
-        own = data[(data["task"] == task) & (data["metric"] == metric.name)]
-        ahead = own["effect"] > level if metric.higher_is_better else own["effect"] < level
-        level_pairs = (own["effect"] == level) & (own["method"] < own["other"])
-        rows += [
-            {
-                "task": task,
-                "method": row["method"],
-                "other": row["other"],
-                "metric": metric.title,
-                "effect [95 % t]": f"{kind} {_effect(row)}",
-                "p (Holm)": formatting.number(row["p_holm"], 2),
-                "ahead on": f"{row['wins']}/{row['n']}",
-                "better": "yes" if row["better"] else "not shown",
-            }
-            for row in own[ahead | level_pairs].to_dict("records")
-        ]
-    columns = ["task", "method", "other", "metric", "effect [95 % t]", "p (Holm)", "ahead on"]
-    caption = (
-        "Pairs of ranked methods at the end of the budget: effect on the primary metric (method "
-        "minus other, or their ratio for metrics on a log scale) with its 95 % Student-t interval, "
-        "paired over seeds; p of the exact sign-flip test after Holm's correction for all pairs of "
-        "the task; seeds on which the method is ahead. Exploratory: better means a p below 0.05, "
-        "an effect that matters, and a second measure that agrees."
-    )
-    return Table("comparisons", caption, data, pd.DataFrame(rows, columns=[*columns, "better"]))
-
-
-def _effect(row: Row) -> str:
-    return formatting.estimate(row["effect"], row["low"], row["high"])
-
-
-def _scores(study: Study, data: pd.DataFrame) -> Table:
-    """Normalised scores by task, and over all tasks for the methods that ran on all."""
-    rows = [
-        {"task": str(task), "method": str(method)} | _score(statistics.mean_interval(own["score"]))
-        for (task, method), own in data.groupby(["task", "method"], sort=False)
-    ]
-    rows += [
-        {"task": "all", "method": row["method"]}
-        | {"score [95 % t]": _estimate(row), "n": str(row["n"])}
-        for row in measures.aggregate(data).to_dict("records")
-    ]
-    without = [task for task in study.tasks if study.task(task).references is None]
-    caption = (
-        "Normalised score at the end of the budget: 0 is the task's stored default, 1 its stored "
-        "tuned run, on the log scale for metrics on one. Mean and 95 % Student-t interval over n "
-        "runs with a finite value; all: mean over tasks with a Welch-Satterthwaite interval, for "
-        "methods with runs on every task shown."
-        + (f" Without two stored references: {', '.join(without)}." if without else "")
-    )
-    columns = ["task", "method", "score [95 % t]", "n"]
-    return Table("scores", caption, data, pd.DataFrame(rows, columns=columns))
-
-
-def _score(found: statistics.Estimate) -> Row:
-    value = formatting.estimate(float(found.value), float(found.low), float(found.high))
-    return {"score [95 % t]": value, "n": str(found.n)}

@@ -1,7 +1,7 @@
-"""One self-contained HTML page of a `Results`: works offline, prints, and needs no script to read.
+"""One self-contained HTML page of a study: works offline, prints, and needs no script to read.
 
-`page.html.jinja`, `report.css` and the scripts are the page; the modules beside them compute
-what it shows. Everything that a user can name is escaped, and the page's own policy forbids
+`page.html.jinja`, `report.css` and the scripts are the page; tables and figures are those of
+`benchmark.display`. Everything that a user can name is escaped, and the page's own policy forbids
 any network and any script but its own.
 """
 
@@ -9,33 +9,126 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmark.analysis import verdict
-from benchmark.display.page import charts, looks, provenance, sections
+from benchmark.analysis import overall, verdict
+from benchmark.analysis.verdict import TaskVerdict
+from benchmark.display import style
+from benchmark.display.chart import Chart
+from benchmark.display.figures import BY_TASK, OVERALL, left_out
+from benchmark.display.formatting import duration
+from benchmark.display.kinds import samples
+from benchmark.display.page import content, provenance
 from benchmark.display.page.prose import prose
-from benchmark.study.model import Study
+from benchmark.display.table import Block, Table
+from benchmark.display.tables import tables
+from benchmark.files import write_atomic
+from benchmark.study.model import Study, Task
 
 HERE = Path(__file__).parent
 NAME = "report.html"
 SCRIPTS = ("axes.js", "chart.js", "report.js")
 """In the order in which they make one script."""
+TILES = 16
+SHARES = (0.1, 0.25, 0.5, 1.0)
+"""Moments of the gallery, as shares of the budget."""
+KINDS = ("anytime", "cost-to-target", "trajectories", "schedules", "tradeoff", "time")
+"""Figures of each task, in this order."""
+SHOWN = ("quality", "metrics", "comparisons", "cost_to_target", "usage", "operations")
+"""Tables of each task, in this order; all but the first are folded."""
+
+
+@dataclass
+class Section:
+    """One task on the page."""
+
+    task: str
+    title: str
+    verdict: TaskVerdict
+    description: str
+    facts: Sequence[tuple[str, str]]
+    charts: Sequence[int]
+    """Numbers of its figures."""
+    tables: Sequence[tuple[Table, Block]]
+    gallery: tuple[Chart, Sequence[content.Strip]] | None
+
+
+@dataclass
+class Page:
+    """What is gathered while the page is made."""
+
+    study: Study
+    looks: content.Looks = field(default_factory=content.Looks)
+    charts: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.methods = {label: self.looks[look] for label, look in style.looks(self.study).items()}
+
+    def add(self, what: str, describe: Callable[[], Chart | None]) -> list[int]:
+        """The number of the figure, or nothing, with a line, where it cannot be made."""
+        chart = attempt(what, describe)
+        if chart is None:
+            return []
+        self.charts.append(content.described(chart, self.looks) | {"kind": chart.name})
+        return [len(self.charts) - 1]
+
+    def section(self, said: TaskVerdict, made: dict[str, Table]) -> Section:
+        study, task = self.study, self.study.task(said.task)
+        charts: list[int] = []
+        for kind in KINDS:
+            one = BY_TASK.get(kind)
+            describe = (
+                (lambda one=one: one(study, task))
+                if one
+                else (lambda kind=kind: OVERALL[kind](study, [task]))
+            )
+            charts += self.add(f"figure {kind} of {task.name}", describe)
+        found = [(made[name], made[name].block(task.name)) for name in SHOWN if name in made]
+        sheet = attempt(f"samples of {task.name}", lambda: samples.draw(study, task, TILES, SHARES))
+        return Section(
+            task=task.name,
+            title=said.title.removeprefix(f"{task.name}: "),
+            verdict=said,
+            description=task.description,
+            facts=_facts(task),
+            charts=charts,
+            tables=[(table, block) for table, block in found if block and block.rows],
+            gallery=(sheet, content.strips(sheet, self.looks)) if sheet else None,
+        )
+
+
+def attempt(what: str, describe: Callable[[], Chart | None]) -> Chart | None:
+    """What cannot be shown is left out with one line; the page is made."""
+    try:
+        return describe()
+    except Exception as error:
+        left_out(what, error)
+        return None
 
 
 def write_report(study: Study, folder: Path) -> Path:
     """Write the page as `report.html` into `folder`; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
-    path.write_text(render(study), encoding="utf-8")
+    write_atomic(path, render(study).encode(errors="backslashreplace"))
     return path
 
 
 def render(study: Study) -> str:
     """The whole page; the same results give the same text."""
-    drawn = looks.looks(study)
-    css = (HERE / "report.css").read_text(encoding="utf-8") + looks.stylesheet(drawn)
+    page = Page(study)
+    made = tables(study)
+    said = verdict.verdicts(study)
+    sections = [page.section(one, made) for one in said]
+    tasks = list(study.tasks.values())
+    overview = attempt("figure anytime", lambda: OVERALL["anytime"](study, tasks))
+    profile = page.add("figure profile", lambda: OVERALL["profile"](study, tasks))
+    css = (HERE / "report.css").read_text(encoding="utf-8") + page.looks.stylesheet()
     script = "".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     environment = Environment(
         loader=FileSystemLoader(HERE),
@@ -45,26 +138,48 @@ def render(study: Study) -> str:
         undefined=StrictUndefined,
     )
     environment.filters["prose"] = prose
-    said = verdict.verdicts(study)
+    environment.filters["places"] = content.places
     return environment.get_template("page.html.jinja").render(
         suite=study.name,
-        overview=sections.overview(study),
-        conclusions=verdict.verdict(study),
+        overview=_overview(study),
+        conclusions=overall.sentences(said),
         explanation=verdict.EXPLANATION,
-        looks=drawn,
-        methods=sections.methods(study),
-        tasks=sections.sections(study, said),
+        looks=page.looks.for_script(),
+        methods=page.methods,
+        about=made.get("methods"),
+        sections=sections,
+        profile=profile,
         settings=provenance.settings(study),
         cells=provenance.cells(study),
-        static=charts.static(study),
-        data={
-            "methods": [look.for_script() for look in drawn],
-            "charts": charts.charts(study),
-        },
+        static=content.still(overview) if overview else None,
+        data={"looks": page.looks.for_script(), "charts": page.charts},
         css=css,
         script=script,
         policy=_policy(css, script),
     )
+
+
+def _overview(study: Study) -> list[tuple[str, str]]:
+    """How much there is of what, and on which devices."""
+    runs = study.runs
+    states = runs["status"].value_counts()
+    devices = runs["device"].astype(str).str.partition(": ")[2].replace("", "not stated")
+    return [
+        ("tasks", str(len(study.tasks))),
+        ("methods", str(len(study.methods))),
+        ("seeds", str(runs["seed"].nunique())),
+        ("runs", ", ".join(f"{count} {state}" for state, count in states.items()) or "none"),
+        ("device", ", ".join(sorted(set(devices))) or "-"),
+    ]
+
+
+def _facts(task: Task) -> list[tuple[str, str]]:
+    return [
+        ("budget", duration(task.budget, task.unit)),
+        ("seeds", str(task.runs()["seed"].nunique())),
+        ("tuned", ", ".join(variable.name for variable in task.variables)),
+        ("measured by", task.evaluator),
+    ]
 
 
 def _policy(css: str, script: str) -> str:

@@ -1,6 +1,6 @@
-// The curves of one task: metric and axes to choose, values at any moment of the budget.
+// One described figure: panels and scales to choose, looks to switch off, values on hover.
 
-const hidden = new Set(); // methods switched off, on all charts alike
+const hidden = new Set(); // looks switched off, on all charts alike
 const charts = [];
 
 class Chart {
@@ -8,297 +8,295 @@ class Chart {
     this.figure = figure;
     this.data = page.charts[Number(figure.dataset.chart)];
     this.plot = figure.querySelector(".plot");
-    this.time = null; // null: the end of the budget
+    this.cursorAt = null; // null: the end
     this.highlight = null;
     this.select = figure.querySelector("select");
-    this.rows = [...figure.querySelectorAll("tr[data-method]")];
-    this.choices = Object.fromEntries(
-      ["value", "time"].map((name) => [name, [...figure.querySelectorAll(`input[name^="${name}-"]`)]]),
-    );
-    this.drop();
+    this.rows = [...figure.querySelectorAll("tr[data-look]")];
+    this.choices = Object.fromEntries(["y", "x"].map((name) => [name, [...figure.querySelectorAll(`input[name^="${name}-"]`)]]));
+    this.choose();
     this.listen();
     new ResizeObserver(() => this.draw()).observe(this.plot);
   }
 
-  get series() {
-    return this.data.series[Number(this.select.value)];
+  get panel() {
+    return this.data.panels[this.select ? Number(this.select.value) : 0];
   }
 
   isLog(name) {
     return this.choices[name].find((input) => input.checked).value === "log";
   }
 
-  /** Leaves out rows of methods that never work on this task. */
-  drop() {
-    const present = new Set(this.data.series.flatMap((series) => Object.keys(series.curves)));
-    for (const row of this.rows) if (!present.has(row.dataset.method)) row.remove();
-    this.rows = this.rows.filter((row) => present.has(row.dataset.method));
+  /** The scales that the panel is described with. */
+  choose() {
+    for (const name of ["x", "y"]) {
+      const wanted = this.panel[name].log ? "log" : "linear";
+      this.choices[name].find((input) => input.value === wanted).checked = true;
+    }
   }
 
   listen() {
-    this.select.addEventListener("change", () => {
-      this.choices.value.find((input) => input.value === (this.series.log ? "log" : "linear")).checked = true;
-      this.draw();
-    });
-    for (const input of Object.values(this.choices).flat()) {
-      input.addEventListener("change", () => this.draw());
-    }
+    this.select?.addEventListener("change", () => (this.choose(), this.draw()));
+    for (const input of Object.values(this.choices).flat()) input.addEventListener("change", () => this.draw());
     for (const row of this.rows) {
-      const method = Number(row.dataset.method);
+      const look = Number(row.dataset.look);
       const box = row.querySelector("input");
-      box.addEventListener("change", () => show([method], box.checked));
-      row.addEventListener("pointerenter", () => this.emphasise(method));
+      box.addEventListener("change", () => show([look], box.checked));
+      row.addEventListener("pointerenter", () => this.emphasise(look));
       row.addEventListener("pointerleave", () => this.emphasise(null));
-      box.addEventListener("focus", () => box.matches(":focus-visible") && this.emphasise(method));
+      box.addEventListener("focus", () => box.matches(":focus-visible") && this.emphasise(look));
       box.addEventListener("blur", () => this.emphasise(null));
     }
     for (const button of this.figure.querySelectorAll("[data-every]")) {
-      const methods = page.methods.map((_, index) => index);
-      button.addEventListener("click", () => show(methods, Boolean(button.dataset.every)));
+      const looks = this.rows.map((row) => Number(row.dataset.look));
+      button.addEventListener("click", () => show(looks, Boolean(button.dataset.every)));
     }
-    this.plot.tabIndex = 0;
-    this.plot.setAttribute("role", "slider");
-    this.plot.setAttribute("aria-label", `${this.data.task}: ${this.data.time}`);
-    this.plot.addEventListener("pointermove", (event) => this.point(event));
-    this.plot.addEventListener("pointerdown", (event) => this.point(event));
+    const point = (event) => this.moveTo(this.x.invert(event.clientX - this.plot.getBoundingClientRect().left));
+    this.plot.addEventListener("pointermove", point);
+    this.plot.addEventListener("pointerdown", point);
     this.plot.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.moveTo(null));
     this.plot.addEventListener("keydown", (event) => this.key(event));
-  }
-
-  point(event) {
-    const pixel = event.clientX - this.plot.getBoundingClientRect().left;
-    this.moveTo(this.x.invert(pixel));
   }
 
   key(event) {
     const share = { ArrowLeft: -0.02, ArrowDown: -0.02, ArrowRight: 0.02, ArrowUp: 0.02, PageDown: -0.1, PageUp: 0.1 }[event.key];
     const [start, end] = this.x.domain.map(this.x);
-    if (share) this.moveTo(this.x.invert(this.x(this.time ?? this.data.budget) + share * (end - start)));
+    if (share) this.moveTo(this.x.invert(this.x(this.cursorAt ?? this.end) + share * (end - start)));
     else if (event.key === "Home") this.moveTo(this.x.domain[0]);
     else if (event.key === "End" || event.key === "Escape") this.moveTo(null);
     else return;
     event.preventDefault();
   }
 
-  moveTo(time) {
-    if (time !== null) time = Math.max(time, this.x.domain[0]);
-    this.time = time === null || time >= this.data.budget ? null : time;
+  moveTo(place) {
+    if (place !== null) place = Math.max(place, this.x.domain[0]);
+    this.cursorAt = place === null || place >= this.end ? null : place;
     this.read();
   }
 
-  emphasise(method) {
-    if (method === this.highlight) return;
-    this.highlight = method;
+  emphasise(look) {
+    if (look === this.highlight) return;
+    this.highlight = look;
     this.draw();
   }
 
-  /** Methods that are drawn, with their curves. */
   visible() {
-    return Object.entries(this.series.curves)
-      .map(([method, curve]) => ({ method: Number(method), curve }))
-      .filter(({ method }) => !hidden.has(method));
+    return this.panel.series.filter((series) => !hidden.has(series.look));
   }
 
-  /** Limits of the values from a share of the budget on, without hopeless methods. */
-  limits(shown, log) {
-    const from = this.data.shownFrom * this.data.budget;
-    const values = shown.flatMap(({ curve }) => {
-      const first = Math.max(indexAt(curve, Math.min(from, curve.x[curve.x.length - 1])), 0);
-      return curve.y.slice(first).filter((value) => value !== null && (!log || value > 0));
-    });
-    if (!values.length) return log ? [0.1, 1] : [0, 1];
-    let [low, high] = [Math.min(...values), Math.max(...values)];
-    const room = log ? Math.pow(high / low, 0.08) : 0.08 * (high - low);
-    if (log) [low, high] = room > 1 ? [low / room, high * room] : [low / 1.1, high * 1.1];
-    else {
-      const margin = room || 0.1 * Math.abs(high) || 1;
-      [low, high] = [low - margin, high + margin];
+  /** The described limits; for another scale or with looks switched off, those of what is left. */
+  limits(name, shown, log) {
+    const described = this.panel[name];
+    if (log === described.log && this.panel.series.length === shown.length) return [described.low, described.high];
+    if (name === "x") return log ? [Math.max(described.low, described.high / 300), described.high] : [Math.min(0, described.low), described.high];
+    const inside = (value) => value !== null && value <= described.high && (value >= described.low || described.zero) && (!log || value > 0);
+    const values = shown.filter((series) => !series.faint).flatMap((series) => series.y.filter(inside));
+    if (!values.length) return [described.low, described.high];
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    if (log) {
+      const room = Math.max(Math.pow(high / low, 0.08), 1.05);
+      return [low / room, high * room];
     }
-    const focus = this.series.focus;
-    if (focus && focus[0] < high && focus[1] > low && (!log || focus[0] > 0)) {
-      [low, high] = [Math.max(low, focus[0]), Math.min(high, focus[1])];
-    }
-    return [low, high];
+    const room = 0.08 * (high - low) || 0.1 * Math.abs(high) || 1;
+    return [low - room, high + room];
   }
 
-  /** When the first curve enters the limits. */
-  start(shown, [low, high]) {
-    const entries = shown.map(({ curve }) => {
-      const first = curve.y.findIndex((value) => value !== null && value >= low && value <= high);
-      return first < 0 ? Infinity : curve.x[first];
-    });
-    const { budget, timeRange } = this.data;
-    return 0.8 * Math.min(Math.max(Math.min(...entries), budget / timeRange), budget / 2);
-  }
-
+  /** No log scale where there is something that it cannot show. */
   allowLog() {
-    const values = Object.values(this.series.curves).flatMap((curve) => curve.y);
-    const input = this.choices.value.find((choice) => choice.value === "log");
-    input.disabled = values.some((value) => value !== null && value <= 0);
-    if (input.disabled && input.checked) this.choices.value.find((choice) => choice !== input).checked = true;
+    for (const name of ["x", "y"]) {
+      const described = this.panel[name];
+      const [linear, log] = this.choices[name];
+      const values = this.panel.series.flatMap((series) => series[name]);
+      linear.closest("fieldset").hidden = described.names.length > 0;
+      log.disabled = !described.log && (described.high <= 0 || values.some((value) => value !== null && value <= 0));
+      if (log.disabled && log.checked) linear.checked = true;
+    }
   }
 
   draw() {
     const width = this.plot.clientWidth;
     if (!width) return;
     this.allowLog();
+    const { panel } = this;
     const shown = this.visible();
-    const log = { x: this.isLog("time"), y: this.isLog("value") };
-    const labelled = width >= 520;
-    const longest = Math.max(0, ...shown.map(({ method }) => page.methods[method].name.length));
-    const right = labelled ? Math.min(GLYPH * longest + 30, 0.35 * width) : 14;
-    const height = Math.max(Math.min(0.62 * width, 380), 270, labelled ? 14 * shown.length + 80 : 0);
-    const box = { left: 50, right: width - right, top: 28, bottom: height - 42 };
-    const limits = this.limits(shown, log.y);
-    this.y = axis(limits, [box.bottom, box.top], log.y);
-    const start = log.x ? this.start(shown, limits) : 0;
-    this.x = axis([start, this.data.budget], [box.left, box.right], log.x);
-    this.box = box;
+    const names = panel.y.names;
+    const wide = width >= 520;
+    const joined = shown.filter((series) => series.join && series.join !== "bars" && !series.faint);
+    const labelled = wide && joined.length > 0;
+    const nameWidth = GLYPH * Math.max(0, ...names.map((name) => name.length)) + 12;
+    const longest = Math.max(0, ...joined.map(({ look }) => page.looks[look].name.length));
+    const right = labelled ? Math.min(GLYPH * longest + 30, 0.35 * width) : names.length ? 84 : 14;
+    const height = names.length ? (wide ? 26 : 40) * names.length + 70 : Math.max(Math.min(0.62 * width, 380), 270, labelled ? 14 * joined.length + 80 : 0);
+    this.box = { left: names.length ? (wide ? Math.min(nameWidth, 0.4 * width) : 4) : 50, right: width - right, top: 28, bottom: height - 42 };
+    const { left, top, bottom } = this.box;
+    const log = { x: this.isLog("x"), y: this.isLog("y") };
+    const rowSpace = names.length ? [names.length - 0.5, -0.5] : this.limits("y", shown, log.y);
+    this.y = axis(rowSpace, [bottom, top], !names.length && log.y, panel.y.zero);
+    this.x = axis(this.limits("x", shown, log.x), [left, this.box.right], log.x, panel.x.zero);
+    this.end = Math.min(this.x.domain[1], Math.max(...joined.flatMap((series) => series.x.slice(-1)), this.x.domain[0]));
 
     const root = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
     const clip = `clip-${this.figure.dataset.chart}`;
-    const inside = { x: box.left, y: box.top - 4, width: box.right - box.left + 4, height: box.bottom - box.top + 8 };
-    root.append(svg("clipPath", { id: clip }, svg("rect", inside)));
-    root.append(this.frame(width));
+    root.append(svg("clipPath", { id: clip }, svg("rect", { x: left, y: top - 6, width: this.box.right - left + 6, height: bottom - top + 12 })));
+    root.append(this.frame(width, wide));
     const lines = svg("g", { "clip-path": `url(#${clip})` });
-    const front = ({ method }) => (method === this.highlight ? 99 : page.methods[method].width);
-    for (const { method, curve } of [...shown].sort((a, b) => front(a) - front(b))) {
-      lines.append(this.curve(method, curve, shown.length, log.y));
+    for (const rule of panel.rules) {
+      const [x, y] = [this.x(rule.at).toFixed(1), this.y(rule.at).toFixed(1)];
+      const d = rule.axis === "x" ? `M${x} ${top}V${bottom}` : `M${left} ${y}H${this.box.right}`;
+      lines.append(svg("path", { class: rule.dashed ? "rule dashed" : "rule", d }));
     }
+    const front = (series) => (series.faint ? -1 : series.marks === "none" ? 0 : series.look === this.highlight ? 99 : page.looks[series.look].width);
+    for (const series of [...shown].sort((a, b) => front(a) - front(b))) lines.append(this.series(series));
     root.append(lines);
-    if (labelled) root.append(this.labels(shown, width));
-    if (!shown.length) root.append(svg("text", { class: "empty", x: (box.left + box.right) / 2, y: height / 2 }, "no method chosen"));
+    for (const note of panel.notes) {
+      if (hidden.has(note.look)) continue;
+      const x = note.x !== null ? this.x(note.x) + 5 : note.inside ? left + 6 : this.box.right + 6;
+      root.append(svg("text", { class: "said", x, y: this.y(note.y) + (note.x === null ? 4 : -5) }, note.text));
+    }
+    if (labelled) root.append(this.labels(joined, width));
+    const message = panel.empty || (shown.length ? "" : "nothing chosen");
+    if (message) root.append(svg("text", { class: "empty", x: (left + this.box.right) / 2, y: height / 2 }, message));
     this.cursor = svg("g", { class: "cursor" });
     root.append(this.cursor);
     this.plot.replaceChildren(root);
-    this.describe();
+    const remark = panel.remark ? `${panel.remark[0].toUpperCase()}${panel.remark.slice(1)}. ` : "";
+    this.figure.querySelector(".remark").textContent = remark;
     this.read();
   }
 
-  /** Grid, ticks and titles. */
-  frame(width) {
+  /** Grid, ticks, names of rows and titles. */
+  frame(width, wide) {
     const { left, right, top, bottom } = this.box;
+    const { x, y, title } = this.panel;
     const group = svg("g", { class: "frame" });
-    for (const tick of this.y.ticks(5)) {
-      const y = this.y(tick);
-      group.append(svg("path", { class: "grid", d: `M${at(left, y)}H${right}` }));
-      group.append(svg("text", { x: left - 8, y: y + 4, class: "end" }, tickText(tick)));
+    y.names.forEach((name, row) => {
+      const place = wide ? { x: left - 8, y: this.y(row) + 4, class: "row end" } : { x: left, y: this.y(row) - 8, class: "row" };
+      group.append(svg("text", place, wide ? fit(name, left - 8) : fit(name, width)));
+    });
+    for (const [tick, text] of y.names.length ? [] : this.y.ticks(5)) {
+      group.append(svg("path", { class: "grid", d: `M${at(left, this.y(tick))}H${right}` }));
+      group.append(svg("text", { x: left - 8, y: this.y(tick) + 4, class: "end" }, text));
     }
     group.append(svg("path", { class: "base", d: `M${at(left, bottom)}H${right}` }));
-    for (const tick of this.x.ticks(width < 520 ? 4 : 6)) {
-      const x = this.x(tick);
-      group.append(svg("path", { class: "base", d: `M${at(x, bottom)}v4` }));
-      group.append(svg("text", { x, y: bottom + 18, class: "middle" }, tickText(tick)));
+    for (const [tick, text] of this.panel.empty ? [] : this.x.ticks(wide ? 6 : 4)) {
+      if (y.names.length) group.append(svg("path", { class: "grid", d: `M${at(this.x(tick), top)}V${bottom}` }));
+      group.append(svg("path", { class: "base", d: `M${at(this.x(tick), bottom)}v4` }));
+      group.append(svg("text", { x: this.x(tick), y: bottom + 18, class: "middle" }, text));
     }
-    group.append(svg("text", { x: 0, y: 12, class: "title" }, fit(this.series.label, width)));
-    group.append(svg("text", { x: right, y: bottom + 36, class: "title end" }, this.data.time));
+    group.append(svg("text", { x: 0, y: 12, class: "title" }, fit(y.label || title, width)));
+    group.append(svg("text", { x: right, y: bottom + 36, class: "title end" }, x.label));
     return group;
   }
 
-  curve(method, curve, count, log) {
-    const look = page.methods[method];
-    const on = this.highlight === method;
-    const group = svg("g", { class: `curve m${method}${this.highlight === null || on ? "" : " faded"}` });
-    if (on || count <= this.data.crowd || this.data.banded.includes(method)) {
-      group.append(svg("path", { class: "band", d: bandPath(curve, this.x, this.y, log) }));
+  series(series) {
+    const look = page.looks[series.look];
+    const on = this.highlight === series.look;
+    const faded = (this.highlight === null || on ? "" : " faded") + (series.faint ? " faint" : "");
+    const group = svg("g", { class: `${series.join ? "curve" : "points"} m${series.look}${faded}` });
+    if (series.join === "bars") {
+      series.left.forEach((start, k) => {
+        const [from, to, row] = [this.x(start), this.x(series.right[k]), this.y(series.y[k])];
+        const bar = svg("rect", { class: "bar", x: from, y: row - 7, width: Math.max(to - from, 0), height: 14 });
+        if (to > from) group.append(svg("g", {}, svg("title", {}, `${look.name}: ${number(series.right[k] - start)}`), bar));
+      });
+      return group;
     }
-    const line = { class: "line", d: linePath(curve, this.x, this.y, log), "stroke-width": look.width * (on ? 1.4 : 1) };
-    if (look.dash) line["stroke-dasharray"] = look.dash;
-    group.append(svg("path", line));
-    // Markers at even distances, shifted from method to method so that they do not collide.
-    const { left, right } = this.box;
-    for (let k = 0; k < 5; k++) {
-      const pixel = left + ((k + ((0.618 * (method + 1)) % 1)) / 5) * (right - left);
-      const value = curve.y[indexAt(curve, this.x.invert(pixel))] ?? null;
-      if (value === null || (log && value <= 0)) continue;
-      group.append(svg("path", { class: "marker", d: look.marker, transform: `translate(${at(pixel, this.y(value))}) scale(7)` }));
+    if (series.join && series.low && (on || series.band)) group.append(svg("path", { class: "band", d: bandPath(series, this.x, this.y) }));
+    if (series.join) {
+      const line = { class: "line", d: linePath(series, this.x, this.y), "stroke-width": look.width * (on ? 1.4 : 1) };
+      if (look.dash) line["stroke-dasharray"] = look.dash;
+      group.append(svg("path", line));
+    }
+    for (const [x, y, k] of this.places(series)) {
+      const mark = svg("path", { class: series.marks === "open" ? "marker open" : "marker", d: look.marker, transform: `translate(${at(x, y)}) scale(${series.faint ? 4 : series.join ? 7 : 9})` });
+      if (k === undefined) { group.append(mark); continue; }
+      const span = (low, high) => series[low] && series[low][k] !== null && series[high][k] !== null;
+      if (span("left", "right")) group.append(svg("path", { class: "line", d: `M${at(this.x(series.left[k]), y)}H${this.x(series.right[k]).toFixed(1)}` }));
+      if (!series.join && span("low", "high")) group.append(svg("path", { class: "line", d: `M${at(x, this.y(series.low[k]))}V${this.y(series.high[k]).toFixed(1)}` }));
+      const value = this.panel.y.names.length ? estimate(series.x[k], series.left?.[k] ?? null, series.right?.[k] ?? null) : `${number(series.x[k])}, ${number(series.y[k])}`;
+      group.append(svg("g", {}, svg("title", {}, `${look.name}: ${value}`), mark));
     }
     return group;
+  }
+
+  /** Pixels of marks: at all points, or a few at even distances, shifted from look to look. */
+  places(series) {
+    if (series.marks === "none") return [];
+    const point = (k) => [this.x(series.x[k]), this.y(series.y[k]), k];
+    if (series.marks !== "few") return series.x.map((_, k) => k).filter((k) => series.x[k] !== null && series.y[k] !== null).map(point);
+    const { left, right } = this.box;
+    const pixels = [0, 1, 2, 3, 4].map((k) => left + ((k + ((0.618 * (series.look + 1)) % 1)) / 5) * (right - left));
+    return pixels.flatMap((pixel) => {
+      const value = series.y[indexAt(series, this.x.invert(pixel))] ?? null;
+      return value === null ? [] : [[pixel, this.y(value)]];
+    });
   }
 
   /** Names beside the ends of the lines, moved apart where they would collide. */
-  labels(shown, width) {
+  labels(joined, width) {
     const { right, top, bottom } = this.box;
-    const labels = shown.flatMap(({ method, curve }) => {
-      const last = curve.y.findLastIndex((value) => value !== null);
+    const gap = 14;
+    const labels = joined.flatMap(({ look, x, y }) => {
+      const last = y.findLastIndex((value) => value !== null);
       if (last < 0) return [];
-      const y = this.y(curve.y[last]);
-      const off = y < top - 4 || !Number.isFinite(y) ? "↑" : y > bottom + 4 ? "↓" : "";
-      const end = Number.isFinite(y) ? Math.min(Math.max(y, top), bottom) : top;
-      return [{ method, x: this.x(curve.x[last]), end, y: end, off }];
+      const height = this.y(y[last]);
+      const off = height < top - 4 ? "↑" : height > bottom + 4 ? "↓" : "";
+      return [{ look, x: this.x(x[last]), end: Math.min(Math.max(height, top), bottom), off }];
     });
     labels.sort((a, b) => a.end - b.end);
-    const gap = 14;
     labels.forEach((label, k) => (label.y = Math.max(label.end, k ? labels[k - 1].y + gap : top)));
-    for (let k = labels.length - 1, floor = bottom; k >= 0; k--, floor -= gap) {
-      labels[k].y = Math.min(labels[k].y, floor);
-    }
+    for (let k = labels.length - 1, floor = bottom; k >= 0; k--, floor -= gap) labels[k].y = Math.min(labels[k].y, floor);
     const group = svg("g", { class: "labels" });
-    for (const { method, x, end, y, off } of labels) {
-      const faded = this.highlight === null || this.highlight === method ? "" : " faded";
+    for (const { look, x, end, y, off } of labels) {
+      const faded = this.highlight === null || this.highlight === look ? "" : " faded";
       const leader = `M${at(Math.min(x, right) + 3, end)}L${at(right + 16, y)}h4`;
-      const name = fit(page.methods[method].name, width - right - 25 - (off && 12));
+      const name = fit(page.looks[look].name, width - right - 25 - (off && 12));
       const text = svg("text", { x: right + 23, y: y + 4 }, name + (off && ` ${off}`));
-      group.append(svg("g", { class: `label m${method}${faded}` }, svg("path", { class: "leader", d: leader }), text));
+      group.append(svg("g", { class: `label m${look}${faded}` }, svg("path", { class: "leader", d: leader }), text));
     }
     return group;
   }
 
   /** The cursor and the values at it. */
   read() {
-    const time = this.time ?? this.data.budget;
+    const place = this.cursorAt ?? this.end;
     const { top, bottom } = this.box;
-    const x = this.x(time);
-    this.cursor.replaceChildren();
-    if (this.time !== null) this.cursor.append(svg("path", { class: "hair", d: `M${at(x, top)}V${bottom}` }));
+    const { x: axisX, y: axisY, title } = this.panel;
     const spoken = [];
+    let readable = false;
+    this.cursor.replaceChildren();
+    if (this.cursorAt !== null) this.cursor.append(svg("path", { class: "hair", d: `M${at(this.x(place), top)}V${bottom}` }));
     for (const row of this.rows) {
-      const method = Number(row.dataset.method);
-      const curve = this.series.curves[method];
-      const k = curve ? indexAt(curve, time) : -1;
-      const value = k < 0 ? null : curve.y[k];
-      const text = value === null ? "-" : estimate(value, curve.low[k], curve.high[k]);
+      const look = Number(row.dataset.look);
+      const series = this.panel.series.find((one) => one.look === look && one.join && one.join !== "bars" && !one.faint);
+      const k = series ? indexAt(series, place) : -1;
+      const value = k < 0 ? null : series.y[k];
+      readable ||= Boolean(series);
+      const text = value === null ? "-" : estimate(value, series.low ? series.low[k] : null, series.high ? series.high[k] : null);
       write(row.querySelector(".value"), text);
-      row.querySelector(".n").textContent = value === null ? "" : curve.n[k];
-      if (hidden.has(method) || value === null) continue;
-      spoken.push(`${page.methods[method].name} ${text}`);
+      row.querySelector(".n").textContent = value === null || !series.n ? "" : series.n[k];
+      if (hidden.has(look) || value === null) continue;
+      spoken.push(`${page.looks[look].name} ${text}`);
       const y = this.y(value);
-      if (this.time !== null && y >= top - 4 && y <= bottom + 4) {
-        this.cursor.append(svg("circle", { class: `m${method}`, cx: x, cy: y, r: 3.5 }));
-      }
+      if (this.cursorAt !== null && y >= top - 4 && y <= bottom + 4) this.cursor.append(svg("circle", { class: `m${look}`, cx: this.x(place), cy: y, r: 3.5 }));
     }
-    const end = this.time === null ? " (the end of the budget)" : "";
-    const when = `${number(time)} ${this.data.unit} of ${number(this.data.budget)} ${this.data.unit}`;
-    this.figure.querySelector(".readout caption").textContent = `${this.series.label} at ${number(time)} ${this.data.unit}${end}`;
-    this.plot.setAttribute("aria-valuemin", this.x.domain[0]);
-    this.plot.setAttribute("aria-valuemax", this.data.budget);
-    this.plot.setAttribute("aria-valuenow", time);
-    this.plot.setAttribute("aria-valuetext", `${when}: ${spoken.join("; ")}`);
-  }
-
-  describe() {
-    const log = this.series.log ? " on the log scale (geometric mean)" : "";
-    const shown = this.visible();
-    const many = shown.length > this.data.crowd;
-    const banded = shown.filter(({ method }) => !many || this.data.banded.includes(method));
-    const whose = many ? ` (of ${banded.map(({ method }) => page.methods[method].name).join(", ")})` : "";
-    const bands = banded.length ? `; bands: 95 % Student-t intervals${whose}` : "";
-    const hint = document.createElement("span");
-    hint.className = "hint";
-    hint.textContent =
-      " Point at the plot, or focus it and press the arrow keys, to read values" +
-      (many ? "; point at a method to see its band." : ".");
-    const text = `Mean over n seeds${log}${bands}.`;
-    this.figure.querySelector("figcaption").replaceChildren(text, hint);
+    if (!readable) this.cursor.replaceChildren();
+    this.figure.classList.toggle("unread", !readable);
+    const when = `${axisX.label} ${number(place)}${this.cursorAt === null ? " (the end)" : ""}`;
+    this.figure.querySelector(".readout caption").textContent = readable ? `${axisY.label || title} at ${when}` : title;
+    const slider = { role: "slider", tabindex: 0, "aria-label": `${title}: ${axisX.label}`, "aria-valuemin": this.x.domain[0], "aria-valuemax": this.end, "aria-valuenow": place, "aria-valuetext": `${when}: ${spoken.join("; ")}` };
+    const still = { role: "img", "aria-label": `${this.data.title} ${title}` };
+    const wanted = readable ? slider : still;
+    for (const name of Object.keys(slider)) if (!(name in wanted)) this.plot.removeAttribute(name);
+    for (const [name, value] of Object.entries(wanted)) this.plot.setAttribute(name, value);
   }
 }
 
-/** Switches methods on or off, on all charts. */
-function show(methods, on) {
-  for (const method of methods) on ? hidden.delete(method) : hidden.add(method);
+/** Switches looks on or off, on all charts. */
+function show(looks, on) {
+  for (const look of looks) on ? hidden.delete(look) : hidden.add(look);
   for (const chart of charts) {
     for (const row of chart.rows) {
-      const off = hidden.has(Number(row.dataset.method));
+      const off = hidden.has(Number(row.dataset.look));
       row.querySelector("input").checked = !off;
       row.classList.toggle("off", off);
     }

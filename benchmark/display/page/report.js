@@ -32,7 +32,6 @@ function sortBy(table, column) {
 
 function makeSortable(table) {
   [...table.tHead.rows[0].cells].forEach((header, column) => {
-    if (header.classList.contains("axis")) return;
     const button = document.createElement("button");
     button.type = "button";
     button.append(...header.childNodes);
@@ -59,7 +58,6 @@ function makeGallery(gallery) {
   });
 }
 
-for (const details of document.querySelectorAll("details.fallback")) details.open = false;
 for (const figure of document.querySelectorAll(".chart")) charts.push(new Chart(figure));
 for (const table of document.querySelectorAll("table.sortable")) makeSortable(table);
 for (const gallery of document.querySelectorAll(".gallery")) makeGallery(gallery);

@@ -13,12 +13,16 @@ import pandas as pd
 import pytest
 
 from benchmark.analysis import measures, statistics
-from benchmark.display import formatting, latex
+from benchmark.display import formatting, table
 from benchmark.display.tables import summary, tables, write_tables
 from benchmark.study.model import Study, Unit
 
 Make = Callable[..., Study]
 TASK = "schedule/digits"
+
+
+def texts(study: Study) -> pd.DataFrame:
+    return table.frame(summary(study))
 
 
 def test_final_quality_is_the_last_incumbents_geometric_mean(make_results: Make) -> None:
@@ -43,15 +47,15 @@ def test_every_pair_has_a_row_also_without_results(make_results: Make) -> None:
         frame=study.frame[study.frame["method"] != "sobol"],
         planned=tuple(itertools.product(study.tasks, study.methods)),
     )
-    table = summary(study).set_index(["task", "method"])
-    assert len(table) == 6
-    assert table.loc[(TASK, "random"), "runs"] == "3 failed"
-    assert table.loc[(TASK, "sobol"), "runs"] == "no run yet"
+    shown = texts(study).set_index(["task", "method"])
+    assert len(shown) == 6
+    assert shown.loc[(TASK, "random"), "runs"] == "3 failed"
+    assert shown.loc[(TASK, "sobol"), "runs"] == "no run yet"
     for method in ("random", "sobol"):
-        assert table.loc[(TASK, method), "at the end [95 % t]"] == formatting.MISSING
-        assert table.loc[(TASK, method), "n"] == "0"
-    for table_ in tables(study):
-        assert not table_.text.isna().any().any()
+        assert shown.loc[(TASK, method), "at the end [95 % t]"] == formatting.MISSING
+        assert shown.loc[(TASK, method), "n"] == "0"
+    for made in tables(study).values():
+        assert not any(cell.text == "nan" for b in made.blocks for row in b.rows for cell in row)
 
 
 def test_pairs_that_are_not_planned_are_left_out(make_results: Make) -> None:
@@ -66,28 +70,61 @@ def test_pairs_that_are_not_planned_are_left_out(make_results: Make) -> None:
         frame=study.frame[~rows],
         planned=tuple(planned),
     )
-    status = summary(study).set_index(["task", "method"])["runs"]
+    status = texts(study).set_index(["task", "method"])["runs"]
     assert status[second].to_dict() == {"default": "3 finished", "random": "no run yet"}
     assert set(status[first].index) == {"default", "random", "sobol"}
-    for table in tables(study):
-        if "task" in table.data and "method" in table.data:
-            assert not ((table.data["task"] == second) & (table.data["method"] == "sobol")).any()
+    for made in tables(study).values():
+        if "task" in made.data and "method" in made.data:
+            assert not ((made.data["task"] == second) & (made.data["method"] == "sobol")).any()
 
 
 def test_nothing_has_been_run(make_results: Make) -> None:
     study = make_results(tasks=1)
     planned = tuple(itertools.product(study.tasks, study.methods))
     study = replace(study, frame=study.frame.iloc[:0], runs=study.runs.iloc[:0], planned=planned)
-    assert (summary(study)["runs"] == "no run yet").all()
-    assert len(tables(study)) == 8
+    assert (texts(study)["runs"] == "no run yet").all()
+    assert len(tables(study)) == 10
 
 
 def test_a_moment_with_fewer_runs_says_so(make_results: Make) -> None:
     study = make_results(tasks=1, methods=("random",), seeds=3)
     late = (study.frame["seed"] == 0) & (study.frame["gpu_hours"] < 0.4 * 60 / 3600)
-    assert "(" not in summary(study).loc[0, "at 25 %"]
+    assert "(" not in texts(study).loc[0, "at 25 %"]
     study = replace(study, frame=study.frame[~late])
-    assert summary(study).loc[0, "at 25 %"].endswith(" (2)")
+    assert texts(study).loc[0, "at 25 %"].endswith(" (2)")
+
+
+def test_targets_are_what_the_references_reach(make_results: Make) -> None:
+    methods = ("default", "random", "optuna-tpe", "bilevel")
+    study = make_results(tasks=2, methods=methods)
+    goals = measures.targets(study)
+    assert goals["target"].tolist() == ["default", "random", "best baseline"] * 2
+    best = goals[goals["target"] == "best baseline"]
+    assert not best["method"].str.startswith("bilevel").any()
+    quality = measures.quality(study).set_index(["task", "method", "metric", "fraction"])
+    for goal in goals.to_dict("records"):
+        metric = study.task(goal["task"]).primary
+        final = quality.loc[(goal["task"], slice(None), metric.name, 1.0), "mean"]
+        assert goal["value"] == final.xs(goal["method"], level="method").item()
+        if goal["target"] == "best baseline":
+            rivals = final.drop("bilevel", level="method")
+            assert goal["value"] == (rivals.max() if metric.higher_is_better else rivals.min())
+
+
+def test_variants_of_bilevel_are_no_baselines(make_results: Make) -> None:
+    study = make_results(tasks=1, methods=("default", "bilevel", "penalty-only"))
+    study.method_facts["penalty-only"]["group"] = "bilevel"
+    goals = measures.targets(study).set_index("target")
+    assert goals.loc["best baseline", "method"] == "default"
+
+
+def test_who_is_no_rival_sets_no_target(make_results: Make) -> None:
+    study = make_results(tasks=1, methods=("default", "random", "bilevel"))
+    goals = measures.targets(study).set_index("target")
+    best = goals.loc["best baseline", "method"]
+    methods = study.method_facts | {best: study.method_facts[best] | {"ranked": False}}
+    goals = measures.targets(replace(study, method_facts=methods)).set_index("target")
+    assert goals.loc["best baseline", "method"] not in (best, "bilevel")
 
 
 def test_operations_are_shares_of_the_charged_time(make_results: Make) -> None:
@@ -102,35 +139,41 @@ def test_operations_are_shares_of_the_charged_time(make_results: Make) -> None:
 def test_files(make_results: Make, tmp_path: Path) -> None:
     study = make_results(tasks=2, methods=("default", "random", "my_method|50%"))
     written = write_tables(study, tmp_path / "tables")
-    assert len(written) == 24
+    assert len(written) == 30
     assert all(path.exists() for path in written)
     csv = pd.read_csv(tmp_path / "tables" / "quality.csv")
     expected = measures.quality(study)
     pd.testing.assert_frame_equal(csv, expected, check_dtype=False, check_exact=True)
     for path in written:
         if path.suffix == ".md":
-            rows = [line for line in path.read_text().splitlines() if line.startswith("|")]
-            cells = {len(re.findall(r"(?<!\\)\|", row)) for row in rows}
-            assert len(cells) == 1
+            blocks = [b for b in path.read_text().split("\n\n") if b.startswith("|")]
+            for block in blocks:
+                cells = {len(re.findall(r"(?<!\\)\|", row)) for row in block.splitlines()}
+                assert len(cells) == 1
 
 
 def test_latex_is_well_formed(make_results: Make) -> None:
     study = make_results(tasks=2, methods=("default", "my_method|50%"))
-    for table in tables(study):
-        text = latex.table(table.text, table.caption, table.name)
+    for made in tables(study).values():
+        text = table.latex(made)
         bare = re.sub(r"\\[\\&%$#_{}]", "", text)
         assert bare.count("{") == bare.count("}")
         assert bare.count("$") % 2 == 0
         assert bare.isascii()
-        columns = len(table.text.columns) - 1
-        body = text.split(r"\toprule")[1].split(r"\bottomrule")[0].splitlines()
-        rows = [line for line in body if line.endswith(r"\\") and "multicolumn" not in line]
-        assert rows
-        assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {columns - 1}
+        bodies = [part.split(r"\end{tabular}")[0] for part in text.split(r"\begin{tabular}")[1:]]
+        assert len(bodies) == len(made.blocks)
+        for block, body in zip(made.blocks, bodies, strict=True):
+            rows = [
+                line for line in body.splitlines()
+                if line.endswith(r"\\") and "multicolumn" not in line
+            ]  # fmt: skip
+            assert len(rows) == 1 + len(block.rows)
+            counts = {len(re.findall(r"(?<!\\)&", row)) for row in rows}
+            assert counts == {len(block.columns) - 1}
 
 
 def test_latex_escapes_everything() -> None:
-    assert latex.escape(r"50% of a_b & {c} \d ~^ λ") == (
+    assert table.escape(r"50% of a_b & {c} \d ~^ λ") == (
         r"50\% of a\_b \& \{c\} \textbackslash{}d \textasciitilde{}\textasciicircum{} $\lambda$"
     )
 

@@ -22,15 +22,18 @@ from markupsafe import escape
 from pages import HOSTILE, hostile, with_samples
 from PIL import Image
 
-from benchmark.analysis import measures, statistics
+from benchmark.analysis import measures, overall, statistics
 from benchmark.analysis.curves import at_fractions
-from benchmark.analysis.verdict import EXPLANATION, verdict, verdicts
+from benchmark.analysis.verdict import EXPLANATION, verdicts
 from benchmark.display import style
-from benchmark.display.figures import schedules
-from benchmark.display.page import charts, gallery, learned, looks, provenance, render, sections
+from benchmark.display.chart import Look
+from benchmark.display.figures import OVERALL, describe
+from benchmark.display.kinds import samples
+from benchmark.display.page import SHARES, TILES, content, provenance, render
 from benchmark.display.page.prose import prose
-from benchmark.runs.description import SCHEMA_VERSION
+from benchmark.display.tables import tables
 from benchmark.study.model import Study
+from benchmark.study.results import SCHEMA_VERSION
 from methods.base import GROUPS
 
 Make = Callable[..., Study]
@@ -69,17 +72,21 @@ class Reader(HTMLParser):
         return content
 
 
+def charts(data: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [chart for chart in data["charts"] if chart["kind"] == kind]
+
+
 def test_curves_on_the_page_are_those_of_the_frame(make_results: Make) -> None:
     study = make_results(tasks=2, methods=("default", "random", "bilevel"), seeds=4)
     data = Reader(render(study)).data
-    for task, chart in zip(list(study.tasks), data["charts"], strict=True):
-        per_hour = study.task(task).unit.per_hour
-        for metric, series in zip(study.task(task).metrics, chart["series"], strict=False):
-            for index, curve in series["curves"].items():
-                runs = study.task(task).trace(data["methods"][int(index)]["name"], metric.name)
+    for task, chart in zip(study.tasks.values(), charts(data, "anytime"), strict=True):
+        for metric, panel in zip(task.metrics, chart["panels"], strict=True):
+            assert len(panel["series"]) == 3
+            for curve in panel["series"]:
+                runs = task.trace(data["looks"][curve["look"]]["name"], metric.name)
                 x = np.array(curve["x"])
                 assert len(x) > 20
-                moments = (x[:-1] + x[1:]) / 2 / per_hour  # halfway between two steps
+                moments = (x[:-1] + x[1:]) / 2 / task.unit.per_hour  # halfway between two steps
                 values = np.stack([run.at(moments) for run in runs])
                 expected = statistics.mean_interval(values, metric.log)
                 for name, column in (
@@ -91,24 +98,50 @@ def test_curves_on_the_page_are_those_of_the_frame(make_results: Make) -> None:
 
 def test_a_curve_ends_with_the_quality_of_the_tables(make_results: Make) -> None:
     study = make_results(tasks=1, methods=("random",), seeds=3)
-    curve = charts.charts(study)[0]["series"][0]["curves"][0]
+    chart = describe(study, "anytime", TASK)
+    assert chart is not None
+    curve = content.described(chart, content.Looks())["panels"][0]["series"][0]
     final = measures.quality(study).query("metric == 'fid' and fraction == 1.0").iloc[0]
     assert curve["x"][-1] == pytest.approx(60.0)
     assert curve["y"][-1] == pytest.approx(final["mean"], rel=1e-4)
     assert curve["high"][-1] == pytest.approx(final["high"], rel=1e-4)
 
 
-def test_variables_are_series_of_their_own(make_results: Make) -> None:
-    study = make_results(tasks=1, methods=("default", "bilevel"), seeds=3)
-    series = charts.charts(study)[0]["series"]
-    groups = {entry["label"]: (entry["group"], entry["log"]) for entry in series}
-    assert groups["tau"] == ("Tuned variables", True)
-    assert groups["end"] == ("Tuned variables", False)
-    assert groups["FID ↓"] == ("Reported metrics", True)
-    frame = study.frame.query("metric == 'param:tau' and method == 'bilevel' and incumbent")
-    last = frame.sort_values("event").groupby("seed")["value"].last()
-    tau = next(entry for entry in series if entry["label"] == "tau")
-    assert tau["curves"][1]["y"][-1] == pytest.approx(np.exp(np.log(last).mean()), rel=1e-4)
+def test_the_page_draws_the_described_figures(make_results: Make) -> None:
+    study = with_samples(make_results(tasks=2, methods=("default", "random", "bilevel"), seeds=3))
+    data = Reader(render(study)).data
+    kinds = [chart["kind"] for chart in data["charts"]]
+    assert kinds == [
+        "anytime", "cost-to-target", "trajectories", "time",
+        "anytime", "cost-to-target", "trajectories", "tradeoff", "time",
+    ]  # fmt: skip
+    for number, kind in enumerate(kinds[:4]):
+        task = TASK if kind in ("anytime", "trajectories") else None
+        chart = describe(study.only(tasks=[TASK]), kind, task)
+        assert chart is not None
+        shown = data["charts"][number]
+        assert shown["title"] == chart.title
+        assert shown["note"] == chart.note
+        for panel, drawn in zip(chart.panels, shown["panels"], strict=True):
+            assert (panel.y.low, panel.y.log) == (drawn["y"]["low"], drawn["y"]["log"])
+            assert list(panel.y.names) == drawn["y"]["names"]
+            assert sum(len(series.x) > 0 for series in panel.series) == len(drawn["series"])
+
+
+def test_a_figure_that_cannot_be_made_is_left_out(
+    make_results: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("no\nroom")
+
+    monkeypatch.setitem(OVERALL, "time", broken)
+    data = Reader(render(make_results(tasks=1))).data
+    assert [chart["kind"] for chart in data["charts"]] == [
+        "anytime", "cost-to-target", "trajectories"
+    ]  # fmt: skip
+    assert caplog.messages == [
+        "left out figure time of schedule/digits: ZeroDivisionError: no room"
+    ]
 
 
 @given(
@@ -116,7 +149,7 @@ def test_variables_are_series_of_their_own(make_results: Make) -> None:
 )  # fmt: skip
 def test_thinning_keeps_both_ends_and_few_moments(hours: list[float], points: int) -> None:
     moments = np.sort(np.array(hours))
-    kept = charts.thinned(moments, points)
+    kept = content.thinned(moments, points)
     assert kept[0] == 0
     assert kept[-1] == len(moments) - 1
     assert (np.diff(kept) > 0).all()
@@ -126,15 +159,17 @@ def test_thinning_keeps_both_ends_and_few_moments(hours: list[float], points: in
 
 
 def test_every_colour_can_be_seen_on_both_pages() -> None:
-    for colour in {*GROUPS.values(), *style.SPARE_COLOURS}:
-        assert looks.contrast(looks.on_dark(colour), looks.DARK_PAGE) >= looks.LEAST_CONTRAST
-    assert looks.on_dark(style.BLACK) != looks.on_dark(style.GREY)
-    assert looks.contrast("#000000", "#ffffff") == pytest.approx(21)
+    for colour in {*GROUPS.values(), *style.HUES}:
+        assert (
+            content.contrast(content.on_dark(colour), content.DARK_PAGE) >= content.LEAST_CONTRAST
+        )
+    assert content.on_dark(style.BLACK) != content.on_dark(style.GREY)
+    assert content.contrast("#000000", "#ffffff") == pytest.approx(21)
 
 
-@pytest.mark.parametrize("marker", style.MARKERS)
+@pytest.mark.parametrize("marker", list(style.MARKERS))
 def test_markers_are_closed_paths_of_about_one_unit(marker: str) -> None:
-    path = looks.outline(marker)
+    path = content.outline(Look("a", "#000000", marker))
     assert re.fullmatch(r"[MLQCZ0-9eE .\-]+", path)
     assert path.startswith("M")
     assert path.endswith("Z")
@@ -153,8 +188,8 @@ def test_the_policy_admits_the_pages_own_style_and_script_alone(make_results: Ma
     assert policy is not None
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
-    for content in (reader.styles[0], reader.scripts[1]):
-        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+    for part in (reader.styles[0], reader.scripts[1]):
+        digest = base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()
         assert f"'sha256-{digest}'" in policy
     for tag, attributes in reader.tags:
         assert tag not in ("link", "iframe", "object", "base")
@@ -175,8 +210,8 @@ def test_hostile_text_stays_text(make_results: Make) -> None:
     assert set(tags) == set(plain_tags)
     assert not [a for _, a in reader.tags if any(name.startswith("on") for name in a)]
     assert HOSTILE not in text
-    assert reader.data["methods"][-1]["name"] == HOSTILE
-    assert reader.data["charts"][0]["series"][0]["label"] == f"{HOSTILE} ↓"
+    assert style.shortened(HOSTILE) in [look["name"] for look in reader.data["looks"]]
+    assert reader.data["charts"][0]["panels"][0]["title"] == f"{HOSTILE} ↓"
 
 
 def test_the_same_results_give_the_same_page(make_results: Make) -> None:
@@ -193,82 +228,74 @@ def test_results_with_holes(make_results: Make) -> None:
     frame = frame[(frame["method"] != "random") & (frame["task"] != "schedule/mnist")]
     study = replace(study, frame=frame, runs=runs[runs["method"] != "random"])
     data = Reader(render(study)).data
-    assert [bool(chart["series"]) for chart in data["charts"]] == [True, True, False]
-    drawn = set(data["charts"][0]["series"][0]["curves"])
-    assert {data["methods"][int(index)]["name"] for index in drawn} == {"default", "sobol"}
+    first, second = charts(data, "anytime")  # nothing was delivered on the third task
+    assert first["panels"][0]["title"] == "FID ↓"
+    assert second["panels"][0]["title"] == "E[r1] ↑"
+    drawn = {series["look"] for series in first["panels"][0]["series"]}
+    assert {data["looks"][index]["name"] for index in drawn} == {"default", "sobol"}
 
 
 def test_nothing_has_been_delivered(make_results: Make) -> None:
     study = make_results(tasks=1)
     study = replace(study, frame=study.frame.iloc[:0])
     reader = Reader(render(study))
-    assert reader.data["charts"][0]["series"] == []
+    assert charts(reader.data, "anytime") == []
     assert "noscript" not in [tag for tag, _ in reader.tags]
 
 
-def test_quality_table_is_sortable_by_its_numbers(make_results: Make) -> None:
+def test_the_quality_table_is_sortable_and_has_its_intervals_drawn(make_results: Make) -> None:
     study = make_results(tasks=1, methods=("default", "random", "bilevel"))
-    section = sections.sections(study, verdicts(study))[0]
+    block = tables(study)["quality"].block(TASK)
+    assert block is not None
+    place = next(k for k, column in enumerate(block.columns) if column.axis)
+    axis = block.columns[place].axis
+    assert axis is not None
     finals = {
         method: statistics.mean_interval(
             at_fractions(study.task(TASK).trace(method, "fid"), 60 / 3600, (1.0,)), log=True
         ).value[0]
         for method in study.methods
     }
-    for row in section.quality.rows:
-        assert row[1].key == pytest.approx(finals[row[0].text])
-        assert row[2].span is not None
-    values = {row[0].text: row[2].span.value for row in section.quality.rows if row[2].span}
-    assert sorted(values, key=values.__getitem__) == sorted(finals, key=finals.__getitem__)
-    assert len(section.pairs.rows) == 3
-    assert all((row[2].key or 2) < 1 for row in section.pairs.rows)  # better: a smaller FID
+    middles = {}
+    for row in block.rows:
+        label, cell = row[0].method or "", row[place]
+        assert cell.key == pytest.approx(finals[label])
+        assert cell.interval is not None
+        middles[label] = content.places(cell.interval, axis)[1] or 0.0
+    assert sorted(middles, key=middles.__getitem__) == sorted(finals, key=finals.__getitem__)
+    text = render(study)
+    assert text.count('<svg class="span ') == 3
+    pairs = tables(study)["comparisons"].block(TASK)
+    assert pairs is not None
+    assert len(pairs.rows) == 3
+    assert all((row[2].key or 2) < 1 for row in pairs.rows)  # better: a smaller FID
+
+
+def test_places_on_an_axis() -> None:
+    assert content.places((1.0, 10.0, 100.0), (1.0, 100.0, True)) == [0.0, 50.0, 100.0]
+    assert content.places((0.0, 5.0, np.nan), (0.0, 10.0, False)) == [0.0, 50.0, None]
+    assert content.places((0.0, -1.0, np.inf), (1.0, 10.0, True)) == [0.0, 0.0, None]
 
 
 def test_pictures_show_what_was_delivered_at_each_moment(make_results: Make) -> None:
     study = with_samples(make_results(tasks=1, methods=("random", "bilevel"), seeds=2))
-    shown = gallery.gallery(study, TASK)
-    assert shown is not None
-    assert shown.seed == 0
-    assert len(shown.moments) == len(measures.FRACTIONS)
-    for strip in shown.strips:
+    chart = samples.draw(study, study.task(TASK), TILES, SHARES)
+    assert chart is not None
+    assert "(seed 0;" in chart.note
+    assert len(chart.moments) == len(SHARES)
+    for strip in content.strips(chart, content.Looks()):
         rows = study.frame.query("method == @strip.name and seed == 0 and incumbent")
+        assert strip.pictures
         for picture in strip.pictures:
-            until = measures.FRACTIONS[picture.since] * 60 / 3600
+            until = SHARES[picture.since] * 60 / 3600
             trial = rows[rows["gpu_hours"] <= until].sort_values("event")["trial"].iloc[-1]
-            content = base64.b64decode(picture.source.partition(",")[2])
-            image = np.asarray(Image.open(io.BytesIO(content)).convert("RGBA"))
+            source = base64.b64decode(picture.source.partition(",")[2])
+            image = np.asarray(Image.open(io.BytesIO(source)).convert("RGBA"))
             assert image[0, 0].tolist() == [trial, trial, trial, 255]
             assert (picture.height, picture.width) == image.shape[:2]
             assert image.shape[:2] == (2 * 8 + 1, 8 * 8 + 7)  # 16 tiles with gaps of a pixel
             gap = image[:, 8]
             assert (gap[:, 3] == 0).all()
-
-
-def test_delivered_schedules_are_drawn_where_they_are_of_the_cosine_family(
-    make_results: Make,
-) -> None:
-    study = make_results(tasks=1, methods=("default", "bilevel"))
-    assert learned.learned(study, TASK) is None  # `end` is no such variable
-    names = {"end": "width", "tau": "tau", "epsilon": "eps"}
-    frame = study.frame.replace(
-        {"metric": {f"param:{old}": f"param:{new}" for old, new in names.items()}}
-    )
-    default = frame["method"] == "default"
-    for name, value in schedules.FIXED.items():
-        frame.loc[default & (frame["metric"] == f"param:{name}"), "value"] = value
-    variables = [v | {"name": names[v["name"]]} for v in study.task_facts[TASK]["variables"]]
-    facts = {TASK: study.task_facts[TASK] | {"variables": variables}}
-    study = replace(study, frame=frame, task_facts=facts)
-    shown = learned.learned(study, TASK)
-    assert shown is not None
-    assert shown.methods == [(0, "default"), (1, "bilevel")]
-    for panel in shown.panels:
-        paths = dict(panel.paths)
-        assert paths[0] == panel.fixed[1]  # default is the fixed cosine schedule
-        assert paths[1] != paths[0]
-    heights = [float(pair.split()[1]) for pair in paths[0][1:].split("L")]
-    assert heights == sorted(heights)  # signal-to-noise falls, so the path goes down
-    assert "Delivered schedules" in render(study)
 
 
 @pytest.mark.parametrize(
@@ -299,8 +326,8 @@ def test_the_summary_says_who_wins_and_how_to_read_it(make_results: Make) -> Non
     study = make_results(tasks=2, methods=("default", "random", "bilevel"), seeds=5)
     text = re.sub(r"<[^>]+>", "", render(study).partition("<main>")[2])
     plain = " ".join(html.unescape(text).split())
-    said = [found.headline for found in verdicts(study)]
-    for expected in (EXPLANATION, *verdict(study), *said):
+    said = verdicts(study)
+    for expected in (EXPLANATION, *overall.sentences(said), *(v.headline for v in said)):
         assert expected in plain
 
 
@@ -309,23 +336,23 @@ THEMES = {"light": r"^:root \{(.*?)\}", "dark": r"dark\) \{\s*:root \{(.*?)\}"}
 
 @pytest.mark.parametrize("theme", THEMES)
 def test_text_and_controls_stand_out_from_the_page(theme: str) -> None:
-    css = (Path(looks.__file__).parent / "report.css").read_text(encoding="utf-8")
+    css = (Path(content.__file__).parent / "report.css").read_text(encoding="utf-8")
     found = re.search(THEMES[theme], css, flags=re.DOTALL | re.MULTILINE)
     assert found
     colour = dict(re.findall(r"--(\w+): (#\w+);", found[1]))
     for ground in ("page", "tint"):
         for text in ("ink", "quiet", "link", "bad"):
-            assert looks.contrast(colour[text], colour[ground]) >= 4.5, (text, ground)
+            assert content.contrast(colour[text], colour[ground]) >= 4.5, (text, ground)
     for part in ("edge", "focus"):
-        assert looks.contrast(colour[part], colour["page"]) >= looks.LEAST_CONTRAST, part
+        assert content.contrast(colour[part], colour["page"]) >= content.LEAST_CONTRAST, part
 
 
 def test_large_pictures_are_shrunk(make_results: Make) -> None:
     study = with_samples(make_results(tasks=1, methods=("random",), seeds=1), tile=256)
-    shown = gallery.gallery(study, TASK)
-    assert shown is not None
-    for picture in shown.strips[0].pictures:
-        assert picture.width <= 8 * (gallery.LARGEST_TILE + 10)
+    chart = samples.draw(study, study.task(TASK), TILES, SHARES)
+    assert chart is not None
+    for picture in content.strips(chart, content.Looks())[0].pictures:
+        assert picture.width <= 8 * (content.LARGEST_TILE + 10)
         assert len(picture.source) < 40_000
         assert not picture.pixelated
 

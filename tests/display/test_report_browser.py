@@ -17,7 +17,7 @@ from pages import HOSTILE, hostile, with_samples
 
 from benchmark import registry
 from benchmark.analysis import statistics
-from benchmark.display import formatting
+from benchmark.display import formatting, style
 from benchmark.display.page import write_report
 from benchmark.study.model import Metric, Study
 
@@ -48,17 +48,17 @@ class Opened:
     complaints: list[str] = field(default_factory=list)
 
     def chart(self, number: int = 0) -> Any:
-        return self.page.locator("figure.chart").nth(number)
+        return self.page.locator("figure.chart[data-kind=anytime]").nth(number)
 
     def lines(self, number: int = 0) -> dict[str, str]:
-        """Path data by class of its method."""
+        """Path data by class of its look."""
         found = self.chart(number).locator("g.curve")
         script = "gs => gs.map(g => [g.classList[1], g.querySelector('.line').getAttribute('d')])"
         return dict(found.evaluate_all(script))
 
     def readout(self, number: int = 0) -> dict[str, tuple[str, str]]:
         """Value and n by method."""
-        rows = self.chart(number).locator("tr[data-method]")
+        rows = self.chart(number).locator("tr[data-look]")
         script = """rows => rows.map(row => [row.querySelector('label').textContent.trim(),
             row.querySelector('.value').textContent, row.querySelector('.n').textContent])"""
         return {name: (value, n) for name, value, n in rows.evaluate_all(script)}
@@ -181,9 +181,11 @@ def test_metric_and_scales_change_the_curve(small: Study, visit: Callable[..., O
     assert title.text_content() == "recall ↑"
     recall = small.task(TASK).metrics[2]
     assert opened.readout() == expected(small, TASK, recall, 60 / 3600)
-    chart.get_by_role("combobox").select_option(label="tau")
-    assert chart.get_by_role("group", name="Value").get_by_label("log").is_checked()
-    seen.append(opened.lines()["m2"])
+    moves = opened.page.locator("figure.chart[data-kind=trajectories]").first
+    moves.get_by_role("combobox").select_option(label="tau")
+    assert moves.get_by_role("group", name="Value").get_by_label("log").is_checked()
+    moves.get_by_role("combobox").select_option(label="end")
+    assert moves.get_by_role("group", name="Value").get_by_label("linear").is_checked()
     assert len(set(seen)) == len(seen)
     assert not any("NaN" in path for path in seen)
 
@@ -203,9 +205,9 @@ def test_no_log_axis_for_values_that_are_not_positive(
 
 def test_tables_sort_by_number_and_say_so(small: Study, visit: Callable[..., Opened]) -> None:
     opened = visit(small)
-    table = opened.page.get_by_role("table", name="At the end of the budget").first
-    keys = "rows => rows.map(row => Number(row.cells[1].dataset.key))"
-    header = table.get_by_role("columnheader", name="FID ↓")
+    table = opened.page.get_by_role("table", name="Quality over the budget").first
+    keys = "rows => rows.map(row => Number(row.cells[4].dataset.key))"
+    header = table.get_by_role("columnheader", name="at the end")
     button = header.get_by_role("button")
     button.focus()
     for direction, sign in (("ascending", 1), ("descending", -1)):
@@ -223,8 +225,8 @@ def test_what_is_missing_sorts_last(make_results: Make, visit: Callable[..., Ope
     study = make_results(tasks=1, methods=("default", "random", "bilevel"))
     study.frame.loc[study.frame["method"] == "default", "value"] = np.nan
     opened = visit(study)
-    table = opened.page.get_by_role("table", name="At the end of the budget")
-    button = table.get_by_role("columnheader", name="FID ↓").get_by_role("button")
+    table = opened.page.get_by_role("table", name="Quality over the budget")
+    button = table.get_by_role("columnheader", name="at the end").get_by_role("button")
     for _ in range(2):
         button.click()
         assert table.locator("tbody th").last.text_content().strip() == "default"
@@ -287,13 +289,15 @@ def test_hostile_names_are_only_names(make_results: Make, visit: Callable[..., O
     page = opened.page
     assert page.evaluate("typeof hacked") == "undefined"
     assert page.locator("[onerror], img[src='x']").count() == 0
-    assert list(opened.readout()) == ["default", HOSTILE]
+    assert list(opened.readout()) == ["default", style.shortened(HOSTILE)]
     assert HOSTILE in page.title()
     title = opened.chart().locator("svg .title").first.text_content()
     assert title.startswith(HOSTILE[:40])
-    assert HOSTILE in opened.chart().locator(".plot").get_attribute("aria-valuetext")
-    opened.chart().get_by_role("combobox").select_option(label=HOSTILE)
-    assert len(opened.lines()) == 2
+    spoken = opened.chart().locator(".plot").get_attribute("aria-valuetext")
+    assert style.shortened(HOSTILE) in spoken
+    moves = page.locator("figure.chart[data-kind=trajectories]")
+    moves.get_by_role("combobox").select_option(label=HOSTILE)
+    assert moves.locator("svg .title").first.text_content().startswith(HOSTILE[:40])
 
 
 def test_print_shows_curves_and_tables_without_controls(
@@ -304,7 +308,7 @@ def test_print_shows_curves_and_tables_without_controls(
     page.emulate_media(media="print", color_scheme="dark")
     assert not page.locator(".controls").first.is_visible()
     assert opened.chart().locator("svg .line").first.is_visible()
-    assert page.get_by_role("table", name="At the end of the budget").first.is_visible()
+    assert page.get_by_role("table", name="Quality over the budget").first.is_visible()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.pdf(format="A4").startswith(b"%PDF")
 
@@ -324,5 +328,5 @@ def test_without_scripts_everything_is_there_to_read(
     page = visit(small, java_script_enabled=False).page
     assert page.locator("noscript img, .static img").first.is_visible()
     assert not page.locator(".controls").first.is_visible()
-    assert page.get_by_role("table", name="Over the budget").first.is_visible()
+    assert page.get_by_role("table", name="Quality over the budget").first.is_visible()
     assert page.locator(".gallery").first.locator("img:visible").count() == 3

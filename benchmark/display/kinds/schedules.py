@@ -1,0 +1,146 @@
+"""Which noise schedules are delivered: levels of training, and levels that are sampled at.
+
+A level is a log signal-to-noise ratio. The formulas are those of `tasks.schedule`, by the names of
+a task's variables; they are repeated in NumPy because results are drawn where no task is installed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmark.display import style
+from benchmark.display.chart import Array, Axis, Chart, Look, Panel, Series, limits
+from benchmark.display.kinds import words
+from benchmark.display.kinds.trajectories import representative
+from benchmark.study.model import Study, Task
+
+TITLE = "Which schedules are delivered?"
+TABLE = 1000
+"""Training levels, all equally likely."""
+STEPS = 10
+"""Sampling levels drawn."""
+SPAN, BINS = 12.0, 40
+"""Training levels are counted in bins of log-SNR from -12 to 12."""
+COSINE = {"width": 1.0, "start": 0.0, "tau": 1.0, "eps": 0.008}
+"""Nichol & Dhariwal, 2021 (arXiv 2102.09672); what a task does not tune is fixed to it."""
+PUBLISHED = {"start", "end", "tau", "eps"}
+PLAN = {"location", "scale", "shape", "sigma_max", "sigma_min", "rho", "arc"}
+ROLE = "sampling"
+GREYS = {"the task's default": ("#999999", (1.5, 0.7)), "cosine table": ("#bbbbbb", ())}
+Values = dict[str, float]
+
+
+def draw(study: Study, task: Task) -> Chart | None:
+    """Left the density of training levels, right the sampling levels, of every method's run with
+    the median quality; None if the task tunes no family known here, or nothing is delivered."""
+    names = {variable.name for variable in task.variables}
+    if task.family != "schedule" or not (names <= set(COSINE) or names in (PUBLISHED, PLAN)):
+        return None
+    plans = {label: found for label in task.methods if (found := delivered(task, label))}
+    if not plans:
+        return None
+    default = {variable.name: variable.default for variable in task.variables}
+    fixed = {"the task's default": (default, default), "cosine table": (COSINE, COSINE)}
+    looks = {name: Look(name, *GREYS[name][:1], dash=GREYS[name][1], width=2.5) for name in fixed}
+    looks |= {label: look for label, look in style.looks(study).items() if label in plans}
+    ordered = fixed | {label: plans[label] for label in looks if label in plans}
+    trained = {label: density(training(values)) for label, (values, _) in ordered.items()}
+    sampled = {label: sampling(values) for label, (_, values) in ordered.items()}
+
+    def marks(label: str) -> str:
+        return "none" if label in fixed else "few"
+
+    densities = [
+        Series(label, *curve, join="line", marks=marks(label)) for label, curve in trained.items()
+    ]
+    steps = np.arange(1, STEPS + 1, dtype=float)
+    levels = [
+        Series(label, steps, curve, join="line", marks="none" if label in fixed else "all")
+        for label, curve in sampled.items()
+    ]
+    peaks = [float(height.max()) for _, height in trained.values()]
+    top = 1.05 * min(max(peaks), 2 * float(np.median(peaks)))  # tables may pile up at their ends
+    panels = [
+        Panel(
+            "training", Axis("noise level: log-SNR", False, -SPAN, SPAN),
+            Axis("density", False, 0.0, top), densities,
+        ),
+        Panel(
+            "sampling", Axis(f"evaluation (of {STEPS})", False, 0.5, STEPS + 0.5),
+            Axis("noise level: log-SNR", False, *limits(sampled.values(), log=False)), levels,
+        ),
+    ]  # fmt: skip
+    note = (
+        f"{task.name}: levels that the delivered candidate is trained on and samples at, of each "
+        f"method's run with the median final {task.primary.label}. Log-SNR: log of signal over "
+        "noise variance; noise is on the left and at the first evaluations. Grey: the task's "
+        "default point, and the cosine table of Nichol & Dhariwal."
+    ) + words.not_ranked(study, plans)
+    return Chart("schedules", TITLE, note, looks, panels, height=2.4)
+
+
+def delivered(task: Task, label: str) -> tuple[Values, Values] | None:
+    """Variables of the training and of the sampling schedule that the representative run delivers;
+    None without a run."""
+    seed = representative(task, label)
+    if seed is None:
+        return None
+    own = task.events(label, seed)
+    last = own[own["event"] == own.loc[own["incumbent"], "event"].max()]
+    values = dict(zip(last["metric"], last["value"].astype(float), strict=True))
+    names = [variable.name for variable in task.variables]
+    trained = {name: values[f"param:{name}"] for name in names if f"param:{name}" in values}
+    apart = {name: values.get(f"shown:{ROLE}: {name}", value) for name, value in trained.items()}
+    return (trained, apart) if len(trained) == len(names) else None
+
+
+def training(values: Values) -> Array:
+    """`(1000,)` training levels in increasing order; see `tasks.schedule.plans`."""
+    if not values.keys() >= {"location"}:
+        return np.sort(cosine_levels(values))
+    from scipy.special import ndtri
+
+    grid = (np.arange(TABLE) + 0.5) / TABLE
+    middle = 2 * grid - 1
+    laplace = -np.sign(middle) * np.log1p(-np.abs(middle))
+    mixed = (1 - values["shape"]) * laplace + values["shape"] * ndtri(grid)
+    levels: Array = values["location"] + values["scale"] * mixed
+    return np.sort(levels)
+
+
+def sampling(values: Values, steps: int = STEPS) -> Array:
+    """`(steps,)` sampling levels, from the noisy end to the clean one."""
+    if not values.keys() >= {"location"}:
+        table = cosine_levels(values)
+        visited: Array = table[np.linspace(0, len(table) - 1, steps).round().astype(int)[::-1]]
+        return visited
+    first, last, rho, arc = (values[name] for name in ("sigma_max", "sigma_min", "rho", "arc"))
+    share = np.linspace(0, 1, steps)
+    power = (1 - share) * first ** (1 / rho) + share * last ** (1 / rho)
+    angle = (1 - share) * np.arctan(first) + share * np.arctan(last)
+    levels: Array = -2 * (1 - arc) * rho * np.log(power) - 2 * arc * np.log(np.tan(angle))
+    return levels
+
+
+def cosine_levels(values: Values) -> Array:
+    """`(1000,)` levels of a cosine table from its clean end to its noisy one; as published, `start`
+    acts through end - start and shifts by a thousandth only."""
+    if "end" in values:
+        start = values["start"]
+        values = values | {"width": values["end"] - start, "start": start / TABLE}
+    values = COSINE | values
+    grid = np.linspace(0, 1, TABLE + 1)
+    angle = np.minimum(
+        (grid * values["width"] + values["start"] + values["eps"]) / (1 + values["eps"]), 1.0
+    )
+    signal = 2 * values["tau"] * np.log(np.maximum(np.cos(angle * np.pi / 2), 1e-12))
+    betas = np.clip(-np.expm1(np.diff(signal)), 1e-8, 0.999)
+    alpha_bar = np.cumsum(np.log1p(-betas))
+    levels: Array = alpha_bar - np.log(-np.expm1(alpha_bar))
+    return levels
+
+
+def density(levels: Array) -> tuple[Array, Array]:
+    """Share of training images per unit of log-SNR: middles of bins and heights."""
+    counts, edges = np.histogram(levels, BINS, (-SPAN, SPAN))
+    return (edges[1:] + edges[:-1]) / 2, counts / len(levels) / (edges[1] - edges[0])

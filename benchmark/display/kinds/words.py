@@ -1,0 +1,56 @@
+"""Sentences of notes, and rows of methods, that several kinds of figures share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from benchmark.display.chart import Axis, Look, Note
+from benchmark.display.style import NOT_RANKED as MARK
+from benchmark.study.model import NOT_RANKED, WHY_NOT_RANKED, Study, Task
+
+
+def seeds(counts: Iterable[int]) -> str:
+    """`n = 3 seeds`, or the range where methods differ."""
+    present = sorted({int(count) for count in counts if count})
+    if not present:
+        return "no seeds"
+    if len(present) == 1:
+        return f"n = {present[0]} seed{'s' if present[0] > 1 else ''}"
+    return f"n = {present[0]} to {present[-1]} seeds"
+
+
+def not_ranked(study: Study, labels: Iterable[str]) -> str:
+    """The meaning of the mark, where one of the methods has it."""
+    if all(study.method(label).ranked for label in labels):
+        return ""
+    return f" {MARK}\N{NO-BREAK SPACE}{NOT_RANKED}: {WHY_NOT_RANKED}."
+
+
+def unfinished(study: Study) -> str:
+    """How many runs are drawn only as far as they got, if any."""
+    states = study.runs["status"]
+    going = int((~states.isin(["finished", "failed"])).sum())
+    failed = int((states == "failed").sum())
+    text = f" {going} runs are not finished and enter as far as they got." if going else ""
+    return text + (f" {failed} failed runs are left out." if failed else "")
+
+
+def few(names: Sequence[str], kept: int = 3) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - kept} more" if len(names) > kept else ""
+    return ", ".join(names[:kept]) + more
+
+
+def rows(looks: dict[str, Look], labels: Sequence[str]) -> Axis:
+    """One row per method."""
+    return Axis(names=tuple(looks[label].name for label in labels))
+
+
+def not_run(task: Task, labels: Sequence[str]) -> list[Note]:
+    """Says of rows without a run on the task that they have none."""
+    begun = set(task.runs()["method"])
+    return [
+        Note("not run here", place, inside=True)
+        for place, label in enumerate(labels)
+        if begun and label not in begun
+    ]
