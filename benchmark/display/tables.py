@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis import measures, pairwise, statistics
+from benchmark.analysis import contrasts, measures, pairwise, statistics
 from benchmark.display import table
 from benchmark.display.figures import left_out
 from benchmark.display.formatting import count, duration, estimate, number, percent
@@ -202,20 +202,19 @@ def _costs(study: Study) -> Table:
         times = (row[part] * task.unit.per_hour for part in ("gpu_hours", "low", "high"))
         return Cell(f"{estimate(*times)} {task.unit.name} {share}", row["gpu_hours"])
 
-    def goal(row: Row) -> Column:
-        by = row["target_method"]
-        who = f" ({by})" if by and by != row["target"] else ""
-        return Column(f"{row['target']}{who}: {number(row['value'])}")
-
     blocks = []
     for task in study.tasks.values():
         rows: dict[str, list[Cell]] = {}
         for row in _of(data, task):
             rows.setdefault(row["method"], [_name(study).cell(row)]).append(cost(task, row))
-        goals = {row["target"]: goal(row) for row in _of(data, task)}
+        goals = {
+            row["target"]: Column(f"{row['target']}: {number(row['value'])}")
+            for row in _of(data, task)
+        }
         blocks.append(Block(task.name, [Column("method"), *goals.values()], list(rows.values())))
     caption = (
-        "Device time until the primary metric is as good as the target: expected running time "
+        "Device time until the primary metric has made a share of the gain between the task's "
+        "stored references (none without them): expected running time "
         "(time of all runs over successes), 95 % chi-squared interval and successes/runs; > the "
         "budget, or as far as unfinished runs are, if none got there."
     )
@@ -258,7 +257,7 @@ def _comparisons(study: Study) -> Table:
     for task in study.tasks.values():
         metric = task.primary
         kind, level = ("ratio", 1.0) if metric.log else ("difference", 0.0)
-        own = data[(data["metric"] == metric.name) & (data["fraction"] == 1.0)]
+        own = data[data["metric"] == metric.name]
         ahead = own["effect"] > level if metric.higher_is_better else own["effect"] < level
         once = (own["effect"] == level) & (own["method"] < own["other"])
         rows = _of(own[ahead | once], task)
@@ -275,26 +274,39 @@ def _comparisons(study: Study) -> Table:
     caption = (
         "Pairs of ranked methods at the end of the budget: effect on the primary metric (method "
         "minus other, or their ratio for metrics on a log scale) with its 95 % Student-t interval, "
-        "paired over seeds; p of the paired t test after Holm's correction for all pairs of the "
-        "task; seeds on which the method is ahead. Better: p below "
-        f"{pairwise.LEVEL:g} and at least {pairwise.ENOUGH} seeds; a difference that is not shown "
-        "is not evidence that the methods are equal."
+        "paired over seeds; p of the exact sign-flip test after Holm's correction for all pairs of "
+        "the task; seeds on which the method is ahead. Exploratory: better means p below 0.05, an "
+        "effect that matters, and a second measure that agrees; a difference that is not shown is "
+        "not evidence that the methods are equal."
     )
     return Table("comparisons", "All pairs of methods", caption, data, blocks)
 
 
-def _improvements(study: Study) -> Table:
+def _contrasts(study: Study) -> Table:
+    """The planned comparisons, which the verdict is about."""
+    data = contrasts.planned(study)
+    blocks = []
+    for task in study.tasks.values():
+        kind = "ratio" if task.primary.log else "difference"
+        parts = [
+            Part("contrast", _text("name")),
+            _name(study),
+            _name(study, "against", "other"),
+            Part(f"{kind} [95 % t]", _interval("effect")),
+            Part("n", _number("n", str)),
+            Part("ahead on", _number("wins", str)),
+            Part("p (Holm)", _number("p_holm", lambda p: number(p, 2))),
+            Part("smallest p", _number("smallest_p", lambda p: number(p, 2)), "that n seeds give"),
+            Part("second measure", _text("confirmed")),
+            Part("outcome", _text("outcome")),
+        ]
+        blocks.append(_block(task.name, parts, _of(data, task)))
     caption = (
-        "Probability that a run of the method ends better than a run of the other, in the primary "
-        "metric, with Newcombe's 95 % interval; n: runs of the two."
+        "Contrasts that the suite planned, in the primary metric at the end of the budget: effect "
+        "against the method that is led least, with its 95 % Student-t interval, paired by seed; "
+        "p of exact sign-flip tests after Holm's correction over all planned contrasts."
     )
-    parts = [
-        _name(study, "against", "other"),
-        Part("P(better) [95 %]", _interval("probability")),
-        Part("n", lambda row: Cell(f"{row['n']}/{row['m']}")),
-    ]
-    data = pairwise.improvements(study)
-    return _alike(study, "improvement", "Probability of a better end", caption, data, parts)
+    return Table("contrasts", "Planned contrasts", caption, data, blocks)
 
 
 def _scores(study: Study) -> Table:
@@ -349,8 +361,8 @@ MAKERS: dict[str, Callable[[Study], Table]] = {
     "cost_to_target": _costs,
     "ledgers": _ledgers,
     "operations": _operations,
+    "contrasts": _contrasts,
     "comparisons": _comparisons,
-    "improvement": _improvements,
     "scores": _scores,
     "methods": methods,
 }

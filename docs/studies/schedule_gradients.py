@@ -45,6 +45,10 @@ from tasks.schedule.estimators import coordinate, two_point
 from tasks.schedule.gaussian import ScheduleGaussian
 from tasks.schedule.training import Training
 
+BLACK, GREY, SKY, GREEN = "#000000", "#777777", "#56B4E9", "#009E73"
+ORANGE, VERMILION = "#E69F00", "#D55E00"
+SOLID, DASHED, DOTTED = "-", (0, (4, 1.6)), (0, (1, 1.4))
+
 FOLDER = Path("results/reference/gradients")
 PLACES = {
     "schedule/digits": {"width": 0.9, "start": 0.05, "tau": 1.2, "eps": 0.012},
@@ -325,11 +329,11 @@ def show(task: str, row: dict[str, Any]) -> None:
 # -- the figure -----------------------------------------------------------------------------
 
 LOOKS = {
-    "fresh noise": (style.VERMILION, "o"),
-    "common noise": (style.ORANGE, "s"),
-    "common noise, 4 directions": (style.GREEN, "^"),
-    "common noise, coordinates": (style.SKY, "D"),
-    "pathwise": (style.BLACK, "*"),
+    "fresh noise": (VERMILION, "o"),
+    "common noise": (ORANGE, "s"),
+    "common noise, 4 directions": (GREEN, "^"),
+    "common noise, coordinates": (SKY, "D"),
+    "pathwise": (BLACK, "*"),
 }
 TITLES = {"schedule/digits": "Digits", "schedule/gaussian": "Gaussian"}
 
@@ -363,7 +367,7 @@ def draw_costs(axis: Any, rows: list[dict[str, Any]]) -> None:
             label=row["estimator"] if many else None,
         )  # fmt: skip
     axis.set(xscale="log", yscale="log", xlabel="Processor milliseconds", ylabel="Noise / signal")
-    axis.axhline(1, color=style.GREY, linewidth=0.6, linestyle=style.DOTTED)
+    axis.axhline(1, color=GREY, linewidth=0.6, linestyle=DOTTED)
     axis.margins(0.12)
     limits = axis.get_xlim(), axis.get_ylim()
     span = np.array(limits[0])
@@ -382,7 +386,7 @@ def draw_cosines(axis: Any, rows: list[dict[str, Any]]) -> None:
         jitter = np.linspace(-0.25, 0.25, len(cosines))[np.argsort(np.argsort(cosines * 1e3 % 1))]
         axis.plot(cosines, height + jitter, ".", color=colour, markersize=3, alpha=0.7)
         axis.plot([cosines.mean()] * 2, [height - 0.35, height + 0.35], color=colour)
-    axis.axvline(0, color=style.GREY, linewidth=0.6, linestyle=style.DOTTED)
+    axis.axvline(0, color=GREY, linewidth=0.6, linestyle=DOTTED)
     axis.set(xlim=(-1.05, 1.05), yticks=[], xlabel="Cosine with the reference")
 
 
@@ -394,7 +398,7 @@ def draw_radii(axis: Any, rows: list[dict[str, Any]]) -> None:
         radii = [row["radius"] for row in chosen]
         is_bias = name.endswith("coordinates")
         heights = [row["bias_to_signal" if is_bias else "noise_to_signal"] for row in chosen]
-        line = style.DASHED if is_bias else style.SOLID
+        line = DASHED if is_bias else SOLID
         axis.plot(radii, heights, marker=marker, color=colour, linestyle=line)
         axis.annotate(
             "bias" if is_bias else "noise", (radii[0], heights[0]), fontsize=6.5, color=colour,
@@ -403,11 +407,9 @@ def draw_radii(axis: Any, rows: list[dict[str, Any]]) -> None:
         )  # fmt: skip
         if name == "fresh noise":
             inverse = [heights[0] * radii[0] / r for r in radii]
-            axis.plot(
-                radii, inverse, color=style.GREY, linestyle=style.DOTTED, linewidth=0.8, zorder=0
-            )
+            axis.plot(radii, inverse, color=GREY, linestyle=DOTTED, linewidth=0.8, zorder=0)
             axis.annotate(
-                "1 / radius", (radii[2], inverse[2]), xytext=(-15, -5), color=style.GREY,
+                "1 / radius", (radii[2], inverse[2]), xytext=(-15, -5), color=GREY,
                 textcoords="offset points", ha="right", va="top", fontsize=6.5,
             )  # fmt: skip
     axis.set(

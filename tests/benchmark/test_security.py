@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from benchmark import files
 from benchmark.cli import app
-from benchmark.display import latex
+from benchmark.display.table import escape
 from benchmark.display.tables import write_tables
 from benchmark.files import BadResults, plain
 from benchmark.runs.runner import execute
@@ -94,7 +94,7 @@ def test_latex_is_escaped(suite):
         edit(path, lambda content: content["method"].update(uses=hostile))
     write_tables(load(suite), suite / "tables")
     text = (suite / "tables/usage.tex").read_text()
-    assert latex.escape(hostile.strip()) in text
+    assert escape(hostile.strip()) in text
     assert r"\input" not in text
 
 

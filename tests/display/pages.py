@@ -61,3 +61,17 @@ def with_samples(study: Study, tile: int = 8) -> Study:
             Image.fromarray(np.full((2 * tile, 8 * tile), trial, np.uint8)).save(path)
             runs.loc[index, "samples"] = str(path)
     return replace(study, runs=runs)
+
+
+def with_references(study: Study) -> Study:
+    facts = {
+        name: {
+            **facts,
+            "references": {
+                "default": {facts["metrics"][0]["name"]: 2.0},
+                "tuned": {facts["metrics"][0]["name"]: 1.0},
+            },
+        }
+        for name, facts in study.task_facts.items()
+    }
+    return replace(study, task_facts=facts)

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from pages import with_references
 from PIL import Image
 
 from benchmark.analysis.curves import align
@@ -56,11 +57,12 @@ def test_all_figures_in_all_formats_with_the_same_bytes_again(
     make_results: Make, tmp_path: Path
 ) -> None:
     study = make_results(tasks=1, methods=("random", "bilevel"), seeds=2, events=5, images=True)
+    study = with_references(study)
     written = write_figures(study, tmp_path / "figures")
     assert {path.name for path in written} == {
         f"{name}.{extension}"
         for name in (
-            "anytime", "cost-to-target", "time", "anytime-schedule-digits",
+            "anytime", "cost-to-target", "time", "profile", "anytime-schedule-digits",
             "trajectories-schedule-digits", "samples-schedule-digits",
         )
         for extension in ("png", "pdf", "svg")
@@ -73,7 +75,7 @@ def test_all_figures_in_all_formats_with_the_same_bytes_again(
 def test_at_most_eight_kinds_each_with_a_question(make_results: Make) -> None:
     assert len(figures.KINDS) == 8
     for kind in ("anytime", "cost-to-target", "time", "trajectories"):
-        assert described(make_results(tasks=1), kind).title.endswith("?")
+        assert described(with_references(make_results(tasks=1)), kind).title.endswith("?")
 
 
 def test_some_figures_only(make_results: Make, tmp_path: Path) -> None:
@@ -110,6 +112,7 @@ def test_no_result_yet(make_results: Make, tmp_path: Path) -> None:
 def test_results_with_holes(make_results: Make, tmp_path: Path) -> None:
     """Diverged values, failed, running and missing runs, and a task without any result."""
     study = make_results(tasks=3, methods=("default", "grid", "random", "sobol", "mine"))
+    study = with_references(study)
     frame, runs = study.frame, study.runs
     reported = frame["metric"].isin(["fid", "r1"])
     frame.loc[reported & (frame["event"] % 5 == 0), "value"] = np.nan
@@ -128,7 +131,7 @@ def test_results_with_holes(make_results: Make, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("tasks", "methods", "seeds"), [(1, 1, 1), (2, 14, 2), (5, 3, 1)])
 def test_nothing_is_cut_off(make_results: Make, tasks: int, methods: int, seeds: int) -> None:
     names = ["bilevel", *(f"method-{number}" for number in range(methods - 1))]
-    study = make_results(tasks=tasks, methods=names, seeds=seeds, events=5)
+    study = with_references(make_results(tasks=tasks, methods=names, seeds=seeds, events=5))
     for kind in ("anytime", "cost-to-target", "time"):
         if chart := describe(study, kind):
             assert_inside(drawn(chart))
@@ -216,11 +219,13 @@ def test_zero_is_at_the_edge_of_a_log_axis() -> None:
 
 @pytest.mark.parametrize("value", [1e300, 1e308, -1e308, np.inf, 0.0, 5e-324])
 def test_no_value_stops_a_figure(make_results: Make, tmp_path: Path, value: float) -> None:
-    study = make_results(tasks=1, methods=("default", "bilevel"), seeds=2, events=4)
+    study = with_references(
+        make_results(tasks=1, methods=("default", "bilevel"), seeds=2, events=4)
+    )
     study.frame.loc[study.frame["metric"].isin(["fid", "recall"]), "value"] = value
     written = write_figures(study, tmp_path, ("png", "svg"))
     stems = {path.stem for path in written}
-    assert "time" in stems
+    assert {"time", "cost-to-target"} <= stems
     assert (abs(value) > 1e299) <= ("anytime" in stems or value < 0 or value == np.inf)
 
 
@@ -239,6 +244,7 @@ def test_awkward_labels_are_drawn_and_never_look_the_same(
     make_results: Make, tmp_path: Path
 ) -> None:
     study = make_results(tasks=1, methods=AWKWARD, seeds=1, events=4, images=True)
+    study = with_references(study)
     names = style.shown_names(study)
     assert len(set(names.values())) == len(AWKWARD)
     assert max(map(len, names.values())) <= style.LONGEST_NAME + 4
@@ -365,20 +371,6 @@ def test_a_schedule_task_shows_what_it_trains_on_and_samples_at(make_results: Ma
     assert series(trained, "bilevel")[0][1] == expected.tolist()
     assert len(trained.series) == 2 + 2  # two fixed ones in grey
     assert describe(study, "schedules", TASK) is None  # `end`, `epsilon`
-
-
-def with_references(study: Study) -> Study:
-    facts = {
-        name: {
-            **facts,
-            "references": {
-                "default": {facts["metrics"][0]["name"]: 2.0},
-                "tuned": {facts["metrics"][0]["name"]: 1.0},
-            },
-        }
-        for name, facts in study.task_facts.items()
-    }
-    return replace(study, task_facts=facts)
 
 
 def test_profile_draws_the_methods_that_ran_everywhere(make_results: Make) -> None:

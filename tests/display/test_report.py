@@ -19,12 +19,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import escape
-from pages import HOSTILE, hostile, with_samples
+from pages import HOSTILE, hostile, with_references, with_samples
 from PIL import Image
 
-from benchmark.analysis import measures, overall, statistics
+from benchmark.analysis import measures, statistics
 from benchmark.analysis.curves import at_fractions
-from benchmark.analysis.verdict import EXPLANATION, verdicts
+from benchmark.analysis.verdict import EXPLANATION, verdict, verdicts
 from benchmark.display import style
 from benchmark.display.chart import Look
 from benchmark.display.figures import OVERALL, describe
@@ -32,8 +32,8 @@ from benchmark.display.kinds import samples
 from benchmark.display.page import SHARES, TILES, content, provenance, render
 from benchmark.display.page.prose import prose
 from benchmark.display.tables import tables
+from benchmark.runs.description import SCHEMA_VERSION
 from benchmark.study.model import Study
-from benchmark.study.results import SCHEMA_VERSION
 from methods.base import GROUPS
 
 Make = Callable[..., Study]
@@ -109,11 +109,12 @@ def test_a_curve_ends_with_the_quality_of_the_tables(make_results: Make) -> None
 
 def test_the_page_draws_the_described_figures(make_results: Make) -> None:
     study = with_samples(make_results(tasks=2, methods=("default", "random", "bilevel"), seeds=3))
+    study = with_references(study)
     data = Reader(render(study)).data
     kinds = [chart["kind"] for chart in data["charts"]]
     assert kinds == [
         "anytime", "cost-to-target", "trajectories", "time",
-        "anytime", "cost-to-target", "trajectories", "tradeoff", "time",
+        "anytime", "cost-to-target", "trajectories", "tradeoff", "time", "profile",
     ]  # fmt: skip
     for number, kind in enumerate(kinds[:4]):
         task = TASK if kind in ("anytime", "trajectories") else None
@@ -137,7 +138,7 @@ def test_a_figure_that_cannot_be_made_is_left_out(
     monkeypatch.setitem(OVERALL, "time", broken)
     data = Reader(render(make_results(tasks=1))).data
     assert [chart["kind"] for chart in data["charts"]] == [
-        "anytime", "cost-to-target", "trajectories"
+        "anytime", "trajectories"
     ]  # fmt: skip
     assert caplog.messages == [
         "left out figure time of schedule/digits: ZeroDivisionError: no room"
@@ -326,8 +327,8 @@ def test_the_summary_says_who_wins_and_how_to_read_it(make_results: Make) -> Non
     study = make_results(tasks=2, methods=("default", "random", "bilevel"), seeds=5)
     text = re.sub(r"<[^>]+>", "", render(study).partition("<main>")[2])
     plain = " ".join(html.unescape(text).split())
-    said = verdicts(study)
-    for expected in (EXPLANATION, *overall.sentences(said), *(v.headline for v in said)):
+    said = [found.headline for found in verdicts(study)]
+    for expected in (EXPLANATION, *verdict(study), *said):
         assert expected in plain
 
 

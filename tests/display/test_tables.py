@@ -94,39 +94,6 @@ def test_a_moment_with_fewer_runs_says_so(make_results: Make) -> None:
     assert texts(study).loc[0, "at 25 %"].endswith(" (2)")
 
 
-def test_targets_are_what_the_references_reach(make_results: Make) -> None:
-    methods = ("default", "random", "optuna-tpe", "bilevel")
-    study = make_results(tasks=2, methods=methods)
-    goals = measures.targets(study)
-    assert goals["target"].tolist() == ["default", "random", "best baseline"] * 2
-    best = goals[goals["target"] == "best baseline"]
-    assert not best["method"].str.startswith("bilevel").any()
-    quality = measures.quality(study).set_index(["task", "method", "metric", "fraction"])
-    for goal in goals.to_dict("records"):
-        metric = study.task(goal["task"]).primary
-        final = quality.loc[(goal["task"], slice(None), metric.name, 1.0), "mean"]
-        assert goal["value"] == final.xs(goal["method"], level="method").item()
-        if goal["target"] == "best baseline":
-            rivals = final.drop("bilevel", level="method")
-            assert goal["value"] == (rivals.max() if metric.higher_is_better else rivals.min())
-
-
-def test_variants_of_bilevel_are_no_baselines(make_results: Make) -> None:
-    study = make_results(tasks=1, methods=("default", "bilevel", "penalty-only"))
-    study.method_facts["penalty-only"]["group"] = "bilevel"
-    goals = measures.targets(study).set_index("target")
-    assert goals.loc["best baseline", "method"] == "default"
-
-
-def test_who_is_no_rival_sets_no_target(make_results: Make) -> None:
-    study = make_results(tasks=1, methods=("default", "random", "bilevel"))
-    goals = measures.targets(study).set_index("target")
-    best = goals.loc["best baseline", "method"]
-    methods = study.method_facts | {best: study.method_facts[best] | {"ranked": False}}
-    goals = measures.targets(replace(study, method_facts=methods)).set_index("target")
-    assert goals.loc["best baseline", "method"] not in (best, "bilevel")
-
-
 def test_operations_are_shares_of_the_charged_time(make_results: Make) -> None:
     study = make_results(tasks=2)
     table = measures.operations(study)

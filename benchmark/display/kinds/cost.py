@@ -24,23 +24,16 @@ def draw(study: Study, tasks: Sequence[Task]) -> Chart | None:
     if costs.empty:
         return None
     looks = {
-        target: Look(f"quality of {style.shortened(str(target))}", COLOURS[k % 4], MARKS[k % 4])
+        target: Look(str(target), COLOURS[k % 4], MARKS[k % 4])
         for k, target in enumerate(dict.fromkeys(costs["target"]))
     }
     labels = [label for label in study.methods if any(label in task.methods for task in tasks)]
-    goals = costs.drop_duplicates(["task", "target"])
-    setters = [
-        f"{row['task']}: {row['target']} is {style.shortened(row['target_method'])}"
-        for row in goals.to_dict("records")
-        if row["target_method"] and row["target_method"] != row["target"]
-    ]
     note = (
         "Expected running time (device time of all runs over successes, with its chi-squared 95 % "
-        "interval, which may leave the axis) until the incumbent's primary metric is as good as "
-        "the target"
-        + (f" ({'; '.join(setters)})" if setters else "")
-        + ". On the right: runs that got there, where not all did. Open, at the end of the runs: "
-        f"none did. Dashed: the budget.{words.not_ranked(study, labels)}"
+        "interval, which may leave the axis) until the incumbent's primary metric has made a share "
+        "of the gain between the task's stored references. On the right: runs that got there, "
+        "where not all did. Open, at the end of the runs: none did. Dashed: the budget."
+        + words.not_ranked(study, labels)
     )
     panels = [
         _panel(study, task, costs[costs["task"] == task.name], looks, labels) for task in tasks

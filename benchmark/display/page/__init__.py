@@ -16,7 +16,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmark.analysis import overall, verdict
+from benchmark.analysis import verdict
 from benchmark.analysis.verdict import TaskVerdict
 from benchmark.display import style
 from benchmark.display.chart import Chart
@@ -39,7 +39,7 @@ SHARES = (0.1, 0.25, 0.5, 1.0)
 """Moments of the gallery, as shares of the budget."""
 KINDS = ("anytime", "cost-to-target", "trajectories", "schedules", "tradeoff", "time")
 """Figures of each task, in this order."""
-SHOWN = ("quality", "metrics", "comparisons", "cost_to_target", "usage", "operations")
+SHOWN = ("quality", "contrasts", "metrics", "comparisons", "cost_to_target", "usage", "operations")
 """Tables of each task, in this order; all but the first are folded."""
 
 
@@ -79,6 +79,7 @@ class Page:
 
     def section(self, said: TaskVerdict, made: dict[str, Table]) -> Section:
         study, task = self.study, self.study.task(said.task)
+        time = duration(task.budget, task.unit)
         charts: list[int] = []
         for kind in KINDS:
             one = BY_TASK.get(kind)
@@ -92,7 +93,7 @@ class Page:
         sheet = attempt(f"samples of {task.name}", lambda: samples.draw(study, task, TILES, SHARES))
         return Section(
             task=task.name,
-            title=said.title.removeprefix(f"{task.name}: "),
+            title=f"{task.primary.title}, {time} of {task.unit.device} time",
             verdict=said,
             description=task.description,
             facts=_facts(task),
@@ -142,7 +143,7 @@ def render(study: Study) -> str:
     return environment.get_template("page.html.jinja").render(
         suite=study.name,
         overview=_overview(study),
-        conclusions=overall.sentences(said),
+        conclusions=verdict.verdict(study),
         explanation=verdict.EXPLANATION,
         looks=page.looks.for_script(),
         methods=page.methods,
