@@ -13,7 +13,6 @@ from rich.console import Console
 
 from benchmark import launch, registry
 from benchmark.errors import UserError
-from benchmark.files import BadResults
 from benchmark.study import model
 from methods.base import Method
 from tasks.base import Task
@@ -38,29 +37,20 @@ class Study(model.Study):
         """
         from benchmark.display.tables import tables
 
-        found = {table.name: table.data for table in tables(self)}
-        if name not in found:
-            raise KeyError(f"no table is called {name!r}; there are {', '.join(found)}")
-        return found[name]
+        made = tables(self)
+        if name not in made:
+            raise KeyError(f"no table is called {name!r}; there are {', '.join(made)}")
+        return made[name].data
 
     def plot(self, name: str = "anytime", task: str | None = None) -> Figure:
         """One of the figures that `python -m benchmark plot` writes: of one task, or of all.
 
-        Raises KeyError, naming the figures there are, for another name, and BadResults where there
-        is nothing to show.
+        Raises KeyError, naming the kinds there are, for another name, and BadResults where there is
+        nothing to show.
         """
-        from benchmark.display import style
-        from benchmark.display.figures import _drawings
+        from benchmark.display.figures import plot
 
-        wanted = name if task is None else f"{name}-{task.replace('/', '-')}"
-        found = dict(_drawings(self))
-        if wanted not in found:
-            raise KeyError(f"no figure is called {wanted!r}; there are {', '.join(found)}")
-        with style.applied():
-            figure = found[wanted]()
-        if figure is None:
-            raise BadResults(f"{self.folder} has nothing to show in a figure {wanted!r}")
-        return figure
+        return plot(self, name, task)
 
     def verdict(self) -> str:
         """Who wins where, in sentences of a line each."""

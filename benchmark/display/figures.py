@@ -66,10 +66,12 @@ Drawing = tuple[str, Callable[[], Chart | None]]
 def describe(study: Study, kind: str, task: str | None = None) -> Chart | None:
     """The figure of that kind, of one task or over all; None if there is nothing to show.
 
-    Raises ValueError for an unknown kind, and KeyError for an unknown task.
+    Raises KeyError for an unknown kind or task.
     """
     if kind not in KINDS:
-        raise ValueError(f"no kind of figure is called {kind!r}; there are {', '.join(KINDS)}")
+        raise KeyError(f"no figure is called {kind!r}; there are {', '.join(KINDS)}")
+    if task is not None and task not in study.tasks:
+        raise KeyError(f"no task is called {task!r}; there are {', '.join(study.tasks)}")
     if kind in BY_TASK and (task is not None or kind not in OVERALL):
         return BY_TASK[kind](study, study.task(task or next(iter(study.tasks))))
     chosen = list(study.tasks.values()) if task is None else [study.task(task)]
@@ -80,7 +82,8 @@ def plot(study: Study, kind: str, task: str | None = None) -> Figure:
     """`describe` as a matplotlib figure. Raises BadResults where there is nothing to show."""
     chart = describe(study, kind, task)
     if chart is None:
-        raise BadResults(f"the results of {study.name!r} have nothing for a figure {kind!r}")
+        where = kind if task is None else f"{kind}-{task.replace('/', '-')}"
+        raise BadResults(f"{study.folder} has nothing to show in a figure {where!r}")
     with style.applied():
         made = canvas.figure(chart)
         made.draw_without_rendering()

@@ -95,9 +95,11 @@ def test_a_figure_for_a_notebook(make_results: Make) -> None:
     assert len(plot(study, "anytime").axes) == 2
     assert len(plot(study, "anytime", "schedule/digits").axes) == 3  # one per metric
     assert len(plot(study, "time", "finetune/digits").axes) == 1
-    with pytest.raises(ValueError, match="no kind of figure is called 'strip'; there are anytime"):
+    with pytest.raises(KeyError, match="no figure is called 'strip'; there are anytime"):
         plot(study, "strip")
-    with pytest.raises(ValueError, match="have nothing for a figure 'schedules'"):
+    with pytest.raises(KeyError, match="no task is called 'a'; there are schedule/digits"):
+        plot(study, "anytime", "a")
+    with pytest.raises(ValueError, match="nothing to show in a figure 'schedules-finetune-digits'"):
         plot(study, "schedules", "finetune/digits")
 
 
