@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import old_results
 import pytest
 from scipy import stats
 from typer.testing import CliRunner
@@ -17,16 +18,13 @@ from benchmark.analysis.side_by_side import compare
 from benchmark.cli import app
 from benchmark.study.results import load
 
-REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "quick"
 TASK, METHODS = "schedule/digits", ("default", "random", "bilevel")
 
 
 def copy(folder: Path) -> Path:
     """Three seeds of a few stored runs."""
     for method in METHODS:
-        for seed in ("0", "1", "2"):
-            run = Path("runs", TASK, method, seed)
-            shutil.copytree(REFERENCE / run, folder / run)
+        old_results.copy(folder, f"{TASK}/{method}", range(3))
     return folder
 
 
@@ -104,9 +102,7 @@ def test_sets_with_other_numbers_of_seeds_are_paired_where_they_can_be(a: Path, 
 
 def test_what_differs_is_said_with_the_side_that_is_better(a: Path, b: Path) -> None:
     for folder in (a, b):
-        for seed in "3456789":
-            run = Path("runs", TASK, "random", seed)
-            shutil.copytree(REFERENCE / run, folder / run)
+        old_results.copy(folder, f"{TASK}/random", range(3, 10))
     same = compare(load(a), load(b))
     assert same.conclusion == (
         "Of 3 comparisons 0 show a difference; 2 have too few seeds to show one."

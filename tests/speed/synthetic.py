@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-TEMPLATE = Path(__file__).parents[2] / "results/reference/quick/runs/finetune/digits/random/0"
-TASKS = tuple(f"finetune/digits-{letter}" for letter in "abcde")
+TEMPLATE = Path(__file__).parents[1] / "study/data/quick/runs/schedule/digits/random/0"
+TASKS = tuple(f"schedule/digits-{letter}" for letter in "abcde")
 METHODS = ("default", "grid", "random", "sobol", "optuna-tpe", "optuna-gp", "optuna-cmaes",
            "skopt-gp", "spsa-crn", "bilevel")  # fmt: skip
 
@@ -47,7 +47,7 @@ def write_run(folder: Path, spec: dict[str, Any], events: int, number: int) -> N
 def _template() -> tuple[dict[str, Any], tuple[Any, Any, Any], bytes]:
     """Description, first, second and last record, and samples of a stored run."""
     lines = [json.loads(line) for line in (TEMPLATE / "events.jsonl").open()]
-    samples = (TEMPLATE / "artifacts/samples-000001.png").read_bytes()
+    samples = next((TEMPLATE / "artifacts").iterdir()).read_bytes()
     return json.loads((TEMPLATE / "run.json").read_text()), (lines[0], lines[1], lines[-1]), samples
 
 

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import old_results
 import optuna
 import pandas as pd
 import pytest
@@ -20,7 +21,6 @@ from benchmark.study.export import START
 from benchmark.study.results import load, save_frame
 
 ROOT = Path(__file__).parents[2]
-REFERENCE = ROOT / "results" / "reference" / "quick"
 DOCS = ROOT / "docs" / "results.md"
 RUNS = ("finetune/gaussian/random", "schedule/digits/random", "schedule/digits/bilevel")
 
@@ -28,9 +28,7 @@ RUNS = ("finetune/gaussian/random", "schedule/digits/random", "schedule/digits/b
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
     for run in RUNS:
-        for seed in "01":
-            path = Path("runs", run, seed)
-            shutil.copytree(REFERENCE / path, tmp_path / "results" / "quick" / path)
+        old_results.copy(tmp_path / "results" / "quick", run, (0, 1))
     return tmp_path / "results" / "quick"
 
 

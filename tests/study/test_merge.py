@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import old_results
 import pytest
 from typer.testing import CliRunner
 
@@ -16,15 +17,13 @@ from benchmark.cli import app
 from benchmark.study.merge import MergeError, merge
 from benchmark.study.results import load
 
-REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "quick"
 RUNS = ("finetune/gaussian/default", "finetune/gaussian/random", "schedule/digits/default")
 
 
 def part(folder: Path, *seeds: int) -> Path:
     """Some seeds of a few stored runs as results of their own."""
     for run in RUNS:
-        for seed in seeds:
-            shutil.copytree(REFERENCE / "runs" / run / str(seed), folder / "runs" / run / str(seed))
+        old_results.copy(folder, run, seeds)
     return folder
 
 
