@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +44,7 @@ def storing() -> Iterator[None]:
 
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a whole file so that a reader or a crash never sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY}")
     data = content.encode() if isinstance(content, str) else content
     try:
         with open(temporary, "wb") as file:

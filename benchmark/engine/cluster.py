@@ -34,7 +34,7 @@ PATIENCE = 30.0
 """Seconds to wait for a scheduler to answer, and for its first worker."""
 COUNT_SPACING = 0.5
 """Seconds between two counts of the workers."""
-LOST = "lost the connection to the Dask scheduler; start the same command again to go on from here"
+LOST = "lost the connection to the Dask scheduler; the same command goes on from here"
 
 
 @dataclass

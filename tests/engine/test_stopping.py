@@ -51,7 +51,7 @@ from methods.random import RandomSearch
 class Held(RandomSearch):
     'Random search that asks no more often than a file says, so that a signal finds it at work.'
     name = 'held'
-    asked = 0
+    asked = 1  # for the default, which a search evaluates first
 
     def ask(self):
         self.asked += 1
