@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,6 +56,7 @@ def run(
     with output.clear_errors():
         from benchmark import launch
         from benchmark.engine.stopping import Stopped
+        from benchmark.runs.watchdog import ENDED_A_RUN
 
         request = launch.Request(
             suite, task or (), method or (), seeds, budget, results, workers, executor, device,
@@ -74,7 +76,7 @@ def run(
             conclude(plan.folder)
     for problem in progress.problems(plan.folder):
         output.complain(problem)
-    if progress.failed:
+    if progress.failed or ENDED_A_RUN in os.environ:
         raise typer.Exit(1)
 
 

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 from benchmark.files import storing
@@ -27,6 +28,8 @@ DEAD = 60.0
 """Seconds beyond the limit after which a watchdog that got no turn (compiled code holds the
 interpreter) is taken over by one that needs none."""
 EXIT_CODE = 70
+ENDED_A_RUN = "DIFFUSION_TUNING_BENCHMARK_ENDED_A_RUN"
+"""Environment variable by which a command knows that it goes on after one that ended a run."""
 
 
 @contextmanager
@@ -74,7 +77,7 @@ def watched(folder: RunFolder, limit: float, clock: Clock) -> Iterator[None]:
 
 def end_process(folder: RunFolder, reason: str) -> NoReturn:
     """Write the reason and all stack traces to `hang.txt`, then exit. A worker's session tells the
-    user; a process without a parent tells the user itself."""
+    user and goes on with the other runs; a process without a parent does both itself."""
     try:
         with open(folder.hang, "w") as file:
             file.write(f"{reason}\n\n")
@@ -83,7 +86,24 @@ def end_process(folder: RunFolder, reason: str) -> NoReturn:
             os.fsync(file.fileno())
         if multiprocessing.parent_process() is None:
             stderr = sys.__stderr__.fileno() if sys.__stderr__ else 2
-            advice = "recorded as failed; start the command again to go on with the others"
-            os.write(stderr, f"error: {folder.path}: {reason}; {advice}\n".encode())
+            command = _same_command()
+            advice = "going on" if command else "start the command again to go on"
+            said = f"error: {folder.path}: {reason}; recorded as failed; {advice} with the others\n"
+            os.write(stderr, said.encode(errors="replace"))
+            if command:
+                os.environ[ENDED_A_RUN] = "yes"
+                os.execv(command[0], command)
     finally:
         os._exit(EXIT_CODE)
+
+
+def _same_command() -> list[str] | None:
+    """The command `run` that this process executes, if it is one: without the options by which it
+    would try the run again that is being ended."""
+    is_ours = Path(sys.argv[0]).parts[-2:] == ("benchmark", "__main__.py") or (
+        Path(sys.argv[0]).name == "diffusion-tuning-benchmark"
+    )
+    if not is_ours or next((word for word in sys.argv[1:] if word != "--debug"), "") != "run":
+        return None
+    again = [word for word in sys.orig_argv[1:] if word not in ("--fresh", "--retry-failed")]
+    return [sys.executable, *again]

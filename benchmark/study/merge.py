@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -197,7 +198,7 @@ def _copy(run: StoredRun, target: Path) -> None:
     """Copy to outside of `runs/`, then rename: a crash leaves no half of a run there."""
     place = target / "runs" / run.place
     place.parent.mkdir(parents=True, exist_ok=True)
-    partial = target / f".merging.{os.getpid()}"
+    partial = target / f".merging.{uuid.uuid4().hex}"
     try:
         (partial / "artifacts").mkdir(parents=True)
         for file in run.names():

@@ -113,3 +113,21 @@ def test_contents_are_forced_to_disk_before_anything_relies_on_them(tmp_path, mo
     folder = RunFolder(tmp_path)
     folder.append({"kind": "start"})
     assert sizes == [3, folder.log.stat().st_size]
+
+
+def _write_often(path: Path, number: int) -> None:
+    os.getpid = lambda: 1  # as the first process of every container
+    for _ in range(100):
+        write_atomic(path, str(number) * 1000)
+
+
+def test_containers_that_share_a_folder_do_not_take_each_others_temporary_files(tmp_path):
+    fork = multiprocessing.get_context("fork")
+    writers = [fork.Process(target=_write_often, args=(tmp_path / "f", n)) for n in (1, 2)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert (tmp_path / "f").read_text() in ("1" * 1000, "2" * 1000)
+    assert len(list(tmp_path.iterdir())) == 1
