@@ -25,7 +25,7 @@ from PIL import Image
 from benchmark.analysis import measures, statistics
 from benchmark.analysis.curves import at_fractions
 from benchmark.analysis.verdict import EXPLANATION, verdict, verdicts
-from benchmark.display import style
+from benchmark.display import style, table
 from benchmark.display.chart import Look
 from benchmark.display.figures import OVERALL, describe
 from benchmark.display.kinds import samples
@@ -363,8 +363,11 @@ def test_a_suites_command_is_narrowed_to_a_part_of_it() -> None:
     assert narrowed("python -m benchmark run --suite x --all --seeds 5", "a/b", "c") == (
         "python -m benchmark run --suite x --task a/b --method c --seeds 5"
     )
-    part = "python -m benchmark run --task 'finetune/*' --method bilevel"
-    assert narrowed(part, "a/b", "c") == part
+    for part in (
+        "python -m benchmark run --task 'finetune/*' --method bilevel",
+        "python -m benchmark run --all --results it's",  # a quote of another shell
+    ):
+        assert narrowed(part, "a/b", "c") == part
 
 
 def test_provenance_is_read_from_the_runs(make_results: Make) -> None:
@@ -382,9 +385,10 @@ def test_provenance_is_read_from_the_runs(make_results: Make) -> None:
     text = render(study)
     for expected in ("a" * 40, "numpy 2.0", "python -m benchmark run --all", "0-2"):
         assert expected in text
-    cell = provenance.cells(study)[0]
-    assert cell.command == f"python -m benchmark run --task {TASK} --method random"
-    assert cell.space == "cafe"
+    cells = table.frame(provenance.runs(study)).iloc[0]
+    assert cells["command"] == f"python -m benchmark run --task {TASK} --method random"
+    assert cells["space"] == "cafe"
+    assert cells["runs"] == "3 finished"
 
 
 def description(run: dict[str, Any], commit: str) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def render(study: Study) -> str:
         sections=sections,
         profile=profile,
         settings=provenance.settings(study),
-        cells=provenance.cells(study),
+        runs=provenance.runs(study),
         static=content.still(overview) if overview else None,
         data={"looks": page.looks.for_script(), "charts": page.charts},
         css=css,

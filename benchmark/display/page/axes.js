@@ -28,17 +28,6 @@ function estimate(value, low, high) {
   return `${number(value)} [${number(low)}, ${number(high)}]`;
 }
 
-/** Puts an estimate into `cell`, where a line may only break before the interval. */
-function write(cell, text) {
-  const [value, interval] = text.split(" [");
-  cell.textContent = value;
-  if (interval === undefined) return;
-  const span = document.createElement("span");
-  span.className = "interval";
-  span.textContent = `[${interval}`;
-  cell.append(" ", span);
-}
-
 function linearTicks(low, high, count) {
   const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));

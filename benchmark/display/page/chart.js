@@ -22,16 +22,9 @@ class Chart {
     return this.data.panels[this.select ? Number(this.select.value) : 0];
   }
 
-  isLog(name) {
-    return this.choices[name].find((input) => input.checked).value === "log";
-  }
-
   /** The scales that the panel is described with. */
   choose() {
-    for (const name of ["x", "y"]) {
-      const wanted = this.panel[name].log ? "log" : "linear";
-      this.choices[name].find((input) => input.value === wanted).checked = true;
-    }
+    for (const name of ["x", "y"]) this.choices[name][Number(this.panel[name].log)].checked = true;
   }
 
   listen() {
@@ -50,9 +43,9 @@ class Chart {
       const looks = this.rows.map((row) => Number(row.dataset.look));
       button.addEventListener("click", () => show(looks, Boolean(button.dataset.every)));
     }
-    const point = (event) => this.moveTo(this.x.invert(event.clientX - this.plot.getBoundingClientRect().left));
-    this.plot.addEventListener("pointermove", point);
-    this.plot.addEventListener("pointerdown", point);
+    for (const name of ["pointermove", "pointerdown"]) {
+      this.plot.addEventListener(name, (event) => this.moveTo(this.x.invert(event.clientX - this.plot.getBoundingClientRect().left)));
+    }
     this.plot.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.moveTo(null));
     this.plot.addEventListener("keydown", (event) => this.key(event));
   }
@@ -79,10 +72,6 @@ class Chart {
     this.draw();
   }
 
-  visible() {
-    return this.panel.series.filter((series) => !hidden.has(series.look));
-  }
-
   /** The described limits; for another scale or with looks switched off, those of what is left. */
   limits(name, shown, log) {
     const described = this.panel[name];
@@ -92,12 +81,8 @@ class Chart {
     const values = shown.filter((series) => !series.faint).flatMap((series) => series.y.filter(inside));
     if (!values.length) return [described.low, described.high];
     const [low, high] = [Math.min(...values), Math.max(...values)];
-    if (log) {
-      const room = Math.max(Math.pow(high / low, 0.08), 1.05);
-      return [low / room, high * room];
-    }
-    const room = 0.08 * (high - low) || 0.1 * Math.abs(high) || 1;
-    return [low - room, high + room];
+    const room = log ? Math.max((high / low) ** 0.08, 1.05) : 0.08 * (high - low) || 0.1 * Math.abs(high) || 1;
+    return log ? [low / room, high * room] : [low - room, high + room];
   }
 
   /** No log scale where there is something that it cannot show. */
@@ -117,7 +102,7 @@ class Chart {
     if (!width) return;
     this.allowLog();
     const { panel } = this;
-    const shown = this.visible();
+    const shown = panel.series.filter((series) => !hidden.has(series.look));
     const names = panel.y.names;
     const wide = width >= 520;
     const joined = shown.filter((series) => series.join && series.join !== "bars" && !series.faint);
@@ -128,7 +113,7 @@ class Chart {
     const height = names.length ? (wide ? 26 : 40) * names.length + 70 : Math.max(Math.min(0.62 * width, 380), 270, labelled ? 14 * joined.length + 80 : 0);
     this.box = { left: names.length ? (wide ? Math.min(nameWidth, 0.4 * width) : 4) : 50, right: width - right, top: 28, bottom: height - 42 };
     const { left, top, bottom } = this.box;
-    const log = { x: this.isLog("x"), y: this.isLog("y") };
+    const log = { x: this.choices.x[1].checked, y: this.choices.y[1].checked };
     const rowSpace = names.length ? [names.length - 0.5, -0.5] : this.limits("y", shown, log.y);
     this.y = axis(rowSpace, [bottom, top], !names.length && log.y, panel.y.zero);
     this.x = axis(this.limits("x", shown, log.x), [left, this.box.right], log.x, panel.x.zero);
@@ -158,8 +143,7 @@ class Chart {
     this.cursor = svg("g", { class: "cursor" });
     root.append(this.cursor);
     this.plot.replaceChildren(root);
-    const remark = panel.remark ? `${panel.remark[0].toUpperCase()}${panel.remark.slice(1)}. ` : "";
-    this.figure.querySelector(".remark").textContent = remark;
+    this.figure.querySelector(".remark").textContent = panel.remark && `${panel.remark[0].toUpperCase()}${panel.remark.slice(1)}. `;
     this.read();
   }
 
@@ -272,7 +256,7 @@ class Chart {
       const value = k < 0 ? null : series.y[k];
       readable ||= Boolean(series);
       const text = value === null ? "-" : estimate(value, series.low ? series.low[k] : null, series.high ? series.high[k] : null);
-      write(row.querySelector(".value"), text);
+      row.querySelector(".value").textContent = text;
       row.querySelector(".n").textContent = value === null || !series.n ? "" : series.n[k];
       if (hidden.has(look) || value === null) continue;
       spoken.push(`${page.looks[look].name} ${text}`);
@@ -296,9 +280,7 @@ function show(looks, on) {
   for (const look of looks) on ? hidden.delete(look) : hidden.add(look);
   for (const chart of charts) {
     for (const row of chart.rows) {
-      const off = hidden.has(Number(row.dataset.look));
-      row.querySelector("input").checked = !off;
-      row.classList.toggle("off", off);
+      row.querySelector("input").checked = !row.classList.toggle("off", hidden.has(Number(row.dataset.look)));
     }
     chart.draw();
   }

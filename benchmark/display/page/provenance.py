@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
+from benchmark.display.table import Block, Cell, Column, Table
 from benchmark.study.model import Study
 
 Description = Mapping[str, Any]
@@ -24,21 +27,6 @@ class Setting:
     """Commands that install the code that ran; empty where it was in no commit."""
     commands: Sequence[tuple[str, int]]
     """Exact commands that started them, each with its number of runs."""
-
-
-@dataclass(frozen=True)
-class Runs:
-    """All runs of one method on one task."""
-
-    task: str
-    method: str
-    seeds: str
-    states: str
-    problems: Sequence[str]
-    """Why runs failed."""
-    space: str
-    command: str
-    """Makes these runs and no others."""
 
 
 def settings(study: Study) -> list[Setting]:
@@ -57,39 +45,41 @@ def settings(study: Study) -> list[Setting]:
     ]
 
 
-def cells(study: Study) -> list[Runs]:
-    """One per task and method that has runs."""
+def runs(study: Study) -> Table:
+    """The runs of every method on every task, and the command that makes them and no others."""
     known: dict[tuple[str, str], list[Description]] = {}
     for description in study.descriptions:
         spec = description["spec"]
         known.setdefault((spec["task"], spec["label"]), []).append(description)
-    found = []
-    for task in study.tasks:
-        for method in study.methods:
-            rows = study.task(task).runs(method)
-            described = known.get((task, method), [])
-            if rows.empty:
-                continue
-            failed = rows[rows["status"] == "failed"]
-            found.append(
-                Runs(
-                    task=task,
-                    method=method,
-                    seeds=_ranges(sorted(int(seed) for seed in rows["seed"])),
-                    states=", ".join(f"{n} {s}" for s, n in rows["status"].value_counts().items()),
-                    problems=[
-                        f"seed {row['seed']}: {row['reason']}" for row in failed.to_dict("records")
-                    ],
-                    space=", ".join(sorted({d.get("space_hash", "-") for d in described})),
-                    command=narrowed(_command(described[-1]), task, method) if described else "",
-                )
-            )
-    return found
+    records = []
+    for key, rows in study.runs.groupby(["task", "method"], sort=False):
+        task, method = map(str, key)
+        described = known.get((task, method), [])
+        states = [f"{n} {state}" for state, n in rows["status"].value_counts().items()]
+        failed = rows[rows["status"] == "failed"]
+        why = [f"seed {row['seed']}: {row['reason']}" for row in failed.to_dict("records")]
+        records.append(
+            {
+                "task": task, "method": method, "seeds": _ranges(sorted(map(int, rows["seed"]))),
+                "runs": ", ".join([*states, *why]),
+                "space": ", ".join(sorted({d.get("space_hash", "-") for d in described})),
+                "command": narrowed(_command(described[-1]), task, method) if described else "",
+            }
+        )  # fmt: skip
+    columns = [Column(name) for name in ("task", "method", "seeds", "runs", "space", "command")]
+    cells = [[Cell(str(record[column.title])) for column in columns] for record in records]
+    caption = "Space: a hash, the same where methods search the same space."
+    title = "Every run, and the command that makes it again"
+    block = Block("all tasks", columns, cells)
+    return Table("runs", title, caption, pd.DataFrame(records), [block])
 
 
 def narrowed(command: str, task: str, method: str) -> str:
     """A command for `--all` of a suite, for this part of it; any other one as it is."""
-    words = shlex.split(command)
+    try:
+        words = shlex.split(command)
+    except ValueError:  # of a shell's, with a quote that this one does not know
+        return command
     if "--all" not in words:
         return command
     at = words.index("--all")

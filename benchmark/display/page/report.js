@@ -4,18 +4,12 @@
 const page = JSON.parse(document.getElementById("data").textContent);
 document.documentElement.classList.add("js");
 
-// -- tables ------------------------------------------------------------------------------------
-
+/** What a row is sorted by: a number, a text, or nothing, which stands last. */
 function keyOf(row, column) {
-  const cell = row.cells[column];
-  if (cell.dataset.key === undefined) return cell.textContent.trim();
-  return cell.dataset.key === "inf" ? Infinity : Number(cell.dataset.key);
-}
-
-function compare(a, b) {
-  if (typeof a === "number" && typeof b === "number") return a === b ? 0 : a - b;
-  if (typeof a === typeof b) return a.localeCompare(b);
-  return typeof a === "number" ? -1 : 1;
+  const { dataset, textContent } = row.cells[column];
+  const text = textContent.trim();
+  if (dataset.key === undefined) return text === "-" ? "" : text;
+  return dataset.key === "inf" ? Infinity : Number(dataset.key);
 }
 
 function sortBy(table, column) {
@@ -23,11 +17,11 @@ function sortBy(table, column) {
   const descending = header.getAttribute("aria-sort") === "ascending";
   for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
   header.setAttribute("aria-sort", descending ? "descending" : "ascending");
-  const body = table.tBodies[0];
-  const rows = [...body.rows].map((row) => ({ row, key: keyOf(row, column) }));
-  const missing = ({ key }) => key === "-" || key === "";
-  rows.sort((a, b) => missing(a) - missing(b) || (descending ? -1 : 1) * compare(a.key, b.key));
-  body.append(...rows.map(({ row }) => row));
+  const rows = [...table.tBodies[0].rows].map((row) => ({ row, key: keyOf(row, column) }));
+  const rank = (key) => (key === "" ? 2 : typeof key === "string" ? 1 : 0);
+  const order = (a, b) => (typeof a === "string" ? a.localeCompare(b) : a === b ? 0 : a - b);
+  rows.sort((a, b) => rank(a.key) - rank(b.key) || (descending ? -1 : 1) * order(a.key, b.key));
+  table.tBodies[0].append(...rows.map(({ row }) => row));
 }
 
 function makeSortable(table) {
@@ -39,8 +33,6 @@ function makeSortable(table) {
     button.addEventListener("click", () => sortBy(table, column));
   });
 }
-
-// -- samples -----------------------------------------------------------------------------------
 
 function makeGallery(gallery) {
   const slider = gallery.querySelector("input");
