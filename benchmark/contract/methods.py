@@ -23,7 +23,7 @@ from tasks.base import Task
 
 TASKS = ("finetune/gaussian", "finetune/gaussian-perclass", "schedule/gaussian")
 """Where methods are checked: closed form, so a run takes about a second."""
-HARD_LIMIT = 60.0
+HARD_LIMIT = 300.0
 """Seconds after which a checked run, and with it the check, is ended."""
 QUIET = 10_000
 """Bytes that a checked run may print."""

@@ -17,6 +17,8 @@ from threadpoolctl import threadpool_limits
 from benchmark.runs.spec import RunEnded
 from tasks.base import Task
 
+POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""What a library reads when it is loaded."""
 OUTPUT_LIMIT = 2**20
 """Characters of a session's output that are kept."""
 
@@ -59,13 +61,17 @@ def _numpy_state() -> tuple[Any, ...]:
 
 @contextmanager
 def isolated(changed: list[str]) -> Iterator[None]:
-    """One thread in every library, as for every CPU worker (docs/protocol.md), and all settings put
-    back at the end; `changed` then names those that what ran inside had changed."""
+    """One thread in every library, and all settings put back at the end; `changed` then names those
+    that what ran inside had changed.
+
+    The sum of a matrix product depends on how many threads share it, so a run is the same in this
+    process and in a worker only if BLAS and OpenMP have one each, also in libraries loaded later.
+    """
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    with threadpool_limits(1):
+    with threadpool_limits(1), _environment(dict.fromkeys(POOLS, "1")):
         known = settings()
         before = {name: setting.read() for name, setting in known.items()}
         try:
@@ -78,13 +84,17 @@ def isolated(changed: list[str]) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def hold_threads() -> None:
-    """Hold libraries that were loaded since `isolated` began to one thread as well.
-
-    The sum of a matrix product depends on how many threads share it, so a run is the same in this
-    process and in a worker only if BLAS and OpenMP have one each.
-    """
-    threadpool_limits(1)
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 @contextmanager

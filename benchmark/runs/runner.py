@@ -24,7 +24,7 @@ from benchmark.runs.clock import (
 )
 from benchmark.runs.folder import Busy
 from benchmark.runs.heartbeat import Heartbeat
-from benchmark.runs.isolation import code_kept, hold_threads, isolated, output_to
+from benchmark.runs.isolation import code_kept, isolated, output_to
 from benchmark.runs.journal import Journal, carried
 from benchmark.runs.judge import Judge
 from benchmark.runs.memory import PeakMemory
@@ -168,7 +168,6 @@ def _work(spec: RunSpec, journal: Journal, clock: Clock) -> str:
     _warm_up(task)
     for library in method_class.libraries:
         importlib.import_module(library)
-    hold_threads()
     task.meter = NarrowMeter(clock)
     seeds = Seeds(spec.suite_seed, spec.task, spec.seed)
     judge = Judge(task, clock, journal.folder, seeds.of("report"))

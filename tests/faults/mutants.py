@@ -22,7 +22,7 @@ COPIED = ("benchmark", "methods", "tasks", "tests", "pyproject.toml")
 TESTS = [
     f"tests/{room}/test_{name}.py"
     for room, name in (
-        ("benchmark", "store"),
+        ("runs", "store"),
         ("benchmark", "bad_input"),
         ("runs", "problem"),
         ("runs", "runner"),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
+
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from benchmark.runs.isolation import hold_threads, isolated
+from benchmark.runs.isolation import POOLS, isolated
 
 
 def threads() -> set[int]:
@@ -25,7 +30,20 @@ def test_every_library_has_one_thread_inside() -> None:
     torch.set_num_threads(1)
 
 
-def test_libraries_that_came_later_are_held_too() -> None:
-    with threadpool_limits(2):
-        hold_threads()
-        assert threads() == {1}
+def test_libraries_that_come_later_are_held_too() -> None:
+    code = """
+        import sys
+        from threadpoolctl import threadpool_info
+        from benchmark.runs.isolation import isolated
+        before = {library["filepath"] for library in threadpool_info()}
+        with isolated([]):
+            import sklearn.cluster, scipy.linalg
+            found = threadpool_info()
+            assert {library["filepath"] for library in found} > before
+            print({library["num_threads"] for library in found})
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env=os.environ | dict.fromkeys(POOLS, "2"), capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "{1}", done.stderr
