@@ -20,7 +20,7 @@ STEPS = 12_000
 BATCH = 64
 RATE = 3e-3
 SEEDS = {"first": 1, "second": 2}
-UNSEEN_STEPS = 2500
+UNSEEN_STEPS = 1500
 UNSEEN_SEED = 3
 
 
