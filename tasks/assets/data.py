@@ -16,12 +16,15 @@ fashion28  files of Fashion-MNIST          28 x 28     50000 / 10000 / 10000
 fashion14  the same, pooled 2 x 2          14 x 14     50000 / 10000 / 10000
 cifar10    python batches of CIFAR-10      3 x 32 x 32 40000 / 10000 / 10000
 ========== =============================== =========== ==========================
+
+`load_pictures` takes any folder of pictures, .npz or Parquet file.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,10 +32,12 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn import functional as F
 
-from tasks.assets import user_data
+from tasks.assets import pictures, user_data
 from tasks.assets.user_data import Arrays
 
 SPLIT_SEED = 0
+FEWEST = 100
+"""Pictures of the user that make a data set."""
 PACKAGED = {"digits": (1000, 397, 400), "mnist28": (3000, 1000, 1000)}
 """Sizes of the splits of data sets that Python packages hold."""
 POOLED = {"mnist14": "mnist28", "fashion14": "fashion28"}
@@ -94,6 +99,26 @@ def load(name: str) -> Dataset:
     return _split(images, labels, *PACKAGED[name])
 
 
+@cache
+def load_pictures(folder: Path, side: int, channels: int = 3, seed: int = SPLIT_SEED) -> Dataset:
+    """The user's own pictures (`tasks.assets.pictures`), split 70 / 15 / 15 by `seed`.
+
+    Classes keep their shares where each has ten pictures or more. Raises ValueError for fewer than
+    `FEWEST` pictures, and what `tasks.assets.pictures.read` raises.
+    """
+    found = pictures.read(folder, side, channels)
+    count = len(found.labels)
+    if count < FEWEST:
+        raise ValueError(f"{folder} holds {count} pictures, at least {FEWEST} are needed")
+    held_out = round(0.15 * count)
+    labels = found.labels if np.bincount(found.labels).min() >= 10 else np.zeros_like(found.labels)
+    rest, report = _stratified(np.arange(count), labels, held_out, seed)
+    train, selection = _stratified(rest, labels, held_out, seed)
+    return Dataset(
+        *(_scaled(found.pixels[part], found.labels[part]) for part in (train, selection, report))
+    )
+
+
 def _split(images: Tensor, labels: Tensor, train: int, selection: int, report: int) -> Dataset:
     rest, report_indices = _stratified(np.arange(len(labels)), labels, report)
     train_indices, selection_indices = _stratified(rest, labels, selection)
@@ -111,11 +136,11 @@ def _official(training: Arrays, test: Arrays) -> Dataset:
 
 
 def _stratified(
-    indices: np.ndarray, labels: Tensor | np.ndarray, held_out: int
+    indices: np.ndarray, labels: Tensor | np.ndarray, held_out: int, seed: int = SPLIT_SEED
 ) -> tuple[np.ndarray, np.ndarray]:
     """`indices` without `held_out` of them, and these; every class keeps its share."""
     kept, held = train_test_split(
-        indices, test_size=held_out, stratify=labels[indices], random_state=SPLIT_SEED
+        indices, test_size=held_out, stratify=labels[indices], random_state=seed
     )
     return kept, held
 
