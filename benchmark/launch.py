@@ -101,8 +101,8 @@ class Plan:
         planned, least = self.suite.design.contrasts, self.suite.design.least_seeds
         if planned and self.suite.seeds < least:
             yield (
-                f"{self.suite.seeds} seeds are too few to decide the {len(planned)} planned "
-                f"comparisons: that takes {least}"
+                f"{self.suite.seeds} seeds are too few to decide the planned comparisons: "
+                f"{least} can"
             )
         if self.failed:
             yield f"{len(self.failed)} failed earlier; --retry-failed runs them again"

@@ -7,7 +7,7 @@ runs failed or are missing: their values are NaN and their `n` is 0.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from benchmark.analysis import statistics
 from benchmark.analysis.curves import at_fractions, cost_to_target
-from benchmark.study.model import Study
+from benchmark.study.model import Study, Task
 
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)
 COST_COLUMNS = [
@@ -153,42 +153,53 @@ def costs(study: Study) -> pd.DataFrame:
 
 
 @lru_cache(maxsize=2)
+def gains(study: Study) -> pd.DataFrame:
+    """Share of the attainable gain at `FRACTIONS` of the budget: 0 is the task's stored default, 1
+    its stored tuned run, on the log scale for log metrics. No run of the study moves either.
+
+    Columns: task, method, fraction, mean, low, high (95 % Student-t), n (finite values), runs.
+    Tasks without two different references are left out.
+    """
+    rows = []
+    for task in study.tasks.values():
+        for method in task.methods if task.references else ():
+            own = _normalised(task, method, FRACTIONS)
+            found = statistics.mean_interval(own)
+            numbers = np.transpose([found.value, found.low, found.high])
+            rows += [
+                (task.name, method, fraction, *numbers[place], int(found.n[place]), len(own))
+                for place, fraction in enumerate(FRACTIONS)
+            ]
+    columns = ["task", "method", "fraction", "mean", "low", "high", "n", "runs"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+@lru_cache(maxsize=2)
 def scores(study: Study) -> pd.DataFrame:
-    """Normalised score of every run at the end: 0 is the task's stored default, 1 its tuned run.
+    """Normalised score of every run at the end: its share of the attainable gain, as in `gains`.
 
     Columns: task, method, seed, score. A run that failed or delivered nothing finite scores
     minus infinity: no threshold is reached. Tasks without two different references are left out.
     """
-    columns = ["task", "method", "seed", "score"]
-    table = gains(study)
-    final = table[table["fraction"] == 1.0].rename(columns={"gain": "score"})[columns]
-    return final.fillna({"score": -np.inf}).reset_index(drop=True)
+    rows = [
+        (task.name, method, seed, score if np.isfinite(score) else -np.inf)
+        for task in study.tasks.values()
+        if task.references
+        for method in task.methods
+        for seed, score in _normalised(task, method, (1.0,))[1.0].items()
+    ]
+    return pd.DataFrame(rows, columns=["task", "method", "seed", "score"])
 
 
-@lru_cache(maxsize=2)
-def gains(study: Study) -> pd.DataFrame:
-    """Share of the attainable gain that every run has made at `FRACTIONS` of the budget: 0 is the
-    task's stored default, 1 its stored tuned run, which no run of the study can move.
-
-    Columns: task, method, seed, fraction, gain; NaN where nothing finite is known. Tasks without
-    two different references are left out.
-    """
-    rows = []
-    for task in study.tasks.values():
-        if task.references is None:
-            continue
-        for method in task.methods:
-            traces = task.trace(method, task.primary.name)
-            values = at_fractions(traces, task.budget, FRACTIONS)
-            shares = statistics.normalised(values, *task.references, task.primary.log)
-            known = dict(zip((trace.seed for trace in traces), shares, strict=True))
-            for seed in sorted(task.runs(method)["seed"]):
-                own = known.get(seed, np.full(len(FRACTIONS), np.nan))
-                rows += [
-                    (task.name, method, seed, fraction, float(gain))
-                    for fraction, gain in zip(FRACTIONS, own, strict=True)
-                ]
-    return pd.DataFrame(rows, columns=["task", "method", "seed", "fraction", "gain"])
+def _normalised(task: Task, method: str, fractions: Sequence[float]) -> pd.DataFrame:
+    """Shares of the gain by seed and fraction; NaN where nothing finite is known."""
+    assert task.references is not None
+    traces = task.trace(method, task.primary.name)
+    values = at_fractions(traces, task.budget, fractions)
+    shares = statistics.normalised(values, *task.references, task.primary.log)
+    seeds = [trace.seed for trace in traces]
+    known = pd.DataFrame(shares, index=seeds, columns=list(fractions))
+    return known.reindex(sorted(task.runs(method)["seed"]))
 
 
 def profile(scores: pd.DataFrame, thresholds: ArrayLike) -> pd.DataFrame:

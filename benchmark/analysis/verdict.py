@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.analysis import claims, comparison, contrasts, exploratory, pairwise, words
+from benchmark.analysis import claims, comparison, contrasts, exploratory, pairwise, words, work
 from benchmark.analysis.claims import BETTER, MISSING, TIED, UNDECIDED, WORSE
 from benchmark.runs.design import LEVEL
 from benchmark.study.model import Study, Task
@@ -206,9 +206,21 @@ def _on_task(task: Task, compared: pd.DataFrame) -> TaskVerdict:
     return TaskVerdict(
         task.name,
         headline,
-        [*evidence, *doubts, *exploratory.unranked(task), *_unfinished(task)],
+        [*evidence, *doubts, *exploratory.unranked(task), *_unusual(task), *_unfinished(task)],
         compared,
     )
+
+
+def _unusual(task: Task) -> Iterator[str]:
+    """Runs whose device time may have been disturbed."""
+    table = work.unusual(task.study)
+    own = table[table["task"] == task.name].drop_duplicates(["method", "seed"])
+    found = [f"{row['method']} seed {row['seed']}" for row in own.to_dict("records")]
+    if found:
+        yield (
+            f"At an unusual pace, so perhaps disturbed: {words.some(found)} (work per second of "
+            "device time more than 30 % off the method's median)."
+        )
 
 
 def _unfinished(task: Task) -> Iterator[str]:

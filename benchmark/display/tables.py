@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis import contrasts, measures, pairwise, statistics
+from benchmark.analysis import contrasts, measures, pairwise, work
 from benchmark.display import table
 from benchmark.display.figures import left_out
 from benchmark.display.formatting import count, duration, estimate, number, percent
@@ -106,28 +106,14 @@ def summary(study: Study) -> Table:
     """One row per task and method: quality over the budget, and what it took."""
     data, usage = measures.quality(study), measures.usage(study)
     used = {(row["task"], row["method"]): row for row in usage.to_dict("records")}
-    early = measures.FRACTIONS[:-1]
-
-    def moment(share: float) -> Callable[[Row], Cell]:
-        def cell(row: Row) -> Cell:
-            at = row[share]
-            few = f" ({at['n']})" if at["n"] not in (0, row["n"]) else ""
-            return Cell(number(at["mean"]) + few, _key(at["mean"]))
-
-        return cell
 
     def block(task: Task) -> Block:
-        rows: dict[str, Row] = {}
-        for row in _of(data[data["metric"] == task.primary.name], task):
-            rows.setdefault(row["method"], {})[row["fraction"]] = row
-        complete = [
-            at | at[1.0] | {key: used[task.name, label][key] for key in TOOK}
-            for label, at in rows.items()
-        ]
+        rows = _by_share(_of(data[data["metric"] == task.primary.name], task))
+        complete = [row | {k: used[task.name, row["method"]][k] for k in TOOK} for row in rows]
         axis = (*_axis(study, complete, task.primary), task.primary.log)
         parts = [
             _name(study),
-            *(Part(f"at {percent(share)}", moment(share)) for share in early),
+            *_early(),
             Part(FINAL, _interval(), axis=axis),
             Part("n", _number("n", str), "runs with a finite value"),
             Part("used", _number("gpu_hours", lambda h: duration(h, task.unit)), "charged time"),
@@ -144,6 +130,28 @@ def summary(study: Study) -> Table:
     )
     blocks = [block(task) for task in study.tasks.values()]
     return Table("quality", "Quality over the budget", caption, data, blocks)
+
+
+def _by_share(rows: Iterable[Row]) -> list[Row]:
+    """One row per method: its numbers at the end, and those at each share of the budget."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        found.setdefault(row["method"], {})[row["fraction"]] = row
+    return [at | at[1.0] for at in found.values()]
+
+
+def _early() -> list[Part]:
+    """Columns of the means at all shares of the budget but the last."""
+
+    def moment(share: float) -> Callable[[Row], Cell]:
+        def cell(row: Row) -> Cell:
+            at = row[share]
+            few = f" ({at['n']})" if at["n"] not in (0, row["n"]) else ""
+            return Cell(number(at["mean"]) + few, _key(at["mean"]))
+
+        return cell
+
+    return [Part(f"at {percent(share)}", moment(share)) for share in measures.FRACTIONS[:-1]]
 
 
 def _axis(study: Study, rows: Sequence[Row], metric: Metric) -> tuple[float, float]:
@@ -174,11 +182,16 @@ def _metrics(study: Study) -> Table:
 
 
 def _usage(study: Study) -> Table:
+    off: dict[tuple[str, str], list[str]] = {}
+    for row in work.unusual(study).to_dict("records"):
+        text = f"seed {row['seed']}: {percent(round(row['ratio'], 2))} of usual {row['work']}"
+        off.setdefault((row["task"], row["method"]), []).append(text.replace("_", " "))
     units = {task.name: task.unit for task in study.tasks.values()}
     counted = ("nfe", "train_images", "scored_images", "trials", "reports")
     caption = (
         "Work of a run: means over runs that have not failed. Used: charged time; NFE: network "
-        "evaluations. Uses: what the method sees beyond the space."
+        "evaluations. Uses: what the method sees beyond the space. Unusual pace: runs whose work "
+        "per second charged for it is more than 30 % off the median of the method's runs."
     )
     parts = [
         Part("uses", lambda row: Cell(study.method(row["method"]).uses or MISSING)),
@@ -186,6 +199,8 @@ def _usage(study: Study) -> Table:
                                       _key(row["gpu_hours"]))),
         *(Part("NFE" if n == "nfe" else n.replace("_", " "), _number(n, count)) for n in counted),
         Part("runs", _text("status")),
+        Part("unusual pace", lambda row: Cell(
+            ", ".join(off.get((row["task"], row["method"]), [MISSING])))),
     ]  # fmt: skip
     return _alike(study, "usage", "Work of a run", caption, measures.usage(study), parts)
 
@@ -309,33 +324,27 @@ def _contrasts(study: Study) -> Table:
     return Table("contrasts", "Planned contrasts", caption, data, blocks)
 
 
-def _scores(study: Study) -> Table:
-    """Normalised scores by task, and over all tasks for the methods that ran on all."""
-    data = measures.scores(study)
-    everywhere = measures.aggregate(data).to_dict("records")
-    parts = [_name(study), Part("score [95 % t]", _interval()), Part("n", _number("n", str))]
-    blocks = []
-    for task, rows in data.groupby("task", sort=False):
-        found = {
-            label: statistics.mean_interval(own["score"])
-            for label, own in rows.groupby("method", sort=False)
-        }
-        means = [
-            {"method": label, "mean": float(e.value), "low": float(e.low), "high": float(e.high),
-             "n": int(e.n)}
-            for label, e in found.items()
-        ]  # fmt: skip
-        blocks.append(_block(str(task), parts, means))
+def _gains(study: Study) -> Table:
+    """Shares of the attainable gain by task, and over all tasks for the methods that ran on all."""
+    data = measures.gains(study)
+    final = [Part(FINAL, _interval()), Part("n", _number("n", str), "runs with a finite value")]
+    parts = [_name(study), *_early(), *final]
     bare = [name for name, task in study.tasks.items() if task.references is None]
+    blocks = [
+        _block(task.name, parts, _by_share(_of(data, task)))
+        for task in study.tasks.values()
+        if task.name not in bare
+    ]
+    everywhere = measures.aggregate(measures.scores(study)).to_dict("records")
+    blocks += [_block("all tasks", [_name(study), *final], everywhere)] if everywhere else []
     caption = (
-        "Normalised score at the end of the budget: 0 is the task's stored default, 1 its stored "
-        "tuned run, on the log scale for metrics on one. Mean and 95 % Student-t interval over n "
-        "runs with a finite value; all tasks: mean over tasks with a Welch-Satterthwaite interval, "
-        "for methods with runs on every task shown."
+        "Share of the attainable gain at shares of the budget: 0 is the task's stored default, 1 "
+        "its stored tuned run, on the log scale for metrics on one. Mean and 95 % Student-t "
+        "interval over n runs with a finite value; all tasks: mean over tasks with a "
+        "Welch-Satterthwaite interval, for methods with runs on every task shown."
         + (f" Without two stored references: {', '.join(bare)}." if bare else "")
     )
-    blocks += [_block("all tasks", parts, everywhere)] if everywhere else []
-    return Table("scores", "Normalised scores", caption, data, blocks)
+    return Table("gain", "Share of the attainable gain", caption, data, blocks)
 
 
 def methods(study: Study) -> Table:
@@ -363,7 +372,7 @@ MAKERS: dict[str, Callable[[Study], Table]] = {
     "operations": _operations,
     "contrasts": _contrasts,
     "comparisons": _comparisons,
-    "scores": _scores,
+    "gain": _gains,
     "methods": methods,
 }
 

@@ -115,11 +115,10 @@ def test_no_method_of_the_comparison_moves_a_target(study: Study) -> None:
 def test_gain_is_a_share_of_the_stored_gain_at_any_moment(study: Study) -> None:
     for method, value in (("default", 4.0), ("random", 2.0), ("bilevel", 0.5)):
         set_final(study, FID, "fid", method, value)
-    table = measures.gains(study).query("task == @FID and fraction == 0.5")
-    gains = table.groupby("method")["gain"].mean()
-    assert gains.to_dict() == pytest.approx({"default": 0.0, "random": 0.5, "bilevel": 1.5})
-    early = measures.gains(study).query("task == @FID and fraction == 0.1")["gain"]
-    assert len(early) == 12
+    table = measures.gains(study).query("task == @FID and fraction == 0.5").set_index("method")
+    assert table["mean"].to_dict() == pytest.approx({"default": 0.0, "random": 0.5, "bilevel": 1.5})
+    assert (table["runs"] == 4).all()
+    assert len(measures.gains(study)) == 2 * 3 * len(measures.FRACTIONS)
 
 
 @pytest.mark.parametrize("zero", [0.0, -7e-15])

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from benchmark.analysis import work
+from benchmark.analysis.verdict import verdicts
+from benchmark.display.table import markdown
+from benchmark.display.tables import tables
 from benchmark.study.model import Study
 
 Make = Callable[..., Study]
@@ -54,6 +58,15 @@ def test_a_run_that_is_a_third_off_is_flagged(study: Study, factor: float, flagg
             5,
         )
         assert row["ratio"] == pytest.approx(1 / factor)
+
+
+def test_a_flagged_run_is_named(study: Study) -> None:
+    (even,) = verdicts(study)
+    assert "unusual pace" not in " ".join(even.sentences)
+    slow(study, 2, 2.0, "train_step")
+    (found,) = verdicts(replace(study))
+    assert "At an unusual pace, so perhaps disturbed: random seed 2 (" in " ".join(found.sentences)
+    assert "seed 2: 50 % of usual train images" in markdown(tables(replace(study))["usage"])
 
 
 def test_time_spent_on_other_work_changes_no_rate(study: Study) -> None:

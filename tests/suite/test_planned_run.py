@@ -1,0 +1,54 @@
+"""A suite with planned contrasts from the file to the verdict, through the command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmark.analysis.contrasts import planned
+from benchmark.study.model import Study
+
+SUITE = """
+seeds = 6
+focus = "bilevel"
+[[tasks]]
+name = "finetune/gaussian"
+budget = 0.0001
+[[methods]]
+name = "default"
+[[methods]]
+name = "bilevel"
+[[contrasts]]
+name = "against the default"
+against = "default"
+"""
+
+pytestmark = pytest.mark.slow
+
+
+def run(folder: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "benchmark", "run", "--suite", "planned.toml", "--clock"]
+    done = subprocess.run(
+        [*command, "priced", "--workers", "0", "--all", *arguments],
+        cwd=folder, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_run_ends_with_the_answer_to_what_was_planned(tmp_path: Path) -> None:
+    suite = tmp_path / "planned.toml"
+    suite.write_text(SUITE)
+    results = tmp_path / "results" / "planned"
+    few = run(tmp_path, "--dry-run", "--seeds", "5")
+    assert "5 seeds are too few to decide the planned comparisons: 6 can" in few
+    assert not results.exists()
+    said = run(tmp_path)
+    assert "too few" not in said
+    assert "bilevel is better than default on finetune/gaussian: E[r1] 0.97 higher over 6" in said
+    assert "the smallest p that so many can give is 0.031." in said
+    (row,) = planned(Study.load(results)).to_dict("records")
+    assert (row["n"], row["wins"], row["p"], row["outcome"]) == (6, 6, 2 / 2**6, "better")
