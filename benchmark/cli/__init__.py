@@ -6,6 +6,7 @@ answers at once.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -58,6 +59,7 @@ for _name, _command in _COMMANDS.items():
 
 def main() -> None:
     """Entry point: whatever goes wrong is said in one line, or in full with `--debug`."""
+    os.environ.pop("MPLBACKEND", None)  # a notebook's: libraries that import matplotlib may lack it
     try:
         name = "benchmark" if sys.argv[0].endswith("benchmark") else "python -m benchmark"
         app([argument for argument in sys.argv[1:] if argument != "--debug"], prog_name=name)

@@ -23,8 +23,7 @@ from concurrent.futures import ProcessPoolExecutor
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from benchmark.display import canvas, style
 from benchmark.display.chart import Chart
@@ -40,6 +39,9 @@ from benchmark.display.kinds import (
 )
 from benchmark.files import BadResults
 from benchmark.study.model import Study, Task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 OVERALL: dict[str, Callable[[Study, Sequence[Task]], Chart | None]] = {
     "anytime": anytime.overview,

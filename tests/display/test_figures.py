@@ -285,6 +285,7 @@ def test_a_parents_environment_does_not_matter(environment: dict[str, str], tmp_
     program = (
         "import numpy as np\n"
         "from pathlib import Path\n"
+        "from benchmark.display import figures, page\n"
         "from benchmark.display import canvas, style\n"
         "from benchmark.display.chart import Axis, Chart, Look, Panel, Series\n"
         "line = Series('a', np.arange(3.0), np.arange(3.0), join='line')\n"
