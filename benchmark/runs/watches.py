@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Protocol
+
+THREAD_CPU_CLOCK = 6
+"""Lowest bits of a Linux clock that counts one thread's processor time; its id is in the others."""
 
 
 class Watch(Protocol):
@@ -83,12 +89,13 @@ class DeviceWatch(Stopwatch):
 
 
 class ProcessorWatch:
-    """User and system time of this process and of the processes it starts.
+    """User and system time of what this thread does, in all threads and processes that it starts.
 
-    Counted are all threads of the process (also the few of a worker's own), children that have
-    ended, and on Linux children and their descendants that are still alive, these to within `SCAN`
-    seconds. Processes that were there before the watch, and any that cut themselves off from their
-    parent, are not.
+    Counted is the whole process, less the Python threads that were there before the watch: those
+    of a worker take a few per cent of a core all the time, whatever work is done. Counted too are
+    child processes that have ended and, on Linux, children and their descendants that are still
+    alive. Processes that were there before, and any that cut themselves off from their parent, are
+    not. Threads and living children are looked at every `SCAN` seconds.
     """
 
     SCAN = 0.05
@@ -96,28 +103,45 @@ class ProcessorWatch:
 
     def __init__(self) -> None:
         self._strangers = set(_descendants(os.getpid()))
-        self._live = self._due = 0.0
+        self._others = dict.fromkeys(_other_threads(), 0.0)
+        self._apart = self._looked_at()
         self._ended = _ended_children()
-        self._own = time.process_time()
-        self._wall = time.perf_counter()
+        self._own = time.process_time() + self._ended
+        self._wall, self._due, self._owed = time.perf_counter(), 0.0, 0.0
 
     def running(self) -> float:
         return time.perf_counter() - self._wall
 
     def lap(self) -> float:
         self._wall = time.perf_counter()
-        own, ended, live = time.process_time(), _ended_children(), self._live
+        ended = _ended_children()
+        own, apart = time.process_time() + ended, self._apart
         if self._wall >= self._due or ended != self._ended:
-            live = self._living()
+            self._ended, apart = ended, self._looked_at()
             self._due = self._wall + self.SCAN
-        seconds = own - self._own + ended - self._ended + live - self._live
-        self._own, self._ended, self._live = own, ended, live
-        return max(seconds, 0.0)  # ticks of living children are coarser than those of ended ones
+        seconds = own - self._own + apart - self._apart + self._owed
+        self._own, self._apart = own, apart
+        self._owed = max(min(seconds, 0.0), -self.SCAN)
+        return max(seconds, 0.0)
 
-    def _living(self) -> float:
-        if not _has_children():
-            return 0.0
-        return sum(_seconds(pid) for pid in _descendants(os.getpid()) if pid not in self._strangers)
+    def _looked_at(self) -> float:
+        """Seconds of living children, less those of the other threads."""
+        for clock in self._others:
+            with suppress(OSError):  # it has ended: what it has used stays
+                self._others[clock] = time.clock_gettime(clock)
+        living = 0.0
+        if _has_children():
+            pids = set(_descendants(os.getpid())) - self._strangers
+            living = sum(map(_seconds, pids))
+        return living - sum(self._others.values())
+
+
+def _other_threads() -> Iterator[int]:
+    """Clocks of the Python threads of this process but the present one, where they have any."""
+    if sys.platform == "linux":
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread() and thread.native_id is not None:
+                yield ~thread.native_id << 3 | THREAD_CPU_CLOCK
 
 
 def _ended_children() -> float:

@@ -129,6 +129,30 @@ def test_all_threads_are_charged():
     assert clock.used >= 0.3
 
 
+def test_threads_of_others_are_not_charged():
+    """Those of a worker, which is alive all the time however long a run takes."""
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            burn(0.01)
+
+    other = threading.Thread(target=work)
+    other.start()
+    clock, whole = DeviceClock(1e9), time.process_time()
+    clock.switch("method")
+    burn(0.1)
+    time.sleep(0.3)
+    charged, whole = clock.used, time.process_time() - whole
+    over.set()
+    other.join()
+    assert 0.09 <= charged < 0.6 * whole
+    before = clock.used
+    burn(0.1)  # the other thread has ended
+    time.sleep(2 * ProcessorWatch.SCAN)
+    assert clock.used - before >= 0.09
+
+
 CHILD = "import sys, time\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\ninput()"
 
 
