@@ -16,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from benchmark.analysis import statistics
 from benchmark.analysis.measures import FRACTIONS
 from benchmark.study.model import Study, Task
 from benchmark.study.traces import Array
@@ -60,6 +61,18 @@ def hypervolumes(study: Study) -> pd.DataFrame:
                     known = points[trace.hours <= fraction * task.budget]
                     rows.append((task.name, method, trace.seed, fraction, hypervolume(known)))
     return pd.DataFrame(rows, columns=["task", "method", "seed", "fraction", "hypervolume"])
+
+
+def means(study: Study) -> pd.DataFrame:
+    """`hypervolumes` over seeds. Columns: task, method, fraction, mean, low, high (95 %
+    Student-t), n."""
+    rows = []
+    groups = hypervolumes(study).groupby(["task", "method", "fraction"], sort=False)
+    for (task, method, fraction), own in groups:
+        found = statistics.mean_interval(own["hypervolume"])
+        ends = (float(found.value), float(found.low), float(found.high))
+        rows.append((task, method, fraction, *ends, int(found.n)))
+    return pd.DataFrame(rows, columns=["task", "method", "fraction", "mean", "low", "high", "n"])
 
 
 def _scale(task: Task) -> tuple[str, float, float, float] | None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis import contrasts, measures, pairwise, work
+from benchmark.analysis import contrasts, hypervolume, measures, pairwise, work
 from benchmark.display import table
 from benchmark.display.figures import left_out
 from benchmark.display.formatting import count, duration, estimate, number, percent
@@ -347,6 +347,25 @@ def _gains(study: Study) -> Table:
     return Table("gain", "Share of the attainable gain", caption, data, blocks)
 
 
+def _hypervolumes(study: Study) -> Table:
+    data = hypervolume.means(study)
+    parts = [
+        _name(study), *_early(), Part(FINAL, _interval()), Part("n", _number("n", str), "runs")
+    ]  # fmt: skip
+    blocks = [
+        _block(task.name, parts, _by_share(_of(data, task)))
+        for task in study.tasks.values()
+        if task.name in set(data["task"])
+    ]
+    caption = (
+        "Trade-off of E[r1] and -KL: area that the models delivered so far dominate above the "
+        "stored default's E[r1] and twice the KL of the stored tuned run, which alone has 0.5. "
+        "Only tasks that report a divergence and have stored references. Mean and 95 % Student-t "
+        "interval over runs."
+    )
+    return Table("hypervolume", "Reward against divergence", caption, data, blocks)
+
+
 def methods(study: Study) -> Table:
     """What each method is and uses."""
     rows = [
@@ -373,6 +392,7 @@ MAKERS: dict[str, Callable[[Study], Table]] = {
     "contrasts": _contrasts,
     "comparisons": _comparisons,
     "gain": _gains,
+    "hypervolume": _hypervolumes,
     "methods": methods,
 }
 

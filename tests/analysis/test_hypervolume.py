@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.analysis.hypervolume import hypervolume, hypervolumes
+from benchmark.display.tables import tables
 from benchmark.runs.runner import execute
 from benchmark.study.model import Study
 from tasks.base import Candidate
@@ -50,9 +51,13 @@ def test_runs_end_where_the_closed_form_says(toy_spec, tmp_path: Path) -> None:
         spec = toy_spec(method, task="finetune/gaussian", prices=prices, budget=0.02 / 3600)
         assert execute(spec).status == "finished"
     folder = spec.folder.path.parents[4]
-    table = hypervolumes(Study.load(folder)).set_index(["method", "fraction"])["hypervolume"]
+    study = Study.load(folder)
+    table = hypervolumes(study).set_index(["method", "fraction"])["hypervolume"]
     assert table["default", 1.0] == 0
     stored = FinetuneGaussian.references()
     assert stored["tuned"]["kl"] > 0
     assert 0.5 < table["bilevel", 1.0] < hypervolume(front(stored))
     assert table["bilevel"].is_monotonic_increasing
+    shown = tables(study)["hypervolume"].block("finetune/gaussian")
+    assert shown is not None
+    assert len(shown.rows) == 2
