@@ -78,7 +78,7 @@ def optimum(task: LatentTask, curves: Curves) -> Params:
         return -float(upper - task.scarcity * (ink - task.supply) ** 2)
 
     ends = (np.log(LOWEST), np.log(HIGHEST))
-    starts = np.random.default_rng(0).uniform(*np.log([0.5, 5.0]), (STARTS, size))
+    starts = np.random.default_rng(0).uniform(np.log(0.5), np.log(5.0), (STARTS, size))
     found = [minimize(loss, start, bounds=[ends] * size) for start in starts]
     best = min(found, key=lambda result: float(result.fun)).x
     if np.any(np.isclose(best, ends[0])) or (size == 1 and np.isclose(best[0], ends[1])):
