@@ -25,13 +25,12 @@ def summary(study: Study, why: str) -> list[str]:
     for label, where in found.items():
         for name in where:
             own = _against(study.task(name), compared, label)
-            (clear if len(own) and own["better"].all() else unclear).append(name)
-    shown = f"The lead over every other method is shown on {words.names(clear)}" if clear else (
-        "On no task is the lead over every other method shown"
-    )  # fmt: skip
-    shown += f", and not on {words.names(unclear)}" if clear and unclear else ""
-    final = compared.to_dict("records")
-    shown += f"{_hopeless(final)}." if unclear and final else "."
+            if len(own):
+                (clear if own["better"].all() else unclear).append(name)
+    shown = [f"is shown on {words.names(clear)}"] if clear else []
+    if unclear:
+        why_not = _hopeless(compared.to_dict("records"))
+        shown.append(f"is not shown on {words.names(unclear)}{why_not}")
     tasks = study.tasks.values()
     against = [text for task in tasks for text in doubts(task, compared)]
     against += [
@@ -41,7 +40,7 @@ def summary(study: Study, why: str) -> list[str]:
     ]
     return [
         f"{best(found)} (exploratory: {why}).",
-        shown,
+        *([f"The lead over every other method {'; it '.join(shown)}."] if shown else []),
         *([f"{words.capital(words.some(against, joint='; '))}."] if against else []),
     ]
 

@@ -117,8 +117,10 @@ class Moments:
 
 
 def _combine(mean1: Tensor, trace1: Tensor, mean2: Tensor, trace2: Tensor, root: Tensor) -> Tensor:
-    """The distance; rounding below zero, which equal Gaussians end in, is zero."""
-    return ((mean1 - mean2).square().sum() + trace1 + trace2 - 2 * root).clamp(min=0.0)
+    """The distance; what rounding leaves of equal Gaussians, on either side of zero, is zero."""
+    distance = (mean1 - mean2).square().sum() + trace1 + trace2 - 2 * root
+    rounding = (trace1 + trace2).detach() * len(mean1) * torch.finfo(torch.float64).eps
+    return distance * (distance > rounding)
 
 
 def _root_sum(eigenvalues: Tensor) -> Tensor:

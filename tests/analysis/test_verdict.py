@@ -108,7 +108,7 @@ def test_level_methods_are_not_told_apart(ten: Study) -> None:
     assert re.search(r"^(random|sobol) has the best FID", said)
     assert re.search(r"(random|sobol) is better than default after Holm's correction for 3", said)
     assert re.search(r"(random|sobol) is not shown to be better than (random|sobol)\.$", said)
-    assert verdict(ten)[1] == "On no task is the lead over every other method shown."
+    assert verdict(ten)[1] == "The lead over every other method is not shown on schedule/digits."
 
 
 def test_a_lead_that_the_second_metric_contradicts_is_none(ten: Study) -> None:
@@ -189,6 +189,7 @@ def test_nothing_delivered(make_results: Make) -> None:
 def test_one_method_is_alone(make_results: Make) -> None:
     alone = make_results(tasks=1, methods=("random",))
     assert re.fullmatch(r"Only random has results: .* over 3 seeds\.", text(alone))
+    assert len(verdict(alone)) == 1
 
 
 def _row(study: Study, method: str, other: str) -> pd.Series:
