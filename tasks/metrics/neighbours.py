@@ -96,19 +96,22 @@ def radii(features: Tensor, neighbours: int) -> Tensor:
 
 
 def nearest(features: Tensor, others: Tensor) -> Tensor:
-    """Distance of each of `features` `(n, d)` to the nearest of `others` `(m, d)`: `(n,)`."""
+    """Distance of each of `features` `(n, d)` to the nearest of `others` `(m, d)`: `(n,)`.
+
+    Raises ValueError for values that are not finite.
+    """
+    features, others = checked(features), checked(others)
     parts = [torch.cdist(part, others).amin(dim=1) for part in torch.split(features, ROWS)]
     return torch.cat(parts)
 
 
-def memorisation(generated: Tensor, held_out: Tensor, train: Tensor) -> float:
+def memorisation(generated: Tensor, held_out: Tensor) -> float:
     """Probability that a generated sample is nearer to the train split than a held-out real one
-    is, ties counted half; features `(n, d)` of each.
+    is, ties counted half, from the distances `(n,)` and `(m,)` of both to it (`nearest`).
 
     0.5 for samples of the data's own distribution, 1 for copies of training samples; below 0.5
     for samples that are farther from the data than data are.
     """
-    generated, held_out, train = checked(generated), checked(held_out), checked(train)
-    near, far = nearest(generated, train), nearest(held_out, train)
-    statistic = mannwhitneyu(far.cpu().numpy(), near.cpu().numpy(), method="asymptotic").statistic
+    near, far = generated.cpu().numpy(), held_out.cpu().numpy()
+    statistic = mannwhitneyu(far, near, method="asymptotic").statistic
     return float(statistic) / (len(near) * len(far))

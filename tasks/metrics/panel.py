@@ -16,7 +16,8 @@ distance. `METRICS` describes all of them, `metric(key)` one.
 
 The reference is the report split. The floor is what as many images of the train split get as
 generated ones are measured, so `count` is at most the size of the train split; no network of the
-panel was trained on either. Generated images beyond `count` are left out.
+panel was trained on either. Generated images beyond `count` are left out. What is counted from
+neighbours takes as many generated images as real ones, and `NEIGHBOURS` at most.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ from torch import Tensor
 from tasks.assets import data
 from tasks.base import Metric
 from tasks.metrics.frechet import FrechetReference
-from tasks.metrics.neighbours import Agreement, NeighbourReference, memorisation
-from tasks.metrics.spaces import FeatureSpace, spaces
+from tasks.metrics.neighbours import Agreement, NeighbourReference, memorisation, nearest
+from tasks.metrics.spaces import FeatureSpace, reduced, spaces
 
 PRIMARY = "frechet_other"
+NEIGHBOURS = 2000
+"""Most images of either kind that measures from neighbours take: their cost is quadratic."""
 BATCH = 1000
 """Images that are embedded at once."""
 LABELS = {
@@ -88,13 +91,17 @@ class Panel:
         self.device = device
         self.spaces = chosen or spaces(dataset, splits.train.images.shape[1], device)
         self.count = min(samples, len(splits.train))
-        self._train = splits.train.images
-        self._selection = splits.selection.images
-        self._report = splits.report.images
-        seen = {space.name: self._embed(space, self._report) for space in self.spaces}
+        report, train = splits.report.images, splits.train.images
+        self.neighbours = min(self.count, len(report), NEIGHBOURS)
+        seen = {space.name: self._embed(space, report) for space in self.spaces}
         self._frechet = {name: FrechetReference(features) for name, features in seen.items()}
-        self._neighbours = {name: NeighbourReference(features) for name, features in seen.items()}
-        self._floor = self._distances(self._train[: self.count])
+        self._neighbours = {
+            name: NeighbourReference(features[: self.neighbours]) for name, features in seen.items()
+        }
+        self._train = self._pixels(train)
+        self._held_out = nearest(self._pixels(report[: self.neighbours]), self._train)
+        self._floor = self._distances(train[: self.count])
+        self._floor |= {"panel": 1.0, "memorisation": self._memorisation(splits.selection.images)}
 
     def measure(self, images: Tensor) -> dict[str, float]:
         """All measures of generated images `(n, channels, side, side)` in [-1, 1], n >= `count`.
@@ -113,7 +120,7 @@ class Panel:
     def floor(self) -> dict[str, float]:
         """The same of real images: as many of the train split, for `memorisation` the images of
         the selection split."""
-        return self._floor | {"panel": 1.0, "memorisation": self._memorisation(self._selection)}
+        return dict(self._floor)
 
     def identity(self) -> dict[str, str]:
         """Space -> hash of what defines it."""
@@ -124,7 +131,7 @@ class Panel:
         for space in self.spaces:
             features = self._embed(space, images)
             values[f"frechet_{space.name}"] = self._frechet[space.name].distance(features).item()
-            agreement = self._neighbours[space.name].compare(features)
+            agreement = self._neighbours[space.name].compare(features[: self.neighbours])
             values |= {f"{key}_{space.name}": x for key, x in agreement._asdict().items()}
         return values
 
@@ -135,8 +142,11 @@ class Panel:
         return math.exp(sum(math.log(values[key] / self._floor[key]) for key in keys) / len(keys))
 
     def _memorisation(self, images: Tensor) -> float:
-        train, report = self._train.to(self.device), self._report.to(self.device)
-        return memorisation(images.flatten(1).to(train), report.flatten(1), train.flatten(1))
+        distances = nearest(self._pixels(images[: self.neighbours]), self._train)
+        return memorisation(distances, self._held_out)
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        return reduced(images.to(self.device)).flatten(1)
 
     @torch.no_grad()
     def _embed(self, space: FeatureSpace, images: Tensor) -> Tensor:

@@ -133,6 +133,8 @@ class RandomNet(nn.Module):
             torch.manual_seed(SEED)
             self.first = nn.Conv2d(channels, 32, 3, padding=1)
             self.second = nn.Conv2d(32, 32, 3, padding=1)
+            for layer in (self.first, self.second):
+                nn.init.kaiming_normal_(layer.weight)  # keeps the scale of the image
 
     def forward(self, images: Tensor) -> Tensor:
         """Features `(n, 128)` of images `(n, channels, side, side)` in [-1, 1]."""

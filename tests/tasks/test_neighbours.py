@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tasks.metrics import neighbours
-from tasks.metrics.neighbours import Agreement, NeighbourReference, memorisation, radii
+from tasks.metrics.neighbours import Agreement, NeighbourReference, memorisation, nearest, radii
 
 INSTALL = "an oracle of the dev extra: pip install '.[dev]'"
 
@@ -30,10 +30,10 @@ def test_all_four_are_those_of_prdc() -> None:
 def test_the_size_of_chunks_changes_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     real, generated = sets(60, 50)
     expected = NeighbourReference(real).compare(generated)
-    near = memorisation(generated, real[:20], real[20:])
+    near = nearest(generated, real)
     monkeypatch.setattr(neighbours, "ROWS", rows)
     assert NeighbourReference(real).compare(generated) == pytest.approx(expected)
-    assert memorisation(generated, real[:20], real[20:]) == pytest.approx(near)
+    torch.testing.assert_close(nearest(generated, real), near)
 
 
 def test_a_line_of_points_by_hand() -> None:
@@ -76,11 +76,13 @@ def test_memorisation_is_half_for_fresh_samples_and_one_for_copies() -> None:
     generator = torch.Generator().manual_seed(2)
     train, held_out, fresh = torch.randn(3, 2000, 4, generator=generator).double()
     # Mann-Whitney of equal laws: standard deviation sqrt((2 n + 1) / (12 n²)) = 0.009.
-    assert memorisation(fresh, held_out, train) == pytest.approx(0.5, abs=0.04)
-    assert memorisation(train[:500], held_out, train) == 1
-    assert memorisation(held_out + 10, held_out, train) < 0.01
+    real = nearest(held_out, train)
+    assert memorisation(nearest(fresh, train), real) == pytest.approx(0.5, abs=0.04)
+    assert memorisation(nearest(train[:500], train), real) == 1
+    assert memorisation(nearest(held_out + 10, train), real) < 0.01
     mixed = torch.cat([train[:1000], fresh[:1000]])
-    assert memorisation(mixed, held_out, train) == pytest.approx(0.75, abs=0.04)
+    assert memorisation(nearest(mixed, train), real) == pytest.approx(0.75, abs=0.04)
+    assert memorisation(torch.zeros(3), torch.zeros(5)) == 0.5  # ties
 
 
 @pytest.mark.parametrize("count", [1, 3])

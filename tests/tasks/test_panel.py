@@ -46,6 +46,7 @@ def test_the_floor_is_of_as_many_images_as_are_measured() -> None:
     assert (few.count, many.count) == (200, 1000)
     for space in SPACES:
         assert few.floor()[f"frechet_{space}"] > many.floor()[f"frechet_{space}"] > 0
+    assert (few.neighbours, many.neighbours) == (200, 400)  # as many as there are of the reference
     with pytest.raises(ValueError, match="needs 200 images, got 100"):
         few.measure(held_out()[:100])
 
