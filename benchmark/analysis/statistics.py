@@ -53,7 +53,8 @@ def mean_interval(sample: ArrayLike, log: bool = False, confidence: float = CONF
         half = quantile * np.sqrt(squares / (n - 1) / n)
         low, high = mean - half, mean + half
         if log:
-            mean, low, high = np.exp(mean), np.exp(low), np.exp(high)
+            with np.errstate(over="ignore"):  # an end beyond all numbers is infinite
+                mean, low, high = np.exp(mean), np.exp(low), np.exp(high)
     return Estimate(np.asarray(mean), np.asarray(low), np.asarray(high), np.asarray(n))
 
 

@@ -219,6 +219,16 @@ def test_zero_is_at_the_edge_of_a_log_axis() -> None:
     assert 0 < y.low < 0.5 / 1.2
 
 
+def test_a_perfect_score_is_drawn(make_results: Make) -> None:
+    study = make_results(tasks=1, methods=("default", "bilevel"), seeds=2)
+    perfect = (study.frame["method"] == "bilevel") & (study.frame["metric"] == "fid")
+    study.frame.loc[perfect, "value"] = 0.0
+    panel = described(study, "anytime").panels[0]
+    assert panel.y.zero
+    assert panel.remark == ""
+    assert set(series(panel, "bilevel")[0][1]) == {0.0}
+
+
 @pytest.mark.parametrize("value", [1e300, 1e308, -1e308, np.inf, 0.0, 5e-324])
 def test_no_value_stops_a_figure(make_results: Make, tmp_path: Path, value: float) -> None:
     study = with_references(

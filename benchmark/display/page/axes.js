@@ -1,6 +1,6 @@
 "use strict";
 // Numbers, axes and paths: what charts are made of.
-const GLYPH = 6.4; // pixels of an average letter in a plot
+const GLYPH = 7; // pixels of an average letter in a plot
 const exponentOf = (value) => Math.floor(Math.log10(Math.abs(value)));
 
 /** As benchmark.display.formatting writes it. */
@@ -57,7 +57,7 @@ function tickText(value) {
 
 /** The text, without its middle where about `pixels` are full. */
 function fit(text, pixels) {
-  const count = Math.max(Math.floor(pixels / GLYPH / 1.1), 3);
+  const count = Math.max(Math.floor(pixels / GLYPH), 3);
   const half = Math.floor((count - 1) / 2);
   return text.length > count ? `${text.slice(0, count - 1 - half)}…${text.slice(-half)}` : text;
 }

@@ -34,10 +34,8 @@ class Chart {
       const look = Number(row.dataset.look);
       const box = row.querySelector("input");
       box.addEventListener("change", () => show([look], box.checked));
-      row.addEventListener("pointerenter", () => this.emphasise(look));
-      row.addEventListener("pointerleave", () => this.emphasise(null));
-      box.addEventListener("focus", () => box.matches(":focus-visible") && this.emphasise(look));
-      box.addEventListener("blur", () => this.emphasise(null));
+      for (const name of ["pointerenter", "focusin"]) row.addEventListener(name, () => this.emphasise(look));
+      for (const name of ["pointerleave", "focusout"]) row.addEventListener(name, () => this.emphasise(null));
     }
     for (const button of this.figure.querySelectorAll("[data-every]")) {
       const looks = this.rows.map((row) => Number(row.dataset.look));
@@ -67,7 +65,6 @@ class Chart {
   }
 
   emphasise(look) {
-    if (look === this.highlight) return;
     this.highlight = look;
     this.draw();
   }
@@ -110,7 +107,7 @@ class Chart {
     const nameWidth = GLYPH * Math.max(0, ...names.map((name) => name.length)) + 12;
     const longest = Math.max(0, ...joined.map(({ look }) => page.looks[look].name.length));
     const right = labelled ? Math.min(GLYPH * longest + 30, 0.35 * width) : names.length ? 84 : 14;
-    const height = names.length ? (wide ? 26 : 40) * names.length + 70 : Math.max(Math.min(0.62 * width, 380), 270, labelled ? 14 * joined.length + 80 : 0);
+    const height = names.length ? (wide ? 32 : 52) * names.length + 70 : Math.max(Math.min(0.62 * width, 380), 270, labelled ? 14 * joined.length + 80 : 0);
     this.box = { left: names.length ? (wide ? Math.min(nameWidth, 0.4 * width) : 4) : 50, right: width - right, top: 28, bottom: height - 42 };
     const { left, top, bottom } = this.box;
     const log = { x: this.choices.x[1].checked, y: this.choices.y[1].checked };
@@ -153,7 +150,7 @@ class Chart {
     const { x, y, title } = this.panel;
     const group = svg("g", { class: "frame" });
     y.names.forEach((name, row) => {
-      const place = wide ? { x: left - 8, y: this.y(row) + 4, class: "row end" } : { x: left, y: this.y(row) - 8, class: "row" };
+      const place = wide ? { x: left - 8, y: this.y(row) + 4, class: "row end" } : { x: left, y: this.y(row) - 21, class: "row" };
       group.append(svg("text", place, wide ? fit(name, left - 8) : fit(name, width)));
     });
     for (const [tick, text] of y.names.length ? [] : this.y.ticks(5)) {
@@ -219,12 +216,11 @@ class Chart {
   labels(joined, width) {
     const { right, top, bottom } = this.box;
     const gap = 14;
-    const labels = joined.flatMap(({ look, x, y }) => {
+    const labels = joined.filter(({ y }) => y.some((value) => value !== null)).map(({ look, x, y }) => {
       const last = y.findLastIndex((value) => value !== null);
-      if (last < 0) return [];
       const height = this.y(y[last]);
       const off = height < top - 4 ? "↑" : height > bottom + 4 ? "↓" : "";
-      return [{ look, x: this.x(x[last]), end: Math.min(Math.max(height, top), bottom), off }];
+      return { look, x: this.x(x[last]), end: Math.min(Math.max(height, top), bottom), off };
     });
     labels.sort((a, b) => a.end - b.end);
     labels.forEach((label, k) => (label.y = Math.max(label.end, k ? labels[k - 1].y + gap : top)));

@@ -1,6 +1,4 @@
-// Adds to a page that is complete without it: curves to explore, tables to sort, samples to
-// step through. Text enters as text only, so names cannot become markup.
-
+// Adds to a page that is complete without it. Text enters as text only: names cannot become markup.
 const page = JSON.parse(document.getElementById("data").textContent);
 document.documentElement.classList.add("js");
 
