@@ -1,8 +1,8 @@
-"""Search of the sampling schedule of one trained network: `bilevel`'s last phase for searches.
+"""Search of the sampling levels of one trained network.
 
-Training and sampling need not share a schedule, and scoring a network under another sampling
-schedule costs no training. So most of the budget goes to one network, and a search of the same
-space chooses how it is sampled, by score on the selection split.
+Scoring a network at other sampling levels costs no training. So most of the budget goes to one
+network, and a search over the variables of its sampling levels chooses how it is sampled, by score
+on the selection split.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from methods.optuna_tpe import OptunaTPE
 from methods.random import RandomSearch
 from methods.sobol import SobolSearch
 from tasks.base import Task
-from tasks.schedule.base import ScheduleOracles
+from tasks.schedule.oracles import ScheduleOracles
 from tasks.schedule.training import Training
-from tasks.space import Params
+from tasks.space import Params, Space
 
 SEARCHES: dict[str, type[Search]] = {
     cls.name: cls
     for cls in (RandomSearch, SobolSearch, GridSearch, OptunaTPE, OptunaGP, OptunaCMAES)
 }
-"""What may choose the schedules to try."""
+"""What may choose the levels to try."""
 LIBRARIES = tuple(sorted({module for cls in SEARCHES.values() for module in cls.libraries}))
 REPORT_SPACING = 0.09
 """Share of the budget between two reports in training."""
 
 
 class SamplingSearch(Method):
-    """Default training, then a search of the schedule that the network is sampled under.
+    """Default training, then a search of the levels that the network is sampled at.
 
     The last `share` of the budget goes to the search, by the method called `sampler`.
     """
@@ -44,7 +44,7 @@ class SamplingSearch(Method):
     name = "sampling-search"
     group = "staged"
     citation = "-"
-    uses = "scores of one network under many sampling schedules"
+    uses = "scores of one network at many sampling levels"
     libraries = LIBRARIES
 
     def __init__(self, sampler: str = "random", share: float = 0.15) -> None:
@@ -71,8 +71,8 @@ def named_search(name: str) -> type[Search]:
 def train_and_search(problem: Problem, params: Params, search: Search, share: float) -> None:
     """Train under `params` from the present progress on, then search until the budget ends.
 
-    `share` is the search's part of the budget that is left. The first schedule tried is the
-    training schedule itself.
+    `share` is the search's part of the budget that is left. The sampling levels of `params` are
+    tried first.
     """
     task = problem.oracles
     assert isinstance(task, ScheduleOracles)
@@ -95,14 +95,14 @@ def _train(
     share: float,
 ) -> None:
     """Train for a `share` of what was left of the budget, reporting now and then."""
-    table = task.table(params)
+    levels = task.training_levels(task.position(params))
     horizon = share * (1 - state["begun"])
     while (trained := (problem.progress - state["begun"]) / horizon) < 1:
         if problem.progress >= state["reported"] + REPORT_SPACING:
             state["reported"] = problem.progress
             problem.report(task.candidate(training.ema, params))
             problem.checkpoint(state | {"training": training.state_dict()})
-        task.train_step(training, table, trained)
+        task.train_step(training, levels, trained)
 
 
 def _search(
@@ -113,15 +113,18 @@ def _search(
     state: dict[str, Any],
     search: Search,
 ) -> None:
-    """Try sampling schedules until the budget ends, and report each that is the best so far.
+    """Try sampling levels until the budget ends, and report each that is the best so far.
 
     A restored run has the scores of its first trials, and asks and tells them again.
     """
     scores: list[float] = state["scores"]
     state = state | {"training": training.state_dict()}
-    search.start(problem.space, np.random.default_rng(problem.seed("search")))
+    names = task.plans.sampling_names
+    space = Space(tuple(v for v in problem.space.variables if v.name in names))
+    space = space.starting_at(**{name: params[name] for name in space.names})
+    search.start(space, np.random.default_rng(problem.seed("search")))
     for trial in itertools.count():
-        sampling = search.ask() if trial else params
+        sampling = params | search.ask() if trial else params
         if trial == len(scores):
             candidate = task.candidate(training.ema, params, sampling)
             score = problem.score(candidate)
@@ -129,6 +132,6 @@ def _search(
                 problem.report(candidate, score)
             scores.append(score)
             problem.checkpoint(state)
-        if trial:
-            finite = [score for score in scores[: trial + 1] if math.isfinite(score)]
-            search.tell(sampling, min(scores[trial], max(finite, default=0.0)))
+        finite = [score for score in scores[: trial + 1] if math.isfinite(score)]
+        asked = {name: sampling[name] for name in space.names}
+        search.tell(asked, min(scores[trial], max(finite, default=0.0)))

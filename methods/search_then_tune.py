@@ -24,7 +24,7 @@ class SearchThenTune(Method):
 
     name = "search-then-tune"
     group = "staged"
-    citation = "Xiao et al., ICML 2025, arXiv:2502.08808"
+    citation = "Xiao et al., ICML 2025, arXiv:2502.08808; Yang et al., 2026, arXiv:2604.28190"
     uses = "scores; gradients of the loss and of FID if tuning is joint"
     libraries = LIBRARIES
 
@@ -50,6 +50,7 @@ class SearchThenTune(Method):
         self.search.search(problem, 1 - self.finish)
         best = problem.incumbent or problem.space.default
         if self.tuning == "joint":
-            schedule.run(problem, schedule.Options(learn_training=""), best)
+            options = schedule.Options(learn_training="", learn_sampling=False, tail=0.4)
+            schedule.run(problem, options, best)
         else:
             train_and_search(problem, best, named_search("random")(), share=0.15)

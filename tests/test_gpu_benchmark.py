@@ -59,7 +59,8 @@ def test_operations_are_those_that_compute() -> None:
 def test_a_compiled_network_trains_alike() -> None:
     weights = []
     for task in (our_task("digits"), compiled.compiled_task(our_task("digits"), None)):
-        training, table = task.begin(0), task.table(task.space.default)
+        training = task.begin(0)
+        table = task.training_levels(task.position(task.space.default))
         for _ in range(3):
             task.train_step(training, table, 0.0)
         weights.append(training.net.state_dict())

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tasks.schedule.base import ScheduleOracles
+from tasks.schedule.oracles import ScheduleOracles
 from tasks.schedule.training import Training
 
 
@@ -47,20 +47,22 @@ def penalty_gradient(
     units; `training` is left as it was.
     """
     lower, joint = copy.deepcopy(training), copy.deepcopy(training)
-    fixed = task.alpha_bar(position)
+    fixed, sampled = task.training_levels(position), task.sampling_levels(position)
     rate = task.rate * lookahead.rate
     for _ in range(lookahead.steps):
         batch, noise = task.batch(generator), task.noise(lookahead.samples, generator)
-        task.frechet_gradient(joint.net, fixed, noise, weight)
+        task.frechet_gradient(joint.net, sampled, noise, weight)
         for side in (lower, joint):
             task.loss_gradient(side.net, fixed, batch)
             task.update(side, rate)
     moving = position.clone().requires_grad_()
-    table = task.alpha_bar(moving)
+    levels = task.training_levels(moving)
     for _ in range(lookahead.steps):
         batch = task.batch(generator)
-        task.loss_gradient(joint.net, table, batch, 1 / (weight * lookahead.steps))
-        task.loss_gradient(lower.net, table, batch, -1 / (weight * lookahead.steps))
-    task.frechet_gradient(joint.net, table, task.noise(lookahead.samples, generator))
+        task.loss_gradient(joint.net, levels, batch, 1 / (weight * lookahead.steps))
+        task.loss_gradient(lower.net, levels, batch, -1 / (weight * lookahead.steps))
+    task.frechet_gradient(
+        joint.net, task.sampling_levels(moving), task.noise(lookahead.samples, generator)
+    )
     assert moving.grad is not None
     return moving.grad

@@ -37,11 +37,7 @@ class PublishedBilevel(Method):
 
     @classmethod
     def supports(cls, task: type[Task]) -> bool:
-        from methods.bilevel_paper import schedule
-
-        return task.family == "finetune" or (
-            task.family == "schedule" and schedule.covers(task.space)
-        )
+        return task.family in ("finetune", "schedule")
 
     def run(self, problem: Problem) -> None:
         from methods.bilevel_paper import finetune, schedule

@@ -35,12 +35,13 @@ their effects can be told apart:
   `REPAIRED_STEPS` are a fiftieth of those lengths.
 
 Training is the task's own: its batches, rates and averaging of weights (the schedule is
-averaged at the same pace), its ten sampling steps, its selection split as reference of F. The
-schedule stays in the box that the paper's Bayesian baseline searches, and in the task's space,
-whose width is end - start and whose start is start / T; the released loop only keeps start >= 0,
-end <= 1 and tau >= 1. A perturbed schedule may leave both, and has numbers there, which beyond
-a width of 1 the released form has not. It starts at the published schedule, also on tasks whose
-own start is another. The network delivered is the average of theta_y.
+averaged at the same pace), its sampler, its selection split as reference of F. Sampling visits
+evenly spaced entries of the table. The schedule stays in the box that the paper's Bayesian
+baseline searches; the released loop only keeps start >= 0, end <= 1 and tau >= 1. A perturbed
+schedule may leave the box, and has numbers there, which beyond a width of 1 the released form has
+not. It starts at the published schedule, also on tasks whose own start is another. On tasks with
+another space the nearest plan of that space is recorded, but the network is trained and sampled at
+the levels of the cosine table. The network delivered is the average of theta_y.
 """
 
 from __future__ import annotations
@@ -56,10 +57,10 @@ from torch import Tensor, nn
 
 from methods.base import Problem
 from tasks.schedule import estimators
-from tasks.schedule.base import ScheduleOracles
-from tasks.schedule.schedules import STEPS
+from tasks.schedule.oracles import ScheduleOracles
+from tasks.schedule.plans import PUBLISHED, Plan, visited
 from tasks.schedule.training import EMA, Training
-from tasks.space import Params, Space
+from tasks.space import Params
 
 BOX = {"start": (0.0, 0.4), "end": (0.8, 1.0), "tau": (1.0, 4.0), "eps": (0.005, 0.04)}
 START = {"start": 0.0, "end": 1.0, "tau": 1.0, "eps": 0.008}
@@ -98,12 +99,6 @@ class Options:
             raise ValueError(f"perturb must be one of {', '.join(PERTURB)}, got {self.perturb!r}")
         if len(self.steps) != len(BOX):
             raise ValueError(f"steps must be {len(BOX)} rates, for {', '.join(BOX)}")
-
-
-def covers(space: Space) -> bool:
-    """Whether the published schedule can stand for every variable of `space`."""
-    names = set(space.names)
-    return names == set(BOX) or {"width", "tau"} <= names <= {"width", "start", "tau", "eps"}
 
 
 def run(problem: Problem, options: Options | None = None) -> None:
@@ -146,7 +141,7 @@ class ScheduleRun:
                 self.reported = progress
                 self.report()
                 self.problem.checkpoint(self.state_dict())
-            fixed = self.table(self.point())
+            fixed = self.levels(self.point())
             for _ in range(self.options.inner):
                 self.task.train_step(self.training, fixed, min(self.problem.progress / END, 1))
             if progress >= self.options.initial:
@@ -169,7 +164,7 @@ class ScheduleRun:
             group["lr"], group["betas"] = step * rate, (momentum, 0.999)
         self.optimiser.step()
         self.optimiser.zero_grad()
-        self.place(bounded(self.point(), self.problem.space))
+        self.place(bounded(self.point()))
         self.average.lerp_(self.point(), 1 - EMA**self.options.inner)
 
     def joint_net(self, fraction: float) -> nn.Module:
@@ -177,11 +172,12 @@ class ScheduleRun:
         if self.joint is None:
             return self.training.net
         task, options, generator = self.task, self.options, self.generator("joint")
-        fixed = self.table(self.point())
+        fixed = self.levels(self.point())
         self.joint.net.load_state_dict(self.training.net.state_dict())
         for _ in range(options.inner_z):
             noise = task.noise(options.samples, generator)
-            task.frechet_gradient(self.joint.net, fixed, noise, 1 / options.gamma)
+            sampling = visited(fixed, task.evaluations)
+            task.frechet_gradient(self.joint.net, sampling, noise, 1 / options.gamma)
             task.loss_gradient(self.joint.net, fixed, task.batch(generator))
             task.update(self.joint, task.rate * one_cycle(fraction)[0])
         return self.joint.net
@@ -193,9 +189,9 @@ class ScheduleRun:
 
         def distances(points: Tensor, seeds: Sequence[int]) -> Tensor:
             task, count = self.task, self.options.samples
-            tables = torch.stack([self.table(point) for point in points])
+            sets = torch.stack([visited(self.levels(q), task.evaluations) for q in points])
             noise = torch.stack([task.noise(count, task.generator(seed)) for seed in seeds])
-            return torch.stack([task.frechet(x) for x in task.sample_each(network, tables, noise)])
+            return torch.stack([task.frechet(x) for x in task.sample_each(network, sets, noise)])
 
         return estimators.two_point(
             estimators.Together(distances),
@@ -210,32 +206,38 @@ class ScheduleRun:
         """dL/dq at theta_z = `net` less dL/dq at theta_y, `(4,)`."""
         task, generator = self.task, self.generator("penalty")
         point = self.point().requires_grad_()
-        table = self.table(point)
+        levels = self.levels(point)
         batch = task.batch(generator)
-        task.loss_gradient(net, table, batch)
+        task.loss_gradient(net, levels, batch)
         if not self.options.shared_batch:
             batch = task.batch(generator)
-        task.loss_gradient(self.training.net, table, batch, -1.0)
+        task.loss_gradient(self.training.net, levels, batch, -1.0)
         for used in (net, self.training.net):
             used.zero_grad()
         assert point.grad is not None
         return point.grad
 
-    def table(self, point: Tensor) -> Tensor:
-        """The task's schedule `(T,)` at `point`; differentiable."""
-        own = published(point, self.problem.space)
-        return self.task.schedule.curve(*(own[name] for name in self.problem.space.names))
+    def levels(self, point: Tensor) -> Tensor:
+        """Levels `(T,)` of the published table at `point`; differentiable."""
+        return PUBLISHED.training(dict(zip(BOX, point.unbind(), strict=True)))
 
     def generator(self, purpose: str) -> torch.Generator:
         """Randomness of the present iteration, the same after a resumption."""
         return self.task.generator(self.problem.seed(purpose, self.iteration))
 
     def report(self) -> None:
-        learned = params(self.point(), self.problem.space)
-        sampling = learned
-        if self.options.perturb == "average":
-            sampling = params(self.average, self.problem.space)
-        self.problem.report(self.task.candidate(self.training.ema, learned, sampling))
+        learned = self.point()
+        sampled = self.average if self.options.perturb == "average" else learned
+        shown = {f"sampling: {name}": x for name, x in named(sampled).items()}
+        levels = visited(self.levels(sampled), self.task.evaluations)
+        self.problem.report(
+            self.task.candidate(self.training.ema, self.params(learned), levels=levels, shown=shown)
+        )
+
+    def params(self, point: Tensor) -> Params:
+        """`point` in the task's space, or the nearest there."""
+        plans = self.task.plans
+        return plans.nearest(self.levels(point)) if isinstance(plans, Plan) else named(point)
 
     def point(self) -> Tensor:
         return torch.stack(self.learned).detach()
@@ -284,28 +286,13 @@ def one_cycle(fraction: float) -> tuple[float, float]:
     return floor + (1 - floor) * height, 0.95 - 0.1 * height
 
 
-def published(point: Tensor, space: Space) -> dict[str, Tensor]:
-    """The variables of `space`, 0-d each, of start, end, tau and eps `(4,)`."""
-    start, end, tau, eps = point.unbind()
-    if "end" in space.names:
-        return {"start": start, "end": end, "tau": tau, "eps": eps}
-    return {"width": end - start, "start": start / STEPS, "tau": tau, "eps": eps}
-
-
-def bounded(point: Tensor, space: Space) -> Tensor:
-    """The point of the published box, in width of the task's too, nearest along each axis."""
+def bounded(point: Tensor) -> Tensor:
+    """The point of the published box nearest to `point` along each axis."""
     low, high = torch.tensor(list(BOX.values()), dtype=point.dtype, device=point.device).T
-    start, end, tau, eps = point.clamp(low, high).unbind()
-    if "end" in space.names:
-        return torch.stack([start, end, tau, eps])
-    narrowest = dict(zip(space.names, space.variables, strict=True))["width"].low
-    return torch.stack([torch.minimum(start, end - narrowest), end, tau, eps])
+    return point.clamp(low, high)
 
 
-def params(point: Tensor, space: Space) -> Params:
-    """`point` in the variables of `space`, cut off at its bounds."""
-    own = published(point, space)
-    return {
-        variable.name: min(max(float(own[variable.name]), variable.low), variable.high)
-        for variable in space.variables
-    }
+def named(point: Tensor) -> Params:
+    """`point` by name, cut off at the bounds of the box that floating point may miss."""
+    values = zip(BOX.items(), point.tolist(), strict=True)
+    return {name: min(max(x, low), high) for (name, (low, high)), x in values}

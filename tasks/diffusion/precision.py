@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tasks.diffusion.ddim import Denoiser
+from tasks.diffusion.sampler import Denoiser
 
 FULL, BFLOAT16 = "float32", "bfloat16"
 

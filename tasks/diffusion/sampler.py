@@ -76,6 +76,9 @@ def dpm(levels: Tensor) -> Tensor:
     return torch.stack([noise_level(levels), signal, spread, keep, zero, gain - before, before], -1)
 
 
+SOLVERS: dict[str, Solver] = {"DPM-Solver++(2M)": dpm, "DDIM": ddim}
+
+
 def sample(
     denoiser: Denoiser,
     levels: Tensor,

@@ -1,6 +1,6 @@
-"""Store the best fixed schedule of a task, for the reference method `best-fixed`.
+"""Store the best fixed plan of a task, for the reference method `best-fixed`.
 
-    python -m tasks.make.best_fixed schedule/digits --trials 4
+    python -m tasks.make.best_fixed schedule/digits --trials 7 --screening 3 --keep 6
     python -m tasks.make.best_fixed schedule/mnist --trials 7 --screening 2 --keep 4 --workers 2
 
 Trains at every point of a coarse grid with one seed, at the best of them and at the default with
@@ -28,14 +28,16 @@ import torch
 
 from tasks.base import Task
 from tasks.make import find
+from tasks.schedule.plans import PLAN
 from tasks.space import Params
 
 AXES = {
-    "width": (0.7, 0.8, 0.9, 1.0),
-    "start": (0.0, 0.1, 0.2),
-    "tau": (0.3, 0.5, 0.7, 1.0, 1.5),
+    "location": (-1.0, 0.0, 1.0, 2.0),
+    "scale": (0.6, 1.0, 1.7),
+    "sigma_max": (20.0, 80.0),
 }
-"""Values to try; other variables stay at their defaults."""
+"""Values to try; other variables are those of the plan of the literature (`PLAN`), wherever the
+task starts."""
 Point = tuple[tuple[str, float], ...]
 """A setting that can be a key."""
 SEEDS = (7001, 7002, 7003)
@@ -44,7 +46,8 @@ DRAWS = 4
 
 def points(task: type[Task]) -> list[Params]:
     """The grid."""
-    axes = {name: AXES.get(name, (value,)) for name, value in task.space.default.items()}
+    plan = PLAN.space.default if task.space.names == PLAN.space.names else task.space.default
+    axes = {name: AXES.get(name, (value,)) for name, value in plan.items()}
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 

@@ -1,8 +1,8 @@
 """The family of schedule tasks: train a diffusion model and choose its noise schedule.
 
-Upper level: Fréchet distance of generated images to data. Lower level: noise prediction under
-the schedule (Xiao et al., ICML 2025, arXiv 2502.08808, section 5 and algorithm 6). Training
-and sampling need not share a schedule: a candidate carries both.
+Upper level: Fréchet distance of generated images to data. Lower level: noise prediction at the
+training levels of a plan (Xiao et al., ICML 2025, arXiv 2502.08808, section 5 and algorithm 6).
+A plan has noise levels for training and for sampling; see `tasks.schedule.plans`.
 
 Oracles for first-order methods are the methods after `images`; each charges the meter once
 per primitive, gradients included. Gradient oracles accumulate into `.grad` like a backward.
@@ -12,19 +12,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tasks.base import Candidate, Metric, Task
-from tasks.diffusion import ddim
-from tasks.diffusion.ddim import Denoiser
+from tasks.diffusion import sampler
 from tasks.diffusion.precision import BFLOAT16, FULL, lowered
+from tasks.diffusion.sampler import SOLVERS, Denoiser
 from tasks.metrics.frechet import FrechetReference, Moments
-from tasks.oracles import Oracles
-from tasks.schedule.schedules import COSINE, STEPS, ScheduleFamily
+from tasks.schedule.oracles import ScheduleOracles
+from tasks.schedule.plans import PLAN, TABLE, PlanFamily, refined
 from tasks.schedule.training import (
     BATCH,
     EMA,
@@ -41,62 +41,8 @@ from tasks.space import Params
 Features = Callable[[Tensor], Tensor]
 
 
-@runtime_checkable
-class ScheduleOracles(Oracles, Protocol):
-    """What a method may call of a schedule task; `ScheduleTask` documents the members."""
-
-    device: str
-    rate: float
-    schedule: ScheduleFamily
-
-    def begin(self, seed: int) -> Training: ...
-
-    def generator(self, seed: int) -> torch.Generator: ...
-
-    def alpha_bar(self, position: Tensor) -> Tensor: ...
-
-    def table(self, params: Params) -> Tensor: ...
-
-    def candidate(
-        self,
-        net: nn.Module,
-        params: Params,
-        sampling: Params | None = None,
-        resume: dict[str, Any] | None = None,
-    ) -> Candidate: ...
-
-    def batch(self, generator: torch.Generator) -> Batch: ...
-
-    def noise(self, count: int, generator: torch.Generator) -> Tensor: ...
-
-    def train_step(self, training: Training, table: Tensor, fraction: float) -> None: ...
-
-    def loss(self, net: nn.Module, table: Tensor, batch: Batch) -> Tensor: ...
-
-    def loss_gradient(
-        self, net: nn.Module, table: Tensor, batch: Batch, scale: float = 1.0
-    ) -> Tensor: ...
-
-    def sample(self, net: nn.Module, table: Tensor, noise: Tensor) -> Tensor: ...
-
-    def sample_each(self, net: nn.Module, tables: Tensor, noise: Tensor) -> Tensor: ...
-
-    def frechet(self, images: Tensor, moments: Moments | None = None) -> Tensor: ...
-
-    def frechet_gradient(
-        self,
-        net: nn.Module,
-        table: Tensor,
-        noise: Tensor,
-        scale: float = 1.0,
-        moments: Moments | None = None,
-    ) -> Tensor: ...
-
-    def update(self, training: Training, rate: float, decay: float = EMA) -> None: ...
-
-
 class ScheduleTask(Task):
-    """A data set, a network and a family of schedules."""
+    """A data set, a network and a family of plans."""
 
     family = "schedule"
     oracles = ScheduleOracles
@@ -106,10 +52,14 @@ class ScheduleTask(Task):
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("fid", "FID", log=True),
         Metric("fid2", "FID, second network", log=True),
-        Metric("loss", "Denoising loss"),
+        Metric("loss", "Denoising loss at common levels"),
     )
-    schedule: ClassVar[ScheduleFamily] = COSINE
-    space = COSINE.space
+    plans: ClassVar[PlanFamily] = PLAN
+    space = PLAN.space
+    evaluations: ClassVar[int] = sampler.STEPS
+    """Network evaluations per sampled image."""
+    solver: ClassVar[str] = "DPM-Solver++(2M)"
+    """One of `sampler.SOLVERS`."""
     trial_steps: ClassVar[int]
     """Training steps of the standard trial."""
     rate: ClassVar[float] = 2e-3
@@ -119,21 +69,20 @@ class ScheduleTask(Task):
     selection_samples: ClassVar[int] = 1000
     report_samples: ClassVar[int] = 2000
     largest_batch: ClassVar[int] = 5000
-    """Images sampled or measured at once; more take turns, so that memory does not decide."""
+    """Images sampled or measured at once; larger requests are processed in chunks."""
     recompute: ClassVar[bool] = False
     """Whether a gradient through the sampler keeps the graph of one step at a time: a tenth of the
-    memory, and each step is taken twice."""
+    memory, and each step is computed twice."""
     clip: ClassVar[float | None] = 1.0
     """Bound on predicted clean images in sampling."""
 
     train_images: Tensor
-    """What the lower level trains on, `(n, channels, height, width)`."""
+    """Images that the lower level trains on, `(n, channels, height, width)`."""
     report_images: Tensor
-    features: tuple[Features, Features]
-    """The two feature maps, images to `(n, d)`; tuners see the first only."""
+    features: Features
+    """The feature map that methods select on and differentiate, images to `(n, d)`."""
     selection_reference: FrechetReference
-    """Selection split under the first feature map."""
-    report_references: tuple[FrechetReference, FrechetReference]
+    """Selection split under `features`."""
 
     @abstractmethod
     def build(self) -> nn.Module:
@@ -152,13 +101,17 @@ class ScheduleTask(Task):
         """A seeded generator on the task's device."""
         return torch.Generator(self.device).manual_seed(seed)
 
-    def alpha_bar(self, position: Tensor) -> Tensor:
-        """The schedule `(T,)` at `position` in the unit cube of the space; differentiable."""
-        return self.schedule.alpha_bar(position)
+    def position(self, params: Params) -> Tensor:
+        """`params` in the unit cube of the space, `(d,)` float64 on the task's device."""
+        return torch.as_tensor(self.space.to_unit(params), device=self.device)
 
-    def table(self, params: Params) -> Tensor:
-        """The schedule `(T,)` at `params`, on the task's device."""
-        return self.alpha_bar(torch.as_tensor(self.space.to_unit(params), device=self.device))
+    def training_levels(self, position: Tensor) -> Tensor:
+        """Training levels `(TABLE,)` at `position` `(d,)` in the unit cube; differentiable."""
+        return self.plans.training_levels(position)
+
+    def sampling_levels(self, position: Tensor) -> Tensor:
+        """Sampling levels `(evaluations,)` at `position` `(d,)`; differentiable."""
+        return self.plans.sampling_levels(position, self.evaluations)
 
     def iterate(
         self,
@@ -177,12 +130,12 @@ class ScheduleTask(Task):
         def position() -> float:
             return training.step / self.trial_steps if progress is None else progress()
 
-        table = self.table(params)
+        levels = self.training_levels(self.position(params))
         for stop in stops:
             if stop <= passed:
                 continue
             while (now := position()) < stop:
-                self.train_step(training, table, now / stops[-1])
+                self.train_step(training, levels, now / stops[-1])
             yield self.candidate(training.ema, params, resume={
                 "training": training.state_dict(), "stop": stop
             })  # fmt: skip
@@ -192,75 +145,83 @@ class ScheduleTask(Task):
         net: nn.Module,
         params: Params,
         sampling: Params | None = None,
+        levels: Tensor | None = None,
         resume: dict[str, Any] | None = None,
+        shown: dict[str, float] | None = None,
     ) -> Candidate:
-        """What `net`, trained under `params`, delivers when sampled under `sampling` (default:
-        `params`). The weights are copied, and `sampling` is shown if given."""
+        """A deliverable: a copy of the weights of `net`, trained under `params`.
+
+        It is sampled at the sampling levels of `sampling`, by default of `params`; or at `levels`
+        `(evaluations,)`, which need not be in the family. `shown` are numbers to record.
+        """
         weights = {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
-        state = {"weights": weights, "sampling": params if sampling is None else sampling}
-        shown = {f"sampling: {name}": value for name, value in (sampling or {}).items()}
-        return Candidate(params, state, resume, shown)
+        shown = dict(shown or {})
+        if sampling is not None:
+            own = {name: sampling[name] for name in self.plans.sampling_names}
+            if self.plans.coupled:
+                levels = self.sampling_levels(self.position(sampling))
+                shown |= {f"sampling: {name}": value for name, value in own.items()}
+            else:
+                params = params | own
+        free = None if levels is None else checked_levels(levels.detach(), self.evaluations)
+        return Candidate(params, {"weights": weights, "levels": free}, resume, shown)
 
     def check(self, candidate: Candidate) -> None:
         super().check(candidate)
-        self.space.validate(candidate.state["sampling"])
+        if candidate.state["levels"] is not None:
+            checked_levels(candidate.state["levels"], self.evaluations)
 
     # -- scores -----------------------------------------------------------------------------
 
     def score(self, candidate: Candidate, seed: int) -> float:
         noise = self.noise(self.selection_samples, self.generator(seed))
-        table = self.table(candidate.state["sampling"])
-        return float(self.frechet(self.sample(self._net(candidate), table, noise)))
+        levels = self.delivered_levels(candidate, self.evaluations)
+        return float(self.frechet(self.sample(self.network(candidate), levels, noise)))
 
-    def evaluate(self, candidate: Candidate, seed: int) -> dict[str, float]:
-        images = self._samples(candidate, self.report_samples, seed)
-        batch = draw(self.report_images, STEPS, self.generator(seed), self.report_samples)
-        with torch.no_grad():
-            loss = denoising_loss(self._net(candidate), self.table(candidate.params), batch)
-        return self.distances(images) | {"loss": float(loss)}
+    def delivered_levels(self, candidate: Candidate, evaluations: int) -> Tensor:
+        """Levels `(evaluations,)` at which `candidate` is sampled with so many evaluations."""
+        own = candidate.state["levels"]
+        if own is None:
+            return self.plans.sampling_levels(self.position(candidate.params), evaluations)
+        own = checked_levels(own, self.evaluations).to(self.device)
+        return own if evaluations == len(own) else refined(own, evaluations)
 
-    def distances(self, images: Tensor) -> dict[str, float]:
-        """The reported distances of generated `images`."""
-        first, second = (self.measured(features, images) for features in self.features)
-        return self.compared(first, second)
+    def network(self, candidate: Candidate) -> nn.Module:
+        """The denoiser that `candidate` delivers, frozen."""
+        with torch.random.fork_rng(devices=[]):
+            net = self.build()
+        net.load_state_dict(candidate.state["weights"])
+        return net.to(self.device).eval().requires_grad_(False)
 
-    def compared(self, first: Tensor, second: Tensor) -> dict[str, float]:
-        """The reported distances of images with these features, `(n, d)` under either map."""
-        one, other = self.report_references
-        return {"fid": float(one.distance(first)), "fid2": float(other.distance(second))}
+    def generated(
+        self, candidate: Candidate, count: int, seed: int, evaluations: int | None = None
+    ) -> Tensor:
+        """`count` images for reporting: in full precision, whatever the run's."""
+        levels = self.delivered_levels(candidate, evaluations or self.evaluations)
+        noise = self.noise(count, self.generator(seed))
+        return self._sample(self.network(candidate), levels, noise)
 
     def measured(self, features: Features, images: Tensor) -> Tensor:
         """Features `(n, d)` of any number of images."""
         return torch.cat([features(part) for part in torch.split(images, self.largest_batch)])
 
     def images(self, candidate: Candidate, count: int, seed: int) -> np.ndarray | None:
-        samples = self._samples(candidate, count, seed).clamp(-1, 1)
+        samples = self.generated(candidate, count, seed).clamp(-1, 1)
         tiles = samples[:, 0] if samples.shape[1] == 1 else samples.permute(0, 2, 3, 1)
         return ((tiles + 1) * 127.5).round().byte().cpu().numpy()
 
     def evaluator(self) -> dict[str, Any]:
         return {
-            "sampler": f"DDIM, {ddim.STEPS} steps",
+            "sampler": f"{self.solver}, {self.evaluations} evaluations",
             "selection_samples": self.selection_samples,
             "report_samples": self.report_samples,
         }
-
-    def _net(self, candidate: Candidate) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            net = self.build()
-        net.load_state_dict(candidate.state["weights"])
-        return net.to(self.device).eval().requires_grad_(False)
-
-    def _samples(self, candidate: Candidate, count: int, seed: int) -> Tensor:
-        """For reported metrics: in full precision, whatever the run's."""
-        table = self.table(candidate.state["sampling"])
-        return self._sample(self._net(candidate), table, self.noise(count, self.generator(seed)))
 
     # -- oracles ----------------------------------------------------------------------------
 
     def batch(self, generator: torch.Generator) -> Batch:
         """A random training batch: share it between two losses to compare them."""
-        return draw(self.train_images, STEPS, generator, self.batch_size)
+        return draw(self.train_images, TABLE, generator, self.batch_size)
 
     def noise(self, count: int, generator: torch.Generator) -> Tensor:
         """Initial noise for `count` images."""
@@ -272,53 +233,56 @@ class ScheduleTask(Task):
         """`net` in the task's precision."""
         return lowered(net, self.precision)
 
-    def train_step(self, training: Training, table: Tensor, fraction: float) -> None:
-        """One lower-level step under `table`, `fraction` of the horizon being over."""
+    def train_step(self, training: Training, levels: Tensor, fraction: float) -> None:
+        """One lower-level step at training `levels`, `fraction` of the horizon being over."""
         batch = self.batch(training.generator)
         with self.meter.charge("train_step", train_images=len(batch.images)):
             with learning(training.normalisations):
-                torch.autograd.backward(denoising_loss(self.denoiser(training.net), table, batch))
+                torch.autograd.backward(denoising_loss(self.denoiser(training.net), levels, batch))
             training.update(learning_rate(self.rate, training.step, fraction))
 
-    def loss(self, net: nn.Module, table: Tensor, batch: Batch) -> Tensor:
+    def loss(self, net: nn.Module, levels: Tensor, batch: Batch) -> Tensor:
         """Lower-level loss, 0-d, without a graph."""
         with self.meter.charge("loss", nfe=len(batch.images)), torch.no_grad():
-            return denoising_loss(self.denoiser(net), table, batch)
+            return denoising_loss(self.denoiser(net), levels, batch)
 
     def loss_gradient(
-        self, net: nn.Module, table: Tensor, batch: Batch, scale: float = 1.0
+        self, net: nn.Module, levels: Tensor, batch: Batch, scale: float = 1.0
     ) -> Tensor:
         """Lower-level loss, 0-d, after accumulating `scale` times its gradient in the weights
-        of `net` and in what `table` was computed from, wherever either requires one."""
-        leaf = table.detach().requires_grad_(table.requires_grad)
+        of `net` and in what `levels` were computed from, wherever either requires one."""
+        leaf = levels.detach().requires_grad_(levels.requires_grad)
         with self.meter.charge("loss_gradient", train_images=len(batch.images)):
             with learning(normalisations(net)):
                 value = denoising_loss(self.denoiser(net), leaf, batch)
             torch.autograd.backward(scale * value)
-        if table.requires_grad:
-            torch.autograd.backward(table, leaf.grad, retain_graph=True)
+        if levels.requires_grad:
+            torch.autograd.backward(levels, leaf.grad, retain_graph=True)
         return value.detach()
 
-    def sample(self, net: nn.Module, table: Tensor, noise: Tensor) -> Tensor:
-        """Images from initial `noise`, without a graph."""
-        return self._sample(self.denoiser(net), table, noise)
+    def sample(self, net: nn.Module, levels: Tensor, noise: Tensor) -> Tensor:
+        """Images from initial `noise` at sampling `levels` `(steps,)`, without a graph."""
+        return self._sample(self.denoiser(net), levels, noise)
 
-    def _sample(self, denoiser: Denoiser, table: Tensor, noise: Tensor) -> Tensor:
-        parts = torch.split(noise, self.largest_batch)
-        return torch.cat([ddim.sample(denoiser, table, x, self.meter, self.clip) for x in parts])
+    def _sample(self, denoiser: Denoiser, levels: Tensor, noise: Tensor) -> Tensor:
+        return torch.cat([
+            sampler.sample(denoiser, levels, part, self.meter, self.clip, SOLVERS[self.solver])
+            for part in torch.split(noise, self.largest_batch)
+        ])  # fmt: skip
 
-    def sample_each(self, net: nn.Module, tables: Tensor, noise: Tensor) -> Tensor:
-        """Images under each of `tables` `(groups, T)` from its part of `noise` `(groups, n, ...)`,
+    def sample_each(self, net: nn.Module, levels: Tensor, noise: Tensor) -> Tensor:
+        """Images at each of `levels` `(groups, steps)` from its part of `noise` `(groups, n, ...)`,
         of the same shape. A GPU samples what fits in one batch; the charges are those of `sample`,
         group by group."""
         groups = self._together(noise.shape[1])
         if groups < 2:
-            pairs = zip(tables, noise, strict=True)
-            return torch.stack([self.sample(net, table, start) for table, start in pairs])
-        parts = zip(torch.split(tables, groups), torch.split(noise, groups), strict=True)
+            pairs = zip(levels, noise, strict=True)
+            return torch.stack([self.sample(net, own, start) for own, start in pairs])
+        parts = zip(torch.split(levels, groups), torch.split(noise, groups), strict=True)
         return torch.cat([
-            ddim.sample(
-                self.denoiser(net), part, start.flatten(0, 1), self.meter, self.clip
+            sampler.sample(
+                self.denoiser(net), part, start.flatten(0, 1), self.meter, self.clip,
+                SOLVERS[self.solver],
             ).view_as(start)
             for part, start in parts
         ])  # fmt: skip
@@ -335,12 +299,12 @@ class ScheduleTask(Task):
             self.meter.charge("frechet", count=len(images), scored_images=len(images)),
             torch.no_grad(),
         ):
-            return self._distance(self.measured(self.features[0], images), moments)
+            return self._distance(self.measured(self.features, images), moments)
 
     def frechet_gradient(
         self,
         net: nn.Module,
-        table: Tensor,
+        levels: Tensor,
         noise: Tensor,
         scale: float = 1.0,
         moments: Moments | None = None,
@@ -349,13 +313,19 @@ class ScheduleTask(Task):
         times its pathwise gradient like `loss_gradient` does; with `moments` as in `frechet`."""
 
         def objective(images: Tensor) -> Tensor:
-            return scale * self._distance(self.features[0](images), moments)
+            return scale * self._distance(self.features(images), moments)
 
-        denoiser = self.denoiser(net)
-        value = ddim.pathwise_backward(
-            denoiser, table, noise, objective, self.meter, self.clip, self.recompute
-        )
-        return value / scale
+        return self.pathwise_gradient(net, levels, noise, objective) / scale
+
+    def pathwise_gradient(
+        self, net: nn.Module, levels: Tensor, noise: Tensor, objective: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """`objective(images)`, 0-d, of the images sampled from `noise`, after accumulating its
+        pathwise gradient like `loss_gradient` does."""
+        return sampler.pathwise_backward(
+            self.denoiser(net), levels, noise, objective, self.meter, self.clip, self.recompute,
+            SOLVERS[self.solver],
+        )  # fmt: skip
 
     def _distance(self, features: Tensor, moments: Moments | None) -> Tensor:
         if moments is None:
@@ -370,13 +340,30 @@ class ScheduleTask(Task):
 
     def rehearse(self, seed: int) -> None:
         super().rehearse(seed)
-        training = self.begin(seed)
-        generator = self.generator(seed)
-        position = torch.as_tensor(self.space.to_unit(self.space.default), device=self.device)
+        training, generator = self.begin(seed), self.generator(seed)
+        position = self.position(self.space.default).requires_grad_()
         for _ in range(3):
-            table = self.alpha_bar(position.requires_grad_())
+            training_levels = self.training_levels(position)
             batch = self.batch(generator)
-            self.loss(training.net, table, batch)
-            self.loss_gradient(training.net, table, batch)
-            self.frechet_gradient(training.net, table, self.noise(128, generator))
+            self.loss(training.net, training_levels, batch)
+            self.loss_gradient(training.net, training_levels, batch)
+            noise = self.noise(128, generator)
+            self.frechet_gradient(training.net, self.sampling_levels(position), noise)
             self.update(training, 0.0)
+
+
+def common_levels(device: str) -> Tensor:
+    """`(TABLE,)` evenly spaced levels between an lsnr of -6 and 6, the same for every plan: the
+    reported denoising loss is taken there, so that it compares across training levels."""
+    return torch.linspace(-6, 6, TABLE, dtype=torch.float64, device=device)
+
+
+def checked_levels(levels: Tensor, evaluations: int) -> Tensor:
+    """`levels` in float64. Raises ValueError unless they are `evaluations` finite log
+    signal-to-noise ratios that increase."""
+    levels = levels.double()
+    if levels.shape != (evaluations,) or not torch.isfinite(levels).all():
+        raise ValueError(f"need {evaluations} finite sampling levels, got {levels.tolist()}")
+    if not (levels.diff() > 0).all():
+        raise ValueError(f"sampling levels must increase in lsnr, got {levels.tolist()}")
+    return levels

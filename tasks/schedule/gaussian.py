@@ -2,16 +2,12 @@
 
 Data are N(0, diag(s²)), s = (2, 0.6, 0.15), and the denoiser is linear in x with coefficients
 linear in cos(pi · level), one pair per coordinate. It cannot be right at every noise level, so
-what it learns depends on the schedule it is trained under, and ten DDIM steps add an error
-of their own. The coupling is mild: at most settings the gradient of FID at fixed weights already
-points where the true hypergradient does.
-
-Everything is float64: without clipping, sampling divides by the signal at the noisy end, which the
-box lets fall to 1e-12, and single precision would leave nothing of it but rounding.
+what it learns depends on the levels it is trained on, and ten evaluations add an error of their
+own. Everything is float64.
 
 The lower level's solution is a least-squares problem, and sampling multiplies each coordinate
-by a number, so F(q) = FID(theta*(q), q) is exact (`truth`). Its minimum over the box is 0.01176
-at width 0.833, tau 1.479, in the interior; the default (width 1, tau 1) has 0.0710.
+by a number, so F(q) = FID(theta*(q), q) is exact (`truth`), and so is its gradient, the
+hypergradient.
 """
 
 from __future__ import annotations
@@ -23,30 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from tasks.base import Candidate
-from tasks.diffusion.ddim import ddim_step, noise_level, sample, transitions
+from tasks.diffusion import sampler
 from tasks.diffusion.precision import FULL
+from tasks.diffusion.sampler import noise_level, signal_and_spread
 from tasks.metrics.frechet import FrechetReference
-from tasks.schedule.base import ScheduleTask
-from tasks.schedule.schedules import ScheduleFamily, cosine
-from tasks.space import Space, Variable
+from tasks.schedule.base import ScheduleTask, common_levels
+from tasks.schedule.plans import PUBLISHED
 
 SCALES = (2.0, 0.6, 0.15)
 _SAMPLES = 10_000
-
-
-def _two_parameter_cosine(width: Tensor, tau: Tensor) -> Tensor:
-    return cosine(width, torch.zeros_like(width), tau, torch.full_like(width, 0.008))
-
-
-FAMILY = ScheduleFamily(
-    Space(
-        (
-            Variable("width", 0.6, 1.0, default=1.0),
-            Variable("tau", 0.3, 4.0, default=1.0, log=True),
-        )
-    ),
-    _two_parameter_cosine,
-)
 
 
 class LinearDenoiser(nn.Module):
@@ -78,13 +59,13 @@ def basis(level: Tensor) -> Tensor:
     return torch.stack([torch.ones_like(level), torch.cos(torch.pi * level)], dim=-1)
 
 
-def lower_solution(alpha_bar: Tensor) -> Tensor:
-    """Coefficients `(3, 2)` that minimise the expected loss under a schedule; float64."""
-    spread = (1 - alpha_bar).sqrt()
-    regressors = basis(noise_level(alpha_bar)) * alpha_bar.sqrt()[:, None]
+def lower_solution(levels: Tensor) -> Tensor:
+    """Coefficients `(3, 2)` that minimise the expected loss at training `levels`; float64."""
+    signal, spread = signal_and_spread(levels)
+    regressors = basis(noise_level(levels)) * signal[:, None]
     rows = []
     for scale in SCALES:
-        variance = alpha_bar * scale**2 + 1 - alpha_bar
+        variance = signal**2 * scale**2 + spread**2
         normal = (regressors.T * variance) @ regressors
         rows.append(torch.linalg.solve(normal, regressors.T @ (spread * (1 - variance))))
     return torch.stack(rows)
@@ -94,9 +75,7 @@ class ScheduleGaussian(ScheduleTask):
     """Fractions of a millisecond per step; reported metrics are exact, not sampled."""
 
     name = "schedule/gaussian"
-    description = "Noise schedule of a linear denoiser of a three-scale Gaussian (closed form)"
-    schedule = FAMILY
-    space = FAMILY.space
+    description = "Noise levels of a linear denoiser of a three-scale Gaussian (closed form)"
     trial_steps = 500
     rate = 5e-2
     clip = None
@@ -113,34 +92,33 @@ class ScheduleGaussian(ScheduleTask):
             shape, generator=self.generator(0), device=self.device, dtype=torch.float64
         )
         self.train_images = self.report_images = standard * self.scales
-        self.features = (lambda x: x.flatten(1), lambda x: x.flatten(1) / self.scales)
+        self.features = lambda x: x.flatten(1)
         identity = torch.eye(len(SCALES), dtype=torch.float64, device=self.device)
-        centre = torch.zeros_like(identity[0])
-        exact = FrechetReference.from_statistics(centre, identity * self.scales**2)
-        self.selection_reference = exact
-        self.report_references = (exact, FrechetReference.from_statistics(centre, identity))
+        self.selection_reference = FrechetReference.from_statistics(
+            torch.zeros_like(identity[0]), identity * self.scales**2
+        )
 
     def evaluate(self, candidate: Candidate, seed: int) -> dict[str, float]:
-        net = self._net(candidate)
+        net = self.network(candidate)
         assert isinstance(net, LinearDenoiser)
-        spreads = self.spreads(net, self.table(candidate.state["sampling"]))
+        spreads = self.spreads(net, self.delivered_levels(candidate, self.evaluations))
+        common = common_levels(self.device)
         return {
             "fid": float((spreads - self.scales).square().sum()),
             "fid2": float((spreads / self.scales - 1).square().sum()),
-            "loss": float(self.expected_loss(net, self.table(candidate.params))),
+            "loss": float(self.expected_loss(net, common)),
         }
 
-    def spreads(self, net: nn.Module, table: Tensor) -> Tensor:
+    def spreads(self, net: nn.Module, levels: Tensor) -> Tensor:
         """Standard deviations `(3,)` of what `net` generates: sampling is linear."""
-        ones = torch.ones_like(self.train_images[:1])
-        return sample(net, table, ones, self.meter, self.clip).flatten().abs()
+        return self._sample(net, levels, torch.ones_like(self.train_images[:1])).flatten().abs()
 
-    def expected_loss(self, net: LinearDenoiser, table: Tensor) -> Tensor:
-        """Lower-level loss of `net`, 0-d, in expectation over data, steps and noise."""
+    def expected_loss(self, net: LinearDenoiser, levels: Tensor) -> Tensor:
+        """Lower-level loss of `net`, 0-d, in expectation over data, levels and noise."""
         with torch.no_grad():
-            factor = noise_factor(net.coefficients, noise_level(table))
-        spread = (1 - table).sqrt()[:, None]
-        variance = table[:, None] * self.scales**2 + spread**2
+            factor = noise_factor(net.coefficients, noise_level(levels))
+        signal, spread = (x[:, None] for x in signal_and_spread(levels))
+        variance = signal**2 * self.scales**2 + spread**2
         return (1 - 2 * factor * spread + factor**2 * variance).mean()
 
     def images(self, candidate: Candidate, count: int, seed: int) -> np.ndarray | None:
@@ -150,18 +128,29 @@ class ScheduleGaussian(ScheduleTask):
         return {"sampler": super().evaluator()["sampler"], "metrics": "exact", "scales": SCALES}
 
     def truth(self, position: Tensor) -> Tensor:
-        """F(q), 0-d float64: distance at the lower level's exact solution, `position` `(2,)` in
+        """F(q), 0-d float64: distance at the lower level's exact solution, `position` `(d,)` in
         the unit cube. Differentiable: its gradient is the true hypergradient."""
-        table = self.alpha_bar(position)
-        return _linear_distance(lower_solution(table), table)
+        coefficients = lower_solution(self.training_levels(position))
+        return self.distance(coefficients, self.sampling_levels(position))
+
+    def distance(self, coefficients: Tensor, levels: Tensor) -> Tensor:
+        """Exact F, 0-d, of a denoiser with `coefficients` `(3, 2)` sampled at `levels`."""
+
+        def denoiser(x: Tensor, level: Tensor) -> Tensor:
+            return noise_factor(coefficients, level) * x
+
+        x = torch.ones((1, len(SCALES)), dtype=torch.float64)
+        before = torch.zeros_like(x)
+        for row in sampler.SOLVERS[self.solver](levels):
+            x, before = sampler.step(denoiser, x, before, row, None)
+        return (x.abs() - torch.tensor(SCALES, dtype=torch.float64)).square().sum()
 
 
-def _linear_distance(coefficients: Tensor, table: Tensor) -> Tensor:
-    def denoiser(x: Tensor, level: Tensor) -> Tensor:
-        return noise_factor(coefficients, level) * x
+class ScheduleGaussianPublished(ScheduleGaussian):
+    """The same with the paper's search space and sampler: its algorithm can be checked here."""
 
-    x = torch.ones((1, len(SCALES)), dtype=torch.float64)
-    for now, following in transitions(table):
-        x = ddim_step(denoiser, x, now, following, clip=None)
-    scales = torch.tensor(SCALES, dtype=torch.float64)
-    return (x.abs() - scales).square().sum()
+    name = "schedule/gaussian-published"
+    description = "schedule/gaussian with the published schedules and DDIM"
+    plans = PUBLISHED
+    space = PUBLISHED.space
+    solver = "DDIM"

@@ -1,65 +1,94 @@
-"""Schedule tasks on an image data set with feature networks of its own."""
+"""Schedule tasks on an image data set: what methods see, and what is reported.
+
+Methods select on and differentiate the Fréchet distance to the selection split in the features of
+one small network trained on that data set. Reported are distances to the report split, the first of
+them in feature spaces that no method sees (`tasks.metrics.panel`).
+"""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from tasks.assets import data, networks
-from tasks.base import Metric
-from tasks.metrics.coverage import CoverageReference
+from tasks.base import Candidate, Metric
+from tasks.metrics import panel
 from tasks.metrics.features import feature_net, weights_name
 from tasks.metrics.frechet import FrechetReference
-from tasks.metrics.kernel import KernelReference
-from tasks.schedule.base import ScheduleTask
+from tasks.metrics.panel import Panel
+from tasks.schedule.base import ScheduleTask, common_levels
+from tasks.schedule.plans import TABLE
+from tasks.schedule.training import denoising_loss, draw
 
-FEATURES = ("first", "second")
+SEEN = "first"
+"""The feature network that methods see."""
+MORE = (2, 5)
+"""Multiples of the task's evaluations at which the quality is reported too."""
 
 
 class ImageScheduleTask(ScheduleTask):
     """Everything of a schedule task but its network, from the data set called `dataset`.
 
-    Beside both Fréchet distances, kernel distance and coverage under the second feature map: other
-    views of the same, by what no method sees.
+    The first metric is the Fréchet distance in the features of a network trained on other data,
+    the second the mean over all unseen spaces; `fid` is the distance in the features that methods
+    see, on the report split.
     """
 
     metrics: ClassVar[tuple[Metric, ...]] = (
-        *ScheduleTask.metrics,
-        Metric("kid2", "KID, second network"),
-        Metric("coverage2", "Coverage, second network", higher_is_better=True),
+        panel.metric(panel.PRIMARY),
+        panel.metric("panel"),
+        *(m for m in panel.METRICS if m.name not in (panel.PRIMARY, "panel")),
+        Metric("fid", "Fréchet distance, network that methods see", log=True),
+        Metric("loss", "Denoising loss at common levels"),
     )
     dataset: ClassVar[str]
     feature_set: ClassVar[str] = ""
-    """Data set of the feature networks; `dataset` if empty."""
+    """Data set of the feature network that methods see; `dataset` if empty."""
 
     def setup(self) -> None:
         splits = data.load(self.dataset)
         self.train_images = splits.train.images.to(self.device)
         self.report_images = splits.report.images.to(self.device)
-        names = self.feature_set or self.dataset
-        first, second = (feature_net(names, which, self.device) for which in FEATURES)
-        self.features = (first, second)
-        selection = self.measured(first, splits.selection.images.to(self.device))
+        self.features = feature_net(self.feature_set or self.dataset, SEEN, self.device)
+        selection = self.measured(self.features, splits.selection.images.to(self.device))
         self.selection_reference = FrechetReference(selection)
-        seen = self.measured(second, self.report_images)
-        self.report_references = (
-            FrechetReference(self.measured(first, self.report_images)),
-            FrechetReference(seen),
-        )
-        self.kernel_reference = KernelReference(seen)
-        self.coverage_reference = CoverageReference(seen)
+        self.report_reference = FrechetReference(self.measured(self.features, self.report_images))
+        self.panel = Panel(self.dataset, self.report_samples, self.device)
 
-    def compared(self, first: Tensor, second: Tensor) -> dict[str, float]:
-        return super().compared(first, second) | {
-            "kid2": float(self.kernel_reference.distance(second)),
-            "coverage2": float(self.coverage_reference.coverage(second)),
+    def evaluate(self, candidate: Candidate, seed: int) -> dict[str, float]:
+        values = self.distances(self.generated(candidate, self.report_samples, seed))
+        return values | {"loss": self.common_loss(candidate, seed)}
+
+    def at_more_evaluations(self, candidate: Candidate, seed: int) -> dict[str, float]:
+        """The measures of the panel at multiples of the task's evaluations, named
+        `MEASURE_SPACE_xMULTIPLE`: a gain at few evaluations alone is not a better network."""
+        return {
+            f"{name}_x{more}": value
+            for more in MORE
+            for name, value in self.panel.measure(
+                self.generated(candidate, self.panel.count, seed, more * self.evaluations)
+            ).items()
         }
 
+    def distances(self, images: Tensor) -> dict[str, float]:
+        """The reported measures of generated `images`."""
+        seen = self.report_reference.distance(self.measured(self.features, images))
+        return self.panel.measure(images) | {"fid": float(seen)}
+
+    def common_loss(self, candidate: Candidate, seed: int) -> float:
+        """Denoising loss on the report split at levels that do not depend on the plan."""
+        batch = draw(self.report_images, TABLE, self.generator(seed), self.report_samples)
+        with torch.no_grad():
+            loss = denoising_loss(self.network(candidate), common_levels(self.device), batch)
+        return float(loss)
+
     def evaluator(self) -> dict[str, Any]:
-        names = [weights_name(self.feature_set or self.dataset, which) for which in FEATURES]
+        name = weights_name(self.feature_set or self.dataset, SEEN)
         return super().evaluator() | {
-            "features": {name: networks.fingerprint(name) for name in names},
+            "features": {name: networks.fingerprint(name)} | self.panel.identity(),
+            "panel_samples": self.panel.count,
             "selection_images": len(data.load(self.dataset).selection),
             "report_images": len(data.load(self.dataset).report),
         }

@@ -1,8 +1,8 @@
 """Schedule tasks on MNIST and CIFAR-10 as the user provides them: hours of a GPU.
 
-`fid` and `fid2` are measured in the features of small classifiers, as on the smaller data sets:
-the inner loop of a first-order method has to differentiate them. Inception's FID is reported
-beside them where DTB_INCEPTION names its weights, and is left out otherwise.
+Methods see the features of a small classifier, as on the smaller data sets: the inner loop of a
+first-order method has to differentiate them. Inception's FID is reported beside the panel where
+DTB_INCEPTION names its weights, and is left out otherwise.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from tasks.metrics.features import weights_name
 from tasks.metrics.frechet import FrechetReference
 from tasks.metrics.inception import InceptionFeatures
 from tasks.metrics.inception_score import SPLITS, inception_score
-from tasks.schedule.images import FEATURES, ImageScheduleTask
+from tasks.schedule.images import SEEN, ImageScheduleTask
 from tasks.schedule.network import UNet
+from tasks.schedule.plans import PUBLISHED
 from tasks.schedule.published_network import LevelUNet
-from tasks.schedule.schedules import PUBLISHED
 
 INCEPTION_FID = Metric("fid_inception", "FID, Inception", log=True)
 INCEPTION_SCORE = Metric("inception_score", "Inception score", higher_is_better=True)
@@ -41,8 +41,8 @@ class ProvidedScheduleTask(ImageScheduleTask):
 
     @classmethod
     def assets(cls) -> tuple[Asset, ...]:
-        names = tuple(weights_name(cls.feature_set or cls.dataset, kind) for kind in FEATURES)
-        made = () if all(map(networks.shipped, names)) else (networks.asset(names),)
+        name = weights_name(cls.feature_set or cls.dataset, SEEN)
+        made = () if networks.shipped(name) else (networks.asset((name,)),)
         return (user_data.asset(cls.dataset), *made, inception.asset())
 
     def setup(self) -> None:
@@ -92,16 +92,17 @@ class ScheduleMnist60kPublished(ScheduleMnist60k):
 
     The network is the published one told the noise level (see `LevelUNet`). A trial is as long as
     the published bilevel run: ten steps for each of 3 x 469 batches; the published searches train
-    for 100 epochs. Sampling is the suite's ten clipped steps, where the published code takes all
-    1000 steps without a bound.
+    for 100 epochs. Sampling takes ten bounded DDIM steps, where the published code takes all 1000
+    steps without a bound.
     """
 
     name = "schedule/mnist60k-published"
     description = "Noise schedule of the published U-Net on MNIST; needs the data and a GPU"
-    schedule = PUBLISHED
+    plans = PUBLISHED
     space = PUBLISHED.space
     batch_size = 128
     trial_steps = 14_070
+    solver = "DDIM"
     recompute = True
     """At 128 images and ten steps the whole graph takes 36 GB: 28 MB an image and step."""
 
@@ -115,6 +116,7 @@ class ScheduleCifar10(ProvidedScheduleTask):
     name = "schedule/cifar10"
     description = "Noise schedule of a U-Net trained on CIFAR-10; needs the data and a GPU"
     dataset = "cifar10"
+    metrics = tuple(m for m in ImageScheduleTask.metrics if not m.name.endswith("_mlp"))
     trial_steps = 20_000
     rate = 5e-4
     budget = 4.0

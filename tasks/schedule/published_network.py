@@ -11,8 +11,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from tasks.diffusion.ddim import noise_level
-from tasks.schedule.schedules import PUBLISHED, STEPS
+from tasks.diffusion.sampler import noise_level
+from tasks.schedule.plans import PUBLISHED
+from tasks.schedule.plans import TABLE as STEPS
 
 BASE, MULTIPLES = 64, (2, 4)
 TIME_WIDTH = 256
@@ -184,7 +185,7 @@ class LevelUNet(PublishedUNet):
     def __init__(self, base: int = BASE) -> None:
         super().__init__(base)
         space = PUBLISHED.space
-        table = PUBLISHED.alpha_bar(torch.as_tensor(space.to_unit(space.default)))
+        table = PUBLISHED.training_levels(torch.as_tensor(space.to_unit(space.default)))
         self.register_buffer("levels", noise_level(table).float(), persistent=False)
 
     def forward(self, images: Tensor, level: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The lower level: denoising score matching (Ho et al., 2020) of one network under a schedule.
+"""The lower level: denoising score matching (Ho et al., 2020) of one network at training levels.
 
 A `Training` is everything that a training run carries from step to step; what it sees next
 is a function of that alone, so a run restored from `state_dict` goes on bit for bit on CPU.
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tasks.diffusion.ddim import Denoiser, noise_level
+from tasks.diffusion.sampler import Denoiser, noise_level, signal_and_spread
 
 BATCH = 64
 WARM_UP = 50
@@ -25,36 +25,35 @@ EMA = 0.99
 
 
 class Batch(NamedTuple):
-    """Clean images `(n, ...)`, steps `(n,)` into the table, and the noise to add `(n, ...)`."""
+    """Clean images `(n, ...)`, places `(n,)` in the training levels, and the noise to add."""
 
     images: Tensor
-    timesteps: Tensor
+    places: Tensor
     noise: Tensor
 
 
-def draw(images: Tensor, steps: int, generator: torch.Generator, size: int = BATCH) -> Batch:
-    """A random batch of `size` from `images`, uniform over a table of `steps`."""
+def draw(images: Tensor, levels: int, generator: torch.Generator, size: int = BATCH) -> Batch:
+    """A random batch of `size` from `images`, uniform over so many training `levels`."""
     device = images.device
     chosen = torch.randint(len(images), (size,), generator=generator, device=device)
-    timesteps = torch.randint(steps, (size,), generator=generator, device=device)
+    places = torch.randint(levels, (size,), generator=generator, device=device)
     shape = (size, *images.shape[1:])
     noise = torch.randn(shape, generator=generator, device=device, dtype=images.dtype)
-    return Batch(images[chosen], timesteps, noise)
+    return Batch(images[chosen], places, noise)
 
 
-def add_noise(batch: Batch, alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
-    """Noisy images of `batch` and their noise levels `(n,)`; differentiable in `alpha_bar`."""
-    chosen = alpha_bar[batch.timesteps]
+def add_noise(batch: Batch, levels: Tensor) -> tuple[Tensor, Tensor]:
+    """Noisy images of `batch` and their noise levels `(n,)`; differentiable in `levels`."""
+    chosen = levels[batch.places]
     shape = (-1, *[1] * (batch.images.ndim - 1))
-    signal = chosen.sqrt().to(batch.images.dtype).view(shape)
-    spread = (1 - chosen).sqrt().to(batch.images.dtype).view(shape)
+    signal, spread = (x.to(batch.images.dtype).view(shape) for x in signal_and_spread(chosen))
     noisy = signal * batch.images + spread * batch.noise
     return noisy, noise_level(chosen).to(batch.images.dtype)
 
 
-def denoising_loss(denoiser: Denoiser, alpha_bar: Tensor, batch: Batch) -> Tensor:
+def denoising_loss(denoiser: Denoiser, levels: Tensor, batch: Batch) -> Tensor:
     """Mean squared error of the predicted noise, 0-d."""
-    return F.mse_loss(denoiser(*add_noise(batch, alpha_bar)), batch.noise)
+    return F.mse_loss(denoiser(*add_noise(batch, levels)), batch.noise)
 
 
 def learning_rate(peak: float, step: int, fraction: float) -> float:

@@ -18,6 +18,7 @@ from tiny_files import write_cifar, write_inception, write_mnist
 pytest.importorskip("transformers")
 
 from benchmark import suite
+from tasks.schedule.provided import ScheduleCifar10
 from tests.speed import tiny_pipeline
 
 pytestmark = pytest.mark.slow
@@ -26,7 +27,7 @@ GPU = {"PYTHONPATH": str(PROGRAM.parents[1] / "pretended"), "PRETENDED_GPUS": "1
 PAIRS = {(task.name, method.label) for task, method in suite.load("paper").pairs()}
 RUN = ("run", "--all", "--suite", "paper", "--seeds", "1", "--budget", "0.002", "--clock", "priced")
 CLIP = {"reward", "lower_reward", "clip", "path_kl", "fid"}
-SCHEDULE = {"fid", "fid2", "loss", "kid2", "coverage2", "fid_inception", "inception_score"}
+SCHEDULE = {m.name for m in ScheduleCifar10.metrics} | {"fid_inception", "inception_score"}
 
 
 class Machine:

@@ -32,7 +32,8 @@ def test_numbers_are_found_wherever_they_are(bad):
 def delivered() -> Candidate:
     task = ScheduleGaussian()
     task.setup()
-    return task.candidate(task.begin(0).net, task.space.default, dict(task.space.default))
+    levels = task.sampling_levels(task.position(task.space.default))
+    return task.candidate(task.begin(0).net, task.space.default, levels=levels)
 
 
 @pytest.fixture
@@ -45,11 +46,11 @@ def judge(tmp_path, toy_spec) -> Judge:
     return Judge(task, PricedClock(1, prices), folder, 0)
 
 
-def test_a_sampling_schedule_outside_the_box_is_refused(judge, delivered):
+def test_sampling_levels_that_make_no_sense_are_refused(judge, delivered):
     assert math.isfinite(judge.evaluate(delivered, 0)["fid"])
-    delivered.state["sampling"]["tau"] = 99.0
+    delivered.state["levels"][3] = 99.0
     for verify in (judge.check, lambda candidate: judge.evaluate(candidate, 0)):
-        with pytest.raises(ValueError, match=r"tau = 99\.0 is outside"):
+        with pytest.raises(ValueError, match="sampling levels must increase"):
             verify(delivered)
 
 

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
-from tasks.diffusion.ddim import Denoiser
 from tasks.diffusion.precision import lowered
+from tasks.diffusion.sampler import Denoiser
 from tasks.schedule.base import ScheduleTask
 from tasks.schedule.published_network import LevelUNet
 from tests.speed.measure import Work, compare, machine, one_thread, show, timed
@@ -57,11 +57,11 @@ def compiled_task(task: ScheduleTask, mode: str | None) -> ScheduleTask:
 
 def gradient(task: ScheduleTask) -> Work:
     """The gradient of the Fréchet distance in the weights."""
-    net = task.begin(0).net
-    table, generator = task.table(task.space.default), task.generator(0)
+    net, generator = task.begin(0).net, task.generator(0)
+    levels = task.sampling_levels(task.position(task.space.default))
 
     def work() -> None:
-        task.frechet_gradient(net, table, task.noise(DIFFERENTIATED, generator))
+        task.frechet_gradient(net, levels, task.noise(DIFFERENTIATED, generator))
         net.zero_grad()
 
     return work

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tasks.assets import data
-from tasks.diffusion import ddim, torchvision_shim
+from tasks.diffusion import sampler, torchvision_shim
 from tasks.schedule.training import BATCH
 from tests.speed.measure import Work
 
@@ -115,4 +115,4 @@ def pipeline(dataset: str, count: int = SAMPLED, device: str = "cpu") -> Work:
     network = unet(dataset).to(device)
     made = DDIMPipeline(network.eval(), DDIMScheduler(1000, beta_schedule="squaredcos_cap_v2"))
     made.set_progress_bar_config(disable=True)
-    return lambda: made(count, num_inference_steps=ddim.STEPS, output_type="np")
+    return lambda: made(count, num_inference_steps=sampler.STEPS, output_type="np")

@@ -27,7 +27,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tasks.assets import data
-from tasks.diffusion import ddim
+from tasks.diffusion import sampler
 from tasks.schedule.base import ScheduleTask
 from tasks.schedule.published_network import LevelUNet, PublishedUNet
 from tasks.schedule.training import BATCH
@@ -83,7 +83,7 @@ def published_rows(
     diffusion = PublishedDiffusion(network()).to(task.device).eval()
 
     def sampling() -> Any:
-        return diffusion.sample(torch.randn(sampled, *shape, device=task.device), ddim.STEPS)
+        return diffusion.sample(torch.randn(sampled, *shape, device=task.device), sampler.STEPS)
 
     return {
         f"{ours}: training steps; published loop, float32": row(
@@ -128,12 +128,12 @@ def differences(dataset: str, device: str, precision: str) -> dict[str, Row]:
 
 def both_sides(task: ScheduleTask, count: int) -> tuple[Work, Work]:
     net = task.begin(0).ema
-    table = task.table(task.space.default)
-    tables, noise = torch.stack([table, table**1.02]), task.noise(count, task.generator(0))
+    levels = task.sampling_levels(task.position(task.space.default))
+    sets, noise = torch.stack([levels, levels * 1.02]), task.noise(count, task.generator(0))
     start = torch.cat([noise, noise])
     return (
-        lambda: ddim.sample(task.denoiser(net), tables, start, task.meter, task.clip),
-        lambda: [task.sample(net, one, noise) for one in tables],
+        lambda: sampler.sample(task.denoiser(net), sets, start, task.meter, task.clip),
+        lambda: [task.sample(net, one, noise) for one in sets],
     )
 
 

@@ -16,9 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tasks.diffusion import ddim
+from tasks.diffusion import sampler
 from tasks.schedule.base import ScheduleTask
 from tasks.schedule.published_network import LevelUNet
 from tests.speed.measure import Work, kept_megabytes, machine, one_thread
@@ -56,21 +58,28 @@ def operations(work: Work) -> int:
 def kept(task: ScheduleTask) -> float:
     """Megabytes of one image and denoising step."""
     net, noise = task.begin(0).net, task.noise(IMAGES, task.generator(0)).requires_grad_()
-    now, following = next(iter(ddim.transitions(task.table(task.space.default))))
-    return kept_megabytes(lambda: ddim.ddim_step(net, noise, now, following), net) / IMAGES
+    row = sampler.ddim(default_levels(task)).float()[0]
+    before = torch.zeros_like(noise)
+    return kept_megabytes(lambda: sampler.step(net, noise, before, row, 1.0)[0], net) / IMAGES
+
+
+def default_levels(task: ScheduleTask) -> Tensor:
+    """The sampling levels of the task's default plan."""
+    return task.sampling_levels(task.position(task.space.default))
 
 
 def recomputing(task: ScheduleTask, repetitions: int) -> dict[str, list[float]]:
     """Processor seconds of a gradient, in turns."""
-    net, table = task.begin(0).net, task.table(task.space.default)
+    net, levels = task.begin(0).net, default_levels(task)
     noise = task.noise(IMAGES, task.generator(0))
     seconds: dict[str, list[float]] = {"kept": [], "recomputed": []}
     for repetition in range(repetitions + 1):
         for name, recompute in (("kept", False), ("recomputed", True)):
             started = time.process_time()
-            ddim.pathwise_backward(
-                net, table, noise, lambda x: x.square().mean(), task.meter, recompute=recompute
-            )
+            sampler.pathwise_backward(
+                net, levels, noise, lambda x: x.square().mean(), task.meter, recompute=recompute,
+                solver=sampler.ddim,
+            )  # fmt: skip
             if repetition:
                 seconds[name].append(time.process_time() - started)
             net.zero_grad()

@@ -19,8 +19,8 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, TensorDataset
 
+from tasks.schedule.plans import TABLE as STEPS
 from tasks.schedule.published_network import PublishedUNet
-from tasks.schedule.schedules import STEPS
 
 BATCH = 128
 RATE = 1e-3

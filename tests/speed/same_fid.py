@@ -20,7 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from tasks.assets import data
-from tasks.diffusion import ddim
+from tasks.diffusion.sampler import noise_level
+from tasks.metrics.frechet import FrechetReference
+from tasks.schedule.plans import PUBLISHED
 from tasks.schedule.training import Training
 from tests.speed.measure import Work, machine, one_thread, timed
 from tests.speed.published_unet import PublishedTraining
@@ -46,12 +48,12 @@ class Ours:
 
     def __init__(self, dataset: str) -> None:
         self.task = our_task(dataset)
-        self.table = self.task.table(self.task.space.default)
+        self.levels = self.task.training_levels(self.task.position(self.task.space.default))
 
     def start(self, steps: int, seed: int) -> Work:
         self.training: Training = self.task.begin(seed)
         fractions = iter(step / steps for step in range(steps))
-        return lambda: self.task.train_step(self.training, self.table, next(fractions))
+        return lambda: self.task.train_step(self.training, self.levels, next(fractions))
 
     def networks(self) -> list[nn.Module]:
         return [self.training.ema]
@@ -62,8 +64,8 @@ class Published:
 
     def __init__(self, dataset: str) -> None:
         self.dataset = dataset
-        task = our_task(dataset)
-        self.levels = ddim.noise_level(task.table(task.space.default)).float()
+        default = torch.tensor(PUBLISHED.space.to_unit(PUBLISHED.space.default))
+        self.levels = noise_level(PUBLISHED.training_levels(default)).float()
 
     def start(self, steps: int, seed: int) -> Work:
         train = data.load(self.dataset).train
@@ -93,14 +95,14 @@ class Timed(nn.Module):
 
 
 class Race:
-    """Both sides on one data set, scored alike: our ten steps of clipped DDIM, which beat their
-    unclipped ones, against the report split."""
+    """Both sides on one data set, scored alike: the ten evaluations of the default plan,
+    against the report split."""
 
     SPEED_STEPS: ClassVar[int] = 3
 
     def __init__(self, dataset: str, seed: int) -> None:
         self.judge, self.seed = our_task(dataset), seed
-        self.table = self.judge.table(self.judge.space.default)
+        self.levels = self.judge.sampling_levels(self.judge.position(self.judge.space.default))
         self.ours, self.published = Ours(dataset), Published(dataset)
 
     def train(self, side: Ours | Published, seconds: float) -> Run:
@@ -118,15 +120,12 @@ class Race:
 
     def distances(self, network: nn.Module) -> tuple[float, float]:
         noise = self.judge.noise(SCORED, self.judge.generator(self.seed))
-        images = self.judge.sample(network, self.table, noise)
+        images = self.judge.sample(network, self.levels, noise)
+        judge, other = self.judge, self.judge.panel.spaces[0]
         with torch.no_grad():
-            found = [
-                float(reference.distance(features(images)))
-                for features, reference in zip(
-                    self.judge.features, self.judge.report_references, strict=True
-                )
-            ]
-        return found[0], found[1]
+            seen = judge.report_reference.distance(judge.features(images))
+            unseen = FrechetReference(other.embed(judge.report_images))
+            return float(seen), float(unseen.distance(other.embed(images)))
 
     def result(self, horizons: list[float]) -> dict[str, Any]:
         """Runs of the published side at `horizons` of seconds, ours from the shortest on in steps

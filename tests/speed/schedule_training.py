@@ -19,16 +19,17 @@ import torch
 from torch import nn
 
 from tasks.assets import data
-from tasks.diffusion import ddim
+from tasks.diffusion import sampler
 from tasks.schedule.base import ScheduleTask
 from tasks.schedule.digits import ScheduleDigits
+from tasks.schedule.images import ImageScheduleTask
 from tasks.schedule.mnist import ScheduleMnist
 from tasks.schedule.training import BATCH
 from tests.speed.diffusers_example import SAMPLED, ExampleTraining, Told, pipeline, unet
 from tests.speed.measure import Row, Work, compare, machine, one_thread, show, timed
 from tests.speed.published_unet import PublishedDiffusion, PublishedTraining
 
-DATASETS: dict[str, type[ScheduleTask]] = {"digits": ScheduleDigits, "mnist28": ScheduleMnist}
+DATASETS: dict[str, type[ImageScheduleTask]] = {"digits": ScheduleDigits, "mnist28": ScheduleMnist}
 WORTH = 0.2
 """Seconds that a timed call should take at least."""
 
@@ -39,26 +40,27 @@ def our_task(
     device: str = "cpu",
     precision: str = "float32",
     batch: int = BATCH,
-) -> ScheduleTask:
+) -> ImageScheduleTask:
     """The schedule task on `dataset`, around the network that `build` makes."""
     changes: dict[str, Any] = {"dataset": dataset, "batch_size": batch}
     if build is not None:
         changes["build"] = lambda self: build()
-    task: ScheduleTask = type("Measured", (DATASETS[dataset],), changes)(device)
+    task: ImageScheduleTask = type("Measured", (DATASETS[dataset],), changes)(device)
     task.precision = precision
     task.setup()
     return task
 
 
 def our_training(task: ScheduleTask) -> Work:
-    training, table = task.begin(0), task.table(task.space.default)
-    return lambda: task.train_step(training, table, 0.1)
+    training = task.begin(0)
+    levels = task.training_levels(task.position(task.space.default))
+    return lambda: task.train_step(training, levels, 0.1)
 
 
 def our_sampling(task: ScheduleTask, count: int = SAMPLED) -> Work:
-    network = task.begin(0).ema
-    table, generator = task.table(task.space.default), task.generator(0)
-    return lambda: task.sample(network, table, task.noise(count, generator))
+    network, generator = task.begin(0).ema, task.generator(0)
+    levels = task.sampling_levels(task.position(task.space.default))
+    return lambda: task.sample(network, levels, task.noise(count, generator))
 
 
 def row(ours: Work, theirs: Work, units: int, device: str = "cpu") -> Row:
@@ -91,7 +93,7 @@ def own_network_rows(dataset: str) -> dict[str, Row]:
         ),
         f"{dataset}: sampled images; published": row(
             our_sampling(task),
-            lambda: diffusion.sample(torch.randn(SAMPLED, *shape), ddim.STEPS),
+            lambda: diffusion.sample(torch.randn(SAMPLED, *shape), sampler.STEPS),
             SAMPLED,
         ),
         f"{dataset}: sampled images; diffusers": row(
@@ -135,7 +137,7 @@ def rates(repetitions: int) -> dict[str, Any]:
     report = {
         "batch": BATCH,
         "sampled": SAMPLED,
-        "steps": ddim.STEPS,
+        "steps": sampler.STEPS,
         "weights": {dataset: weights(dataset) for dataset in DATASETS},
         "own_network": compare(own, repetitions),
         "one_network": compare(one, 2 * repetitions),

@@ -73,14 +73,16 @@ def test_what_does_not_wait_is_not() -> None:
 
 def schedule_work(task: Any) -> dict[str, Callable[[], Any]]:
     """One training step and sampling, after a first one of each."""
-    training, table = task.begin(0), task.table(task.space.default)
-    generator, tables = task.generator(1), torch.stack([table, table])
+    position = task.position(task.space.default)
+    training, levels = task.begin(0), task.training_levels(position)
+    sampling = task.sampling_levels(position)
+    generator, sets = task.generator(1), torch.stack([sampling, sampling])
     work = {
-        "train": lambda: task.train_step(training, table, 0.5),
-        "sample": lambda: task.sample(training.ema, table, task.noise(8, generator)),
+        "train": lambda: task.train_step(training, levels, 0.5),
+        "sample": lambda: task.sample(training.ema, sampling, task.noise(8, generator)),
         "sample each": lambda: task.sample_each(
             training.ema,
-            tables,
+            sets,
             task.noise(8, generator).expand(2, 8, *task.train_images.shape[1:]),
         ),
     }

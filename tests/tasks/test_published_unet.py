@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tasks.schedule.plans import PUBLISHED
 from tasks.schedule.published_network import LevelUNet, Normalisation, PublishedUNet
-from tasks.schedule.schedules import COSINE, PUBLISHED
 from tasks.schedule.training import Training, denoising_loss, draw, learning
 from tests.speed.published_unet import PublishedDiffusion, PublishedTraining
 
@@ -23,7 +23,8 @@ def test_network_has_the_published_number_of_weights() -> None:
 
 
 def test_default_schedule_is_ours() -> None:
-    ours = COSINE.alpha_bar(torch.tensor(COSINE.space.to_unit(COSINE.space.default)))
+    position = torch.tensor(PUBLISHED.space.to_unit(PUBLISHED.space.default))
+    ours = torch.sigmoid(PUBLISHED.training_levels(position))
     torch.testing.assert_close(
         PublishedDiffusion(torch.nn.Identity()).alpha_bar, ours.float(), atol=1e-5, rtol=1e-3
     )
@@ -86,7 +87,7 @@ def test_the_gradient_reaches_the_schedule_through_the_level(
 
 
 def test_statistics_are_averaged_and_training_resumes_bit_for_bit(images: torch.Tensor) -> None:
-    table = PUBLISHED.alpha_bar(torch.tensor([0.0, 1.0, 0.0, 0.1], dtype=torch.float64))
+    table = PUBLISHED.training_levels(torch.tensor([0.0, 1.0, 0.0, 0.1], dtype=torch.float64))
 
     def fresh() -> Training:
         with torch.random.fork_rng(devices=[]):

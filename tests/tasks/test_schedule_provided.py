@@ -16,7 +16,12 @@ from tasks.assets import data, inception, networks, user_data
 from tasks.make import pretrain
 from tasks.metrics import features, training
 from tasks.schedule import provided
-from tasks.schedule.digits import ScheduleDigits, ScheduleDigitsUnclipped
+from tasks.schedule.digits import (
+    ScheduleDigits,
+    ScheduleDigitsPublished,
+    ScheduleDigitsUnclipped,
+)
+from tasks.schedule.images import ImageScheduleTask
 from tasks.schedule.network import UNet
 from tasks.schedule.provided import (
     ProvidedScheduleTask,
@@ -64,7 +69,7 @@ class FewFeatures:
         return features[:, :5]
 
 
-OWN = ["fid", "fid2", "loss", "kid2", "coverage2"]
+OWN = [metric.name for metric in ImageScheduleTask.metrics]
 
 
 def test_mnist60k_runs_with_the_features_of_mnist28(root: Path, small: None) -> None:
@@ -79,28 +84,27 @@ def test_mnist60k_runs_with_the_features_of_mnist28(root: Path, small: None) -> 
     images = task.images(candidate, 8, 0)
     assert images is not None
     assert images.shape == (8, 28, 28)
-    assert set(task.evaluator()["features"]) == {
-        "features-mnist28-first",
-        "features-mnist28-second",
-    }
+    seen = {"features-mnist28-first"}
+    assert set(task.evaluator()["features"]) == seen | {"other", "mlp", "pixels", "random"}
     assert "not measured" in task.evaluator()["inception"]
 
 
 def test_cifar10_asks_for_feature_networks_made_once(root: Path, small: None) -> None:
     write_cifar(root)
     reason = str(ScheduleCifar10.unavailable())
-    command = "python -m tasks.make.pretrain features-cifar10-first features-cifar10-second"
+    command = "python -m tasks.make.pretrain features-cifar10-first"
     assert command in reason
     assert pretrain.main(command.split()[3:]) == 0
     assert ScheduleCifar10.unavailable() is None
-    assert len(list((root / "weights").iterdir())) == 2
+    assert len(list((root / "weights").iterdir())) == 1
 
     task = ScheduleCifar10()
     task.setup()
     (candidate,) = task.iterate(task.space.default, (1 / task.trial_steps,), seed=0)
     assert np.isfinite(list(task.evaluate(candidate, 0).values())).all()
-    table = task.alpha_bar(torch.full((4,), 0.5, dtype=torch.float64).requires_grad_())
-    value = task.frechet_gradient(task.begin(0).net, table, task.noise(8, task.generator(0)))
+    moving = torch.full((len(task.space),), 0.5, dtype=torch.float64).requires_grad_()
+    levels = task.sampling_levels(moving)
+    value = task.frechet_gradient(task.begin(0).net, levels, task.noise(8, task.generator(0)))
     assert torch.isfinite(value)
     images = task.images(candidate, 8, 0)
     assert images is not None
@@ -125,7 +129,7 @@ def test_the_published_network_trains_and_samples_as_the_others(
     training = task.begin(0)
     before = {name: kept.clone() for name, kept in training.net.named_buffers()}
     noise = task.noise(4, task.generator(0))
-    task.frechet_gradient(training.net, task.alpha_bar(position), noise)
+    task.frechet_gradient(training.net, task.sampling_levels(position), noise)
     assert position.grad is not None
     assert torch.isfinite(position.grad).all()
     assert all(torch.equal(kept, before[name]) for name, kept in training.net.named_buffers())
@@ -148,7 +152,7 @@ def test_they_keep_the_contract(
 ) -> None:
     write_mnist(root)
     write_cifar(root)
-    pretrain.main(["features-cifar10-first", "features-cifar10-second"])
+    pretrain.main(["features-cifar10-first"])
     monkeypatch.setattr(cls, "build", build)
     monkeypatch.setattr(cls, "trial_steps", 100)
     broken = [f"{title}: {problem}" for title, problem in contract.check(cls.name) if problem]
@@ -184,11 +188,11 @@ def test_turns_do_not_change_what_is_sampled_or_measured(monkeypatch: pytest.Mon
 
 def test_without_clipping_the_default_schedule_is_singular() -> None:
     """Trained alike, it scores far worse there, and alike where the schedule ends early."""
-    clipped, unclipped = ScheduleDigits(), ScheduleDigitsUnclipped()
+    clipped, unclipped = ScheduleDigitsPublished(), ScheduleDigitsUnclipped()
     scores = {}
     for task in (clipped, unclipped):
         task.setup()
-        early = task.space.default | {"width": 0.85}
+        early = task.space.default | {"end": 0.85}
         for name, params in (("default", task.space.default), ("early", early)):
             (candidate,) = task.iterate(params, (1.0,), seed=0)
             scores[task.name, name] = task.score(candidate, 0)

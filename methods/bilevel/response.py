@@ -1,0 +1,99 @@
+"""What training at a noise level does to the upper level: the response of the weights, one step
+deep.
+
+A training step at log signal-to-noise ratio l moves the weights by -rate P grad L_l, P being Adam's
+diagonal preconditioner, and so moves the upper level F by rate times the influence
+
+    I(l) = -<grad F, P grad L_l>.
+
+With levels l(u; q), u uniform on (0, 1), the rate at which F falls is the mean of I(l(u; q)), whose
+gradient in q is a hypergradient that knows the response of the weights; the partial gradient
+dF/dq at fixed weights knows nothing of it. Influences as a measure of what data are worth: Koh &
+Liang, 2017 (arXiv 1703.04730); one step deep: Pruthi et al., 2020 (TracIn, arXiv 2002.08484).
+
+Three things make an estimate of a few hundred images good enough to follow. All gradients are taken
+at the averaged weights, for F spikes from step to step at the raw ones. All bins of levels see the
+same images and noise, so that their differences are differences of the level. And the influences
+count relative to their median, bounded at a few median deviations, for the noisiest bins have the
+longest tails.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from tasks.schedule.oracles import ScheduleOracles
+from tasks.schedule.training import Batch, Training
+
+CENTRES = (-8.0, -6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0, 8.0)
+"""Levels at which influences are measured; linear in between, constant beyond."""
+BOUND = 3.0
+"""Largest influence, in median absolute deviations from the median."""
+
+
+def influences(
+    task: ScheduleOracles,
+    training: Training,
+    sampling: Tensor,
+    samples: int,
+    batches: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Standardised influences `(len(CENTRES),)` at the averaged weights; negative is good.
+
+    `sampling` are the sampling levels; F is that of `samples` images. If they require a gradient,
+    that of F is accumulated in what they were computed from.
+    """
+    net = copy.deepcopy(training.ema).requires_grad_(True)
+    task.frechet_gradient(net, sampling, task.noise(samples, generator))
+    slope = _preconditioned(training, _taken(net))
+    centres = torch.tensor(CENTRES, dtype=torch.float64, device=task.device)
+    found = torch.zeros_like(centres)
+    for _ in range(batches):
+        batch = task.batch(generator)
+        for place in range(len(CENTRES)):
+            at_one = Batch(batch.images, torch.full_like(batch.places, place), batch.noise)
+            task.loss_gradient(net, centres, at_one)
+            found[place] -= torch.dot(slope, _taken(net)) / batches
+    return standardised(found)
+
+
+def expected(influence: Tensor, levels: Tensor) -> Tensor:
+    """Mean of `influence` `(len(CENTRES),)` over training `levels` `(T,)`; differentiable in
+    them. Its negative gradient is the direction in which training serves the upper level more."""
+    centres = torch.tensor(CENTRES, dtype=levels.dtype, device=levels.device)
+    right = torch.searchsorted(centres, levels.detach()).clamp(1, len(centres) - 1)
+    width = centres[right] - centres[right - 1]
+    share = ((levels - centres[right - 1]) / width).clamp(0, 1)
+    return torch.lerp(influence[right - 1], influence[right], share).mean()
+
+
+def standardised(values: Tensor) -> Tensor:
+    """`values` less their median, in median absolute deviations, bounded by `BOUND`."""
+    centred = values - values.median()
+    spread = centred.abs().median().clamp(min=1e-30)
+    return (centred / spread).clamp(-BOUND, BOUND)
+
+
+def _taken(net: nn.Module) -> Tensor:
+    """The accumulated gradient of `net` as one float64 vector; it is cleared."""
+    parts = []
+    for parameter in net.parameters():
+        gradient = parameter.grad
+        parts.append(torch.zeros_like(parameter) if gradient is None else gradient)
+        parameter.grad = None
+    return torch.cat([part.flatten() for part in parts]).double()
+
+
+def _preconditioned(training: Training, gradient: Tensor) -> Tensor:
+    """`gradient` times the diagonal preconditioner of the training's AdamW."""
+    state, scales = training.optimiser.state, []
+    for group in training.optimiser.param_groups:
+        for parameter in group["params"]:
+            own = state[parameter]
+            unbiased = own["exp_avg_sq"] / (1 - group["betas"][1] ** float(own["step"]))
+            scales.append((1 / (unbiased.sqrt() + group["eps"])).flatten())
+    return gradient * torch.cat(scales).double()
