@@ -50,37 +50,24 @@ def quality(study: Study) -> pd.DataFrame:
     from 6 runs on), iqm with iqm_low and iqm_high (Tukey-McLaughlin, from 4 runs on, on the
     scale of the mean), n (finite values), runs (all runs).
     """
+    columns = ["task", "method", "metric", "fraction", "gpu_hours", "mean", "low", "high"]
+    columns += ["median", "median_low", "median_high", "iqm", "iqm_low", "iqm_high", "n", "runs"]
     rows = []
-    for task, method in pairs(study):
-        budget = study.task(task).budget
-        runs = len(study.task(task).runs(method))
-        for metric in study.task(task).metrics:
-            values = at_fractions(study.task(task).trace(method, metric.name), budget, FRACTIONS)
-            estimate = statistics.mean_interval(values, metric.log)
-            for column, fraction in enumerate(FRACTIONS):
-                middle = statistics.median_interval(values[:, column])
-                core = statistics.iqm_interval(values[:, column], metric.log)
-                rows.append(
-                    {
-                        "task": task,
-                        "method": method,
-                        "metric": metric.name,
-                        "fraction": fraction,
-                        "gpu_hours": fraction * budget,
-                        "mean": float(estimate.value[column]),
-                        "low": float(estimate.low[column]),
-                        "high": float(estimate.high[column]),
-                        "median": float(middle.value),
-                        "median_low": float(middle.low),
-                        "median_high": float(middle.high),
-                        "iqm": float(core.value),
-                        "iqm_low": float(core.low),
-                        "iqm_high": float(core.high),
-                        "n": int(estimate.n[column]),
-                        "runs": runs,
-                    }
-                )
-    return pd.DataFrame(rows)
+    for name, method in pairs(study):
+        task = study.task(name)
+        runs = len(task.runs(method))
+        for metric in task.metrics:
+            values = at_fractions(task.trace(method, metric.name), task.budget, FRACTIONS)
+            for fraction, own in zip(FRACTIONS, values.T, strict=True):
+                mean = statistics.mean_interval(own, metric.log)
+                middle = statistics.median_interval(own)
+                core = statistics.iqm_interval(own, metric.log)
+                numbers = [
+                    float(end) for x in (mean, middle, core) for end in (x.value, x.low, x.high)
+                ]
+                key = (name, method, metric.name, fraction, fraction * task.budget)
+                rows.append((*key, *numbers, int(mean.n), runs))
+    return pd.DataFrame(rows, columns=columns)
 
 
 @lru_cache(maxsize=2)
@@ -122,8 +109,7 @@ def targets(study: Study) -> pd.DataFrame:
             continue
         for share in study.design.targets:
             value = statistics.denormalised(share, *task.references, task.primary.log)
-            row = {"task": task.name, "target": _target(share), "share": share, "value": value}
-            rows.append(row)
+            rows.append((task.name, _target(share), share, value))
     return pd.DataFrame(rows, columns=["task", "target", "share", "value"])
 
 
@@ -141,13 +127,12 @@ def costs(study: Study) -> pd.DataFrame:
     `Trace.end`).
     """
     rows = []
-    for goal in targets(study).to_dict("records"):
-        for method in study.task(goal["task"]).methods:
-            cost = cost_to_target(study, goal["task"], method, goal["value"])
+    for name, target, _, value in targets(study).itertuples(index=False, name=None):
+        for method in study.task(name).methods:
+            cost = cost_to_target(study, name, method, value)
+            times = (cost.hours, cost.low, cost.high)
             rows.append(
-                {name: goal[name] for name in ("task", "target", "value")}
-                | {"method": method, "gpu_hours": cost.hours, "low": cost.low, "high": cost.high}
-                | {"successes": cost.successes, "runs": cost.runs, "censored": cost.censored}
+                (name, target, value, method, *times, cost.successes, cost.runs, cost.censored)
             )
     return pd.DataFrame(rows, columns=COST_COLUMNS)
 
@@ -209,31 +194,19 @@ def profile(scores: pd.DataFrame, thresholds: ArrayLike) -> pd.DataFrame:
     low, high (95 % Wilson), n (runs), tasks. Only methods with runs on every task of `scores`:
     the others' shares would be over other tasks.
     """
+    columns = ["method", "threshold", "share", "low", "high", "n", "tasks"]
     tasks = set(scores["task"])
     limits = np.asarray(thresholds, dtype=float)
-    parts = []
+    rows = []
     for method, own in scores.groupby("method", sort=False):
-        if set(own["task"]) != tasks:
-            continue
-        values = own["score"].to_numpy()
-        share = statistics.share_interval((values > limits[:, None]).sum(axis=1), len(values))
-        parts.append(
-            pd.DataFrame(
-                {
-                    "method": method,
-                    "threshold": limits,
-                    "share": share.value,
-                    "low": share.low,
-                    "high": share.high,
-                    "n": len(values),
-                    "tasks": len(tasks),
-                }
-            )
-        )
-    if not parts:
-        columns = ["method", "threshold", "share", "low", "high", "n", "tasks"]
-        return pd.DataFrame(columns=columns)
-    return pd.concat(parts, ignore_index=True)
+        if set(own["task"]) == tasks:
+            above = (own["score"].to_numpy() > limits[:, None]).sum(axis=1)
+            share = statistics.share_interval(above, len(own))
+            rows += [
+                (method, *numbers, len(own), len(tasks))
+                for numbers in zip(limits, share.value, share.low, share.high, strict=True)
+            ]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def aggregate(scores: pd.DataFrame) -> pd.DataFrame:
@@ -242,25 +215,15 @@ def aggregate(scores: pd.DataFrame) -> pd.DataFrame:
     Columns: method, mean, low, high (95 % Welch-Satterthwaite, for these tasks), n (finite runs),
     runs, tasks. Only methods with runs on every task of `scores`.
     """
+    columns = ["method", "mean", "low", "high", "n", "runs", "tasks"]
     tasks = list(dict.fromkeys(scores["task"]))
     rows = []
     for method, own in scores.groupby("method", sort=False):
-        if set(own["task"]) != set(tasks):
-            continue
-        samples = [own[own["task"] == task]["score"].to_numpy() for task in tasks]
-        found = statistics.mean_of_means(samples)
-        rows.append(
-            {
-                "method": method,
-                "mean": float(found.value),
-                "low": float(found.low),
-                "high": float(found.high),
-                "n": int(found.n),
-                "runs": len(own),
-                "tasks": len(tasks),
-            }
-        )
-    return pd.DataFrame(rows, columns=["method", "mean", "low", "high", "n", "runs", "tasks"])
+        if set(own["task"]) == set(tasks):
+            found = statistics.mean_of_means([own[own["task"] == t]["score"] for t in tasks])
+            ends = (float(found.value), float(found.low), float(found.high))
+            rows.append((method, *ends, int(found.n), len(own), len(tasks)))
+    return pd.DataFrame(rows, columns=columns)
 
 
 def ledgers(study: Study) -> pd.DataFrame:
@@ -292,17 +255,9 @@ def operations(study: Study) -> pd.DataFrame:
         seconds = pd.DataFrame(parts).fillna(0.0).mean()
         total = seconds.sum()
         for operation, value in seconds.items():
-            rows.append(
-                {
-                    "task": task,
-                    "method": method,
-                    "operation": operation,
-                    "kind": kinds.get(str(operation), str(operation)),
-                    "seconds": float(value),
-                    "share": float(value / total) if total else float("nan"),
-                    "n": len(runs),
-                }
-            )
+            share = float(value / total) if total else float("nan")
+            kind = kinds.get(str(operation), str(operation))
+            rows.append((task, method, operation, kind, float(value), share, len(runs)))
     columns = ["task", "method", "operation", "kind", "seconds", "share", "n"]
     return pd.DataFrame(rows, columns=columns)
 
