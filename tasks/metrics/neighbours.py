@@ -20,8 +20,8 @@ MANIFOLD_NEIGHBOURS = 3
 """k of precision and recall, as in the source."""
 DENSITY_NEIGHBOURS = 5
 """k of density and coverage, as in the source."""
-ROWS = 2048
-"""Rows of a matrix of distances computed at once, which bounds memory."""
+PAIRS = 2**24
+"""Distances computed at once, which bounds memory: 128 MB."""
 
 
 class Agreement(NamedTuple):
@@ -64,8 +64,9 @@ class NeighbourReference:
         inside = torch.zeros(len(features), dtype=torch.bool, device=features.device)
         balls = torch.zeros(len(features), dtype=torch.float64, device=features.device)
         reached, covered = [], []
-        for start in range(0, len(self.features), ROWS):
-            part = slice(start, start + ROWS)
+        rows = max(PAIRS // len(features), 1)
+        for start in range(0, len(self.features), rows):
+            part = slice(start, start + rows)
             distances = torch.cdist(self.features[part], features)
             inside |= (distances < self.manifold_radii[part, None]).any(dim=0)
             reached.append((distances < own_radii).any(dim=1))
@@ -90,7 +91,7 @@ def radii(features: Tensor, neighbours: int) -> Tensor:
         raise ValueError(f"need features (n, d) with n > {neighbours}, got shape {shape}")
     parts = [
         torch.cdist(part, features).kthvalue(neighbours + 1, dim=1).values  # the first is itself
-        for part in torch.split(features, ROWS)
+        for part in torch.split(features, max(PAIRS // len(features), 1))
     ]
     return torch.cat(parts)
 
@@ -101,8 +102,8 @@ def nearest(features: Tensor, others: Tensor) -> Tensor:
     Raises ValueError for values that are not finite.
     """
     features, others = checked(features), checked(others)
-    parts = [torch.cdist(part, others).amin(dim=1) for part in torch.split(features, ROWS)]
-    return torch.cat(parts)
+    chunks = torch.split(features, max(PAIRS // len(others), 1))
+    return torch.cat([torch.cdist(part, others).amin(dim=1) for part in chunks])
 
 
 def memorisation(generated: Tensor, held_out: Tensor) -> float:

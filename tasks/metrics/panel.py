@@ -34,7 +34,7 @@ from tasks.metrics.neighbours import Agreement, NeighbourReference, memorisation
 from tasks.metrics.spaces import FeatureSpace, reduced, spaces
 
 PRIMARY = "frechet_other"
-NEIGHBOURS = 2000
+NEIGHBOURS = 1000
 """Most images of either kind that measures from neighbours take: their cost is quadratic."""
 BATCH = 1000
 """Images that are embedded at once."""

@@ -26,12 +26,12 @@ def test_all_four_are_those_of_prdc() -> None:
     assert ours._asdict() == pytest.approx(theirs, abs=1e-12)
 
 
-@pytest.mark.parametrize("rows", [1, 7, 5000])
-def test_the_size_of_chunks_changes_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pairs", [1, 400, 5000])
+def test_the_size_of_chunks_changes_nothing(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     real, generated = sets(60, 50)
     expected = NeighbourReference(real).compare(generated)
     near = nearest(generated, real)
-    monkeypatch.setattr(neighbours, "ROWS", rows)
+    monkeypatch.setattr(neighbours, "PAIRS", pairs)
     assert NeighbourReference(real).compare(generated) == pytest.approx(expected)
     torch.testing.assert_close(nearest(generated, real), near)
 
