@@ -1,7 +1,7 @@
 """The upper-level search space: named, bounded, real variables.
 
-Every method on a task gets the same `Space` object, and its `hash` stands in every
-run's provenance, so that a comparison over different spaces cannot go unnoticed.
+Every method on a task gets the same `Space` object, and its `hash` is stored with every
+run, so that a comparison over different spaces is noticed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Weights and data that a task reads and the project does not ship.
+"""Pre-trained models and data that a task reads and the project does not ship.
 
 An asset knows where it lies, whether it is there, whether it is whole, and how the library that
-publishes it fetches it. What is not known about it (a size, a licence) is said to be unknown.
+publishes it fetches it. A size or licence that is not known is said to be unknown.
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ class Asset:
     remedy: str
     """The command that fetches it, or the variable that names where it is."""
     missing: Callable[[], str | None]
-    """What is not there and what to do, in one line; None if all is. Quick: reads no content."""
+    """Returns the first thing that is missing and what to do, in one line; None if all is there.
+    Quick: reads no content."""
     damage: Callable[[], str | None]
-    """What is wrong with the files that are there, in one line. Reads them all, perhaps for
-    minutes."""
+    """Returns what is wrong with the files that are there, in one line, or None. Reads all of them,
+    which may take minutes."""
     fetch: Callable[[], None]
     """Put it into `place`. Raises anything if that fails, and leaves nothing there that `missing`
     would take for whole."""
     licence: str = UNKNOWN
     size: str = UNKNOWN
     hashes: str = UNKNOWN
-    """What the content is held against."""
+    """How the content is verified."""
 
     def check(self) -> str | None:
-        """What is missing or wrong, in one line; None if it is whole or not asked for."""
+        """The first problem, in one line; None if the asset is whole or not asked for."""
         if self.place is None:
             return None
         return self.missing() or self.damage()

@@ -29,7 +29,7 @@ LEFTOVERS = {"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found", "@t
 SHOWN = 5
 """Bad pictures that an error names; the others are counted."""
 UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
-"""What Pillow raises for damaged files."""
+"""Errors that Pillow raises for damaged files."""
 
 
 class Pictures(NamedTuple):

@@ -79,7 +79,8 @@ def present(file: Path) -> Path | None:
 
 
 def unavailable(name: str) -> str | None:
-    """What to fetch for the data set called `name`, in one line; None if its files are there."""
+    """The first file missing from the data set called `name` and how to fetch it, in one line; None
+    if all are there."""
     missing = next((file for file in files(name) if not file.is_file()), None)
     if missing is None:
         return None
@@ -184,7 +185,7 @@ def read(name: str) -> tuple[Arrays, Arrays]:
 
 
 def _unlike(name: str, pixels: np.ndarray, labels: np.ndarray) -> str | None:
-    """What shows that images and labels are not those of `name`."""
+    """The first sign that images and labels are not those of `name`, or None."""
     if len(pixels) != len(labels):
         return f"{len(pixels)} images but {len(labels)} labels"
     expected = SETS[name].shape

@@ -1,8 +1,8 @@
-"""Make the shipped weights again: `python -m tasks.make.pretrain NAME...` (no name: list them).
+"""Train the shipped networks again: `python -m tasks.make.pretrain NAME...` (no name: list them).
 
 A recipe trains on the train split only, from fixed seeds, and saves through
-`tasks.assets.networks.save`. Weights made on another machine differ in rounding and so in their
-fingerprint, which is why the files are shipped; all but those of `cifar10`, which need the
+`tasks.assets.networks.save`. Networks trained on another machine differ by rounding and so in
+their fingerprint, which is why the files are shipped; all but those of `cifar10`, which need the
 user's own copy of that data set.
 """
 
@@ -40,12 +40,12 @@ RECIPES: dict[str, str] = {
     "rewards-fashion14": "tasks.make.fashion:train_rewards",
     "reference-fashion14": "tasks.make.fashion:store_reference",
 }
-"""Name of the weights -> `module:function`, which is called with that name, makes the weights
-and returns their path."""
+"""Name of a network -> `module:function`, which is called with that name, trains the network and
+returns the path of its file."""
 
 
 def make(name: str) -> Path:
-    """Run the recipe called `name`; the path of the weights."""
+    """Run the recipe called `name`; the path of the file."""
     module, function = RECIPES[name].split(":")
     file: Path = getattr(import_module(module), function)(name)
     return file

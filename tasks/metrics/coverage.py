@@ -14,7 +14,7 @@ from tasks.metrics.frechet import checked
 NEIGHBOURS = 5
 """k of the source."""
 ROWS = 2048
-"""Rows of a matrix of distances computed at once, so that memory does not decide."""
+"""Rows of a matrix of distances computed at once, which bounds memory."""
 
 
 class CoverageReference:

@@ -1,8 +1,8 @@
 """Feature networks for Fréchet distances: small classifiers of the data set at hand.
 
-ImageNet features mean little on digits, so the penultimate activations of a CNN trained on
-the train split stand in for Inception's. Two networks of different shape and seed exist per
-data set: a method that optimises the features of the first is judged by the second too.
+ImageNet features mean little on digits, so the penultimate activations of a CNN trained on the
+train split replace Inception's. Two networks of different width and seed exist per data set.
+`tasks.metrics.spaces` has the spaces that no method sees.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class FeatureNet(nn.Module):
 
 
 def weights_name(dataset: str, which: str) -> str:
-    """Name of the weights of a feature network."""
+    """Name of the file of a feature network."""
     return f"features-{dataset}-{which}"
 
 
 def untrained(dataset: str, which: str) -> FeatureNet:
-    """The architecture of a feature network, with weights from the global generator."""
+    """The architecture of a feature network, initialised from the global random generator."""
     if dataset == "cifar10":
         return FeatureNet(4 * _WIDTHS[which], DIMENSIONS[dataset], channels=3)
     return FeatureNet(_WIDTHS[which], DIMENSIONS[dataset])

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 SPLITS = 10
-"""The mean over as many equal parts, as is usual; each part has a marginal p(y) of its own, so
-scores of other counts of images or parts do not compare."""
+"""The score is averaged over this many equal parts, as is usual. Each part has its own marginal
+p(y), so only scores of equal numbers of images and parts compare."""
 
 
 def inception_score(logits: Tensor, splits: int = SPLITS) -> float:

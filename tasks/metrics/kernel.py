@@ -13,7 +13,7 @@ from torch import Tensor
 from tasks.metrics.frechet import checked
 
 ROWS = 2048
-"""Rows of a kernel matrix computed at once, so that memory does not decide."""
+"""Rows of a kernel matrix computed at once, which bounds memory."""
 
 
 class KernelReference:

@@ -64,7 +64,7 @@ def _described(space: str) -> tuple[Metric, ...]:
 
 
 METRICS: tuple[Metric, ...] = (*(m for space in SPACES for m in _described(space)), *SUMMARY)
-"""What `Panel.measure` returns for the data sets with all four spaces."""
+"""Descriptions of the values of `Panel.measure` for data sets with all four spaces."""
 
 
 def metric(key: str) -> Metric:

@@ -1,9 +1,9 @@
-"""Injects faults one after the other and checks after each what must hold whatever happens.
+"""Injects faults one after the other and checks the guarantees of the harness after each.
 
-A case is a few runs of one task, disturbed one to three times in a row and then left in peace.
-In the end its frame must equal that of undisturbed runs, bit for bit: trials, scores, metrics,
-charged time, counted work. In between, every folder can be read, a run that failed says why,
-and what was finished is not touched again.
+A case is a few runs of one task, disturbed one to three times in a row and then completed without
+faults. In the end its frame must equal that of undisturbed runs bit for bit: trials, scores,
+metrics, charged time, counted work. In between, every folder can be read, a failed run says why,
+and finished runs are not modified.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FAILED, REFUSED = 1, 2
 
 
 class Broken(AssertionError):
-    """What must hold does not."""
+    """A guarantee is violated."""
 
 
 def require(holds: object, what: str) -> None:
@@ -113,7 +113,7 @@ class Case:
         self.check_finished()
 
     def check_finished(self) -> None:
-        """What was finished is as it was; what is finished now is to stay so."""
+        """Check that finished runs are unmodified, and remember those that are finished now."""
         folders = folders_of(self.results)
         for label, before in self.finished.items():
             require(folders[label].log.read_bytes() == before, f"finished run {label} was touched")

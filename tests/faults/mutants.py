@@ -30,7 +30,7 @@ TESTS = [
         ("runs", "clock"),
     )
 ]
-"""What a mutant is handed to that no fault notices."""
+"""Tests that are run on a mutant which no fault notices."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def main() -> int:
 
 
 def notice(mutant: Mutant, count: int) -> str:
-    """What notices the mutant, in a few words; empty if nothing does."""
+    """The fault or test that notices the mutant, in a few words; empty if none does."""
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name)
         for part in COPIED:

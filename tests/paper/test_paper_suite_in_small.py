@@ -68,7 +68,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 
 @pytest.fixture(scope="module")
 def missing(empty: Machine) -> str:
-    """What `prepare` says where nothing is."""
+    """Output of `prepare` without any asset."""
     return empty("prepare", "paper", "--check", code=1)
 
 
@@ -81,7 +81,7 @@ def prepared(empty: Machine, missing: str) -> tuple[Machine, str]:
 
 @pytest.fixture(scope="module")
 def planned(prepared: tuple[Machine, str]) -> str:
-    """What a dry run says."""
+    """Output of a dry run."""
     return prepared[0](*RUN, "--dry-run")
 
 

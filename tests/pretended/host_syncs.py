@@ -17,7 +17,7 @@ READS = {
 }  # fmt: skip
 """Operations whose result, or its shape, is read back from the device."""
 MADE_ON_THE_HOST = {aten.lift_fresh}
-"""What `torch.tensor(data)` calls: on a GPU the data would be copied, and waited for."""
+"""Called by `torch.tensor(data)`: on a GPU the data would be copied, blocking the host."""
 
 
 COPIES = {aten.copy_, aten._to_copy}
@@ -67,7 +67,7 @@ def sync_is_an_error() -> Iterator[None]:
 
 
 def host_syncs(work: Callable[[], Any]) -> list[str]:
-    """What `work` does that would wait for a GPU."""
+    """Operations in `work` that would block on a GPU."""
     with HostSyncs() as mode:
         work()
     return mode.found

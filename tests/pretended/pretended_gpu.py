@@ -31,7 +31,7 @@ NAME = "pretended"
 
 
 class Backend(_DummyBackendModule):
-    """What torch asks of a device's module."""
+    """The functions that torch requires of a device's module."""
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16, torch.float16]
@@ -101,7 +101,7 @@ def computed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def _leaves(values: Any) -> Iterator[Any]:
-    """What `values` and the lists among them hold: arguments are never nested deeper than that."""
+    """The elements of `values` and of the lists among them; arguments are not nested deeper."""
     for value in values:
         if isinstance(value, list | tuple):
             yield from value

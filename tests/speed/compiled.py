@@ -1,12 +1,12 @@
-"""What `torch.compile` makes of the networks of schedule tasks: seconds it takes, and the ratio.
+"""What `torch.compile` gains on the networks of schedule tasks, and how long compiling takes.
 
     python -m tests.speed.compiled --json results/reference/benchmarks/compiled.json
 
-A compiled network beside the same one as it is, in one process and in turns, in a training step,
-in sampling and in the gradient of the Fréchet distance through the sampler. Each use compiles
-graphs of its own, once per process; the first call of each is timed apart. On CUDA also with
-CUDA graphs (mode "reduce-overhead"). A mode that fails, or compiles nothing, says so in the report
-and on the screen.
+A compiled network is compared with the same one in eager mode, alternating in one process, in a
+training step, in sampling and in the gradient of the Fréchet distance through the sampler. Each use
+compiles its own graphs, once per process; the first call is timed separately. On CUDA also with
+CUDA graphs (mode "reduce-overhead"). The report and the screen name a mode that fails or compiles
+nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What diffusers' users run: its UNet2DModel, its training example's loop, its DDIM pipeline."""
+"""The side of diffusers: its UNet2DModel, the loop of its training example, its DDIM pipeline."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def unet(dataset: str) -> nn.Module:
 
 
 class Told(nn.Module):
-    """A diffusers network that is told our noise level, scaled to its time steps."""
+    """A diffusers network conditioned on our noise level, scaled to its time steps."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -1,10 +1,10 @@
-"""What a GPU makes of training and sampling: one network, our loop beside those of others.
+"""Training and sampling on a GPU: the same network in our loop and in those of others.
 
     python -m tests.speed.gpu
 
 Writes results/reference/gpu/<device>.json, <device>-compiled.json and <device>-guided.json. Every
-row of the first has one network on both sides, diffusers' UNet2DModel or the paper's own, in one
-process and in turns; what the precision of a side is stands in its row. Beside the ratios:
+row of the first has one network on both sides, diffusers' UNet2DModel or the paper's own,
+alternating in one process, and names the precision of each side. Beside the ratios:
 floating-point operations of one training step as torch counts them, their share of the device's
 peak (`--peak-tflops`, or the data sheet of a known device), peak memory, and the two sides of a
 zeroth-order difference in one batch against two calls. The others are `tests.speed.compiled` and
@@ -75,7 +75,7 @@ class Stepped(nn.Module):
 def published_rows(
     task: ScheduleTask, ours: str, network: Callable[[], nn.Module], sampled: int
 ) -> dict[str, Row]:
-    """`task` against the published loop and sampler around `network`, told the step."""
+    """`task` against the published loop and sampler around `network`, conditioned on the step."""
     train, shape = data.load(task.dataset).train, task.train_images.shape[1:]
     published = PublishedTraining(
         train.images, train.labels, 1_000_000, 0, task.batch_size, network(), task.device

@@ -2,12 +2,13 @@
 
     python -m tests.speed.guided_sampling --json guided_sampling.json
 
-Same network, precision, batch and steps on both sides of every row, repetitions interleaved, the
-order turned round every time. Without weights (docs/your-data-and-models.md) a tiny untrained
-pipeline stands for Stable Diffusion: its ratios are about overhead, not about convolutions.
+Same network, precision, batch and steps on both sides of every row; repetitions alternate, in
+reversed order every time. Without the pre-trained models (docs/your-data-and-models.md) a tiny
+untrained pipeline replaces Stable Diffusion: its ratios measure overhead, not convolutions.
 
-The published guidance is made again from its description (arXiv 2404.14743 as used by 2502.08808):
-parameters that require gradients, text encoded in every call, the decoder inside the graph, each
+The published guidance is reimplemented from its description (arXiv 2404.14743 as used by
+2502.08808): parameters that require gradients, text encoded in every call, the decoder inside the
+graph, each
 sample's reward linearised at its image of the round before, a squared error averaged over the
 batch, the scheduler's step, and a first round guided by a gradient of zero.
 """

@@ -1,4 +1,4 @@
-"""Seconds of two ways to do the same thing, side by side in one process."""
+"""Times two ways to do the same thing side by side in one process."""
 
 from __future__ import annotations
 
@@ -93,7 +93,8 @@ def timed(work: Work, device: str = "cpu") -> float:
 
 
 def kept_megabytes(work: Work, *modules: nn.Module) -> float:
-    """What `work` keeps for its backward pass, parameters and buffers of `modules` aside."""
+    """Megabytes that `work` keeps for its backward pass, without parameters and buffers of
+    `modules`."""
     own = {t.untyped_storage().data_ptr() for m in modules for t in (*m.parameters(), *m.buffers())}
     kept: dict[int, Tensor] = {}
 
@@ -110,7 +111,7 @@ def kept_megabytes(work: Work, *modules: nn.Module) -> float:
 
 
 def machine(device: str = "cpu", dtype: torch.dtype = torch.float32) -> dict[str, str]:
-    """What this ran on."""
+    """Description of the machine."""
     import diffusers
 
     return {

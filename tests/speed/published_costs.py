@@ -1,4 +1,4 @@
-"""What the paper's network costs: operations of a training step, memory and time of a gradient.
+"""The cost of the paper's network: operations of a training step, memory and time of a gradient.
 
     python -m tests.speed.published_costs --json results/reference/benchmarks/published_costs.json
 
@@ -48,7 +48,7 @@ class Operations(TorchDispatchMode):
 
 
 def operations(work: Work) -> int:
-    """Of a call of `work`, after a first one."""
+    """Processor seconds of a call of `work`, after a first one."""
     work()
     with Operations() as counter:
         work()

@@ -1,10 +1,10 @@
-"""The published MNIST diffusion (code of arXiv 2502.08808), made again from its description.
+"""The published MNIST diffusion (code of arXiv 2502.08808), reimplemented from its description.
 
 The network of `tasks.schedule.published_network`; the tables of a cosine schedule as buffers; a
-training loop with
-AdamW, a one-cycle rate, a moving average of weights and buffers every ten steps, and a line printed
-every ten; DDIM without clipping. Sizes must be multiples of 4. Its data loader decoded each image
-again in four worker processes; here it shuffles a tensor in memory, which is cheaper.
+training loop with AdamW, a one-cycle rate, a moving average of parameters and buffers every ten
+steps, and a line printed every ten; DDIM without clipping. Sizes must be multiples of 4. The
+published data loader decodes each image again in four worker processes; this one shuffles a tensor
+in memory, which is cheaper.
 """
 
 from __future__ import annotations

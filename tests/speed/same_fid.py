@@ -79,7 +79,7 @@ class Published:
 
 
 class Timed(nn.Module):
-    """A network that is told time steps, looked up from our noise level."""
+    """A network conditioned on time steps, looked up from our noise level."""
 
     levels: Tensor
 

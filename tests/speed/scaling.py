@@ -1,11 +1,11 @@
-"""What the harness itself costs when runs are many: handing out, planning, loading, drawing.
+"""The cost of the harness itself with many runs: dispatching, planning, loading, drawing.
 
     python -m tests.speed.scaling --json results/reference/benchmarks/scaling.json
 
-Runs that do nothing are handed out to two worker processes of this machine; stored runs are
-synthetic (`tests.speed.synthetic`), their commands run as a user would. Seconds are wall time, and
-processor time beside it, because a loaded machine stretches the first. `--only` repeats one part
-and keeps what the file says of the others.
+Runs that do nothing are dispatched to two worker processes of this machine; stored runs are
+synthetic (`tests.speed.synthetic`), and commands run as a user would run them. Wall time is given
+with processor time beside it, because a loaded machine stretches the first. `--only` measures one
+part again and keeps the others of the file.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ name = "random"
 name = "bilevel"
 """
 PAIRS = 4
-"""Of tasks and methods in that suite."""
+"""Number of tasks and of methods in that suite."""
 
 
 def nothing(spec: RunSpec, terms: object = None) -> Outcome:

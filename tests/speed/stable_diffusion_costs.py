@@ -1,4 +1,4 @@
-"""What one image of Stable Diffusion 1.5 costs, counted without weights and without a GPU.
+"""The cost of one image of Stable Diffusion 1.5, counted without its parameters and without a GPU.
 
     python -m tests.speed.stable_diffusion_costs
 
@@ -28,7 +28,7 @@ UTILISATION = 0.4
 
 
 class Cost(NamedTuple):
-    """Of one part for one image."""
+    """Counts of one part for one image."""
 
     forward: float
     """TFLOP."""

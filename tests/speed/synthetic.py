@@ -1,4 +1,4 @@
-"""Run folders that no run has written, as large and as many as a benchmark needs."""
+"""Generated run folders, as large and as many as a measurement needs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A Stable Diffusion pipeline with its reward models, tiny and untrained, in the layout of the
-real ones: for tests and benchmarks that cannot rely on gigabytes of weights."""
+"""A tiny untrained Stable Diffusion pipeline with its reward models, in the layout of the real
+ones, for tests and measurements that cannot rely on gigabytes of parameters."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ def test_gradient_through_moments_is_the_first_variation() -> None:
     direction = torch.randn(20, 4, generator=generator).double()
 
     def potential(features: torch.Tensor) -> float:
-        """Of a batch: the derivative of the distance in the share mixed in, at zero."""
+        """Derivative of the distance in the share of a batch that is mixed in, at zero."""
         h = 1e-5
         values = []
         for share in (h, -h):

@@ -41,7 +41,7 @@ def test_every_measure_is_described(digits: Panel) -> None:
 
 
 def test_the_floor_is_of_as_many_images_as_are_measured() -> None:
-    """Of fewer images a Fréchet distance is larger."""
+    """A Fréchet distance is larger for fewer images."""
     few, many = Panel("digits", samples=200), Panel("digits", samples=5000)
     assert (few.count, many.count) == (200, 1000)
     for space in SPACES:

@@ -98,7 +98,7 @@ class Part(ABC):
             ) from error
 
     def missing(self) -> str | None:
-        """What to do to have this part, in one line; None if it is there."""
+        """How to get this part, in one line; None if it is there."""
         if self.path() is not None:
             return None
         if os.environ.get(self.variable):
@@ -225,7 +225,8 @@ class ResNet(Part):
 
 
 def damage(file: Path) -> str | None:
-    """What shows that a file is not whole: its hash where a name holds it, or its format."""
+    """Why a file is not whole, by the hash in its name or else by its format; None if it seems
+    whole."""
     blob = file.resolve().name  # the Hugging Face cache names large files by their SHA-256
     named = re.search(r"-([0-9a-f]{8})\.pth$", file.name)  # and torch.hub by its beginning
     expected = blob if re.fullmatch("[0-9a-f]{64}", blob) else named and named[1]
@@ -302,7 +303,7 @@ class Paths:
 
 
 def unavailable() -> str | None:
-    """What to fetch and where to put it, in one line; None if all is there. Loads nothing."""
+    """All missing parts and how to get them, in one line; None if all are there. Loads nothing."""
     if find_spec("transformers") is None:
         return "transformers is not installed: pip install -c constraints.txt '.[paper]'"
     missing = [*(part.missing() for part in PARTS), inception.missing()]

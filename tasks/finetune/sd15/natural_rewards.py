@@ -58,8 +58,8 @@ class ClipScore(nn.Module):
         return 100 * (embeddings * self.texts[labels]).sum(dim=1)
 
     def prepare(self, images: Tensor) -> Tensor:
-        """What the model's own processor makes of 8-bit images, without the rounding to 8 bits
-        and differentiable: `(n, 3, crop height, crop width)`."""
+        """The preprocessing of the model's own processor, differentiable and without rounding to
+        8 bits: `(n, 3, crop height, crop width)`."""
         pixels = (images + 1) / 2
         height, width = pixels.shape[-2:]
         shortest = min(height, width)

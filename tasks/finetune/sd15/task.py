@@ -81,7 +81,7 @@ class PromptedDiffusion(nn.Module):
         self.register_buffer("embeddings", torch.cat([asked, null[:1]]))
 
     embeddings: Tensor
-    """Of the prompts and, last, of the empty one: `(prompts + 1, tokens, d)`."""
+    """Embeddings of the prompts and, last, of the empty one: `(prompts + 1, tokens, d)`."""
 
     @torch.no_grad()
     def sample(
@@ -136,8 +136,8 @@ class PromptedDiffusion(nn.Module):
 
 
 def precision(device: str) -> torch.dtype:
-    """Of network and decoder. Not float16: at large lambda the gradient of r2 / lambda in a single
-    pixel comes near the smallest number it can hold."""
+    """Number format of network and decoder. Not float16: at large lambda the gradient of
+    r2 / lambda in a single pixel comes near the smallest number that it holds."""
     if device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
     return torch.float32
@@ -208,12 +208,12 @@ def no_progress_bars() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Reference:
-    """What is known of the pre-trained model's own samples."""
+    """Statistics of the pre-trained model's own samples."""
 
     upper: tuple[float, float]
     """Mean and standard deviation of the CLIP score."""
     lower: tuple[float, float]
-    """The same of the random head."""
+    """Mean and standard deviation of the random head."""
     features: FrechetReference | None
 
 
@@ -224,7 +224,7 @@ class FinetuneStableDiffusion(ImageTask):
     description = "Entropy strength of reward-guided sampling, Stable Diffusion 1.5"
     citation = "Xiao et al., ICML 2025, arXiv 2502.08808, application 1"
     metrics: ClassVar[tuple[Metric, ...]] = (REWARD, LOWER_REWARD, CLIP_SCORE, PATH_KL)
-    """And FID, on machines that have the Inception weights."""
+    """FID is added where the Inception file is provided."""
     groups = len(PROMPTS)
     batch = 5
     samples = 100
