@@ -210,7 +210,7 @@ def unpack(
 
 
 def export(
-    path: Annotated[Path, typer.Argument(help="SQLite file to make.")],
+    path: Annotated[Path, typer.Argument(help="Optuna journal to make.")],
     suite: SuiteOption = "quick",
     results: ResultsOption = Path("results"),
 ) -> None:
@@ -219,4 +219,4 @@ def export(
         from benchmark.study.export import export as write_studies
 
         count = write_studies(_load(results, suite), path)
-    output.print_lines([f"{count} studies in sqlite:///{path}"])
+    output.print_lines([f"{count} studies in {path}"])

@@ -331,17 +331,19 @@ class Study:
         """Positions of each run's rows in `frame`, by task, label and seed."""
         return self.frame.groupby(["task", "method", "seed"], sort=False).indices
 
-    def picture(self, path: Path) -> bytes | None:
-        """A sample grid (PNG) that lies beside one of `runs["samples"]`; None if there is none.
+    def has_picture(self, path: Path) -> bool:
+        return str(path) in self.pictures if self.pictures else path.is_file()
 
-        Raises BadResults for a link or a file of impossible size.
+    def picture(self, path: Path) -> bytes:
+        """A sample grid (PNG): one of `runs["samples"]`, or another one beside it.
+
+        Raises FileNotFoundError, and BadResults for a link or a file of impossible size.
         """
-        if self.pictures:
-            return self.pictures.get(str(path))
-        try:
+        if not self.pictures:
             return read_bytes(path, LARGEST_PICTURE)
-        except FileNotFoundError:
-            return None
+        if not self.has_picture(path):
+            raise FileNotFoundError(str(path))
+        return self.pictures[str(path)]
 
     def only(
         self, tasks: Iterable[str] | None = None, methods: Iterable[str] | None = None

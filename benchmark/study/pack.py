@@ -113,7 +113,7 @@ class PackedSuite(StoredSuite):
         if path.is_symlink():
             raise BadResults(f"{path} is a link: results are plain files")
         try:
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 found = file.schema_arrow.metadata or {}
                 if found.get(b"format") != FORMAT.encode():
                     raise BadResults(f"{path} is not a packed suite; make one with: benchmark pack")
@@ -186,7 +186,10 @@ def pack(suite: StoredSuite, path: Path) -> int:
     }
     table = pa.Table.from_pylist(rows, SCHEMA).replace_schema_metadata(metadata)
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", compression_level=LEVEL, use_dictionary=False)
+    pq.write_table(
+        table, buffer, compression="zstd", compression_level=LEVEL, use_dictionary=False,
+        write_statistics=False, write_page_checksum=True,
+    )  # fmt: skip  # statistics would repeat whole logs
     write_atomic(path, buffer.getvalue())
     return len(rows)
 

@@ -12,6 +12,8 @@ import old_results
 import optuna
 import pandas as pd
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from typer.testing import CliRunner
 
 from benchmark.cli import app
@@ -32,11 +34,15 @@ def suite(tmp_path: Path) -> Path:
     return tmp_path / "results" / "quick"
 
 
+def journal(path: Path) -> JournalStorage:
+    return JournalStorage(JournalFileBackend(str(path)))
+
+
 def test_studies_hold_what_the_frame_holds(suite: Path, tmp_path: Path) -> None:
-    path = tmp_path / "studies.db"
+    path = tmp_path / "studies.journal"
     result = CliRunner().invoke(app, ["export", str(path), "--results", str(suite.parent)])
     assert result.exit_code == 0, result.output
-    storage = f"sqlite:///{path}"
+    storage = journal(path)
     assert len(optuna.get_all_study_names(storage)) == 6
     study = optuna.load_study(study_name="quick/schedule/digits/random/1", storage=storage)
     frame = load(suite).frame.query(
@@ -63,11 +69,9 @@ def test_studies_hold_what_the_frame_holds(suite: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_without_scores_has_its_reported_metric(suite: Path, tmp_path: Path) -> None:
-    path = tmp_path / "studies.db"
+    path = tmp_path / "studies.journal"
     CliRunner().invoke(app, ["export", str(path), "--results", str(suite.parent)])
-    study = optuna.load_study(
-        study_name="quick/schedule/digits/bilevel/0", storage=f"sqlite:///{path}"
-    )
+    study = optuna.load_study(study_name="quick/schedule/digits/bilevel/0", storage=journal(path))
     assert study.user_attrs["objective"] == "fid"
     frame = load(suite).frame.query("method == 'bilevel' and seed == 0 and metric == 'fid'")
     assert study.best_value == frame["value"].min()
@@ -77,7 +81,7 @@ def test_a_run_without_scores_has_its_reported_metric(suite: Path, tmp_path: Pat
 
 
 def test_an_existing_file_is_not_touched(suite: Path, tmp_path: Path) -> None:
-    path = tmp_path / "studies.db"
+    path = tmp_path / "studies.journal"
     path.write_text("mine")
     result = CliRunner().invoke(app, ["export", str(path), "--results", str(suite.parent)])
     assert result.exit_code == 2

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +73,7 @@ def _row(task: Task, run: dict[Any, Any], count: int, shares: Sequence[float]) -
     stored = [
         (float(hours), file)
         for hours, trial in zip(taken["gpu_hours"], taken["trial"], strict=True)
-        if (file := newest.with_name(f"samples-{trial:06d}.png")).is_file()
+        if task.study.has_picture(file := newest.with_name(f"samples-{trial:06d}.png"))
     ]
     trace = next((t for t in task.trace(label, task.primary.name) if t.seed == seed), None)
     row = []
@@ -83,22 +84,22 @@ def _row(task: Task, run: dict[Any, Any], count: int, shares: Sequence[float]) -
         last = newest if share == 1.0 else None
         shown = files[-1] if files else last
         value = float(trace.at(moment)) if trace is not None and shown else float("nan")
-        row.append(Tiles(_loaded(shown, count), number(value) if shown else ""))
+        row.append(Tiles(_loaded(task.study, shown, count), number(value) if shown else ""))
     return row
 
 
-def _loaded(file: Path | None, count: int) -> npt.NDArray[np.uint8] | None:
+def _loaded(study: Study, file: Path | None, count: int) -> npt.NDArray[np.uint8] | None:
     """The tiles, or None, with a line that names the file, where it cannot be read."""
     if file is None:
         return None
     try:
-        return load(file, count)
+        return load(io.BytesIO(study.picture(file)), count)
     except (OSError, ValueError, SyntaxError) as error:
         log.warning("left out picture %s: %s", file, " ".join(str(error).split()))
         return None
 
 
-def load(file: Path, count: int = TILES) -> npt.NDArray[np.uint8]:
+def load(file: Path | BinaryIO, count: int = TILES) -> npt.NDArray[np.uint8]:
     """`(k, s, s, 3)` tiles of a stored grid, k <= `count`.
 
     Raises ValueError if the file is not a grid of 8 columns of squares, OSError if it is damaged.
