@@ -466,3 +466,20 @@ def test_names_of_lines_are_spread_in_order() -> None:
 def test_wrapped_notes_fit_the_page() -> None:
     long, short = (canvas.note_height(text, style.SINGLE) for text in ("word " * 100, "word"))
     assert long > short
+
+
+def test_plans_are_those_of_the_literature() -> None:
+    from scipy import stats
+
+    grid = (np.arange(schedules.TABLE) + 0.5) / schedules.TABLE
+    laplace = {"location": 0.5, "scale": 1.5, "shape": 0.0}
+    expected = stats.laplace.ppf(grid, loc=0.5, scale=1.5)
+    np.testing.assert_allclose(schedules.training(laplace), expected, atol=1e-9)
+    normal = schedules.training({"location": 2.4, "scale": 2.4, "shape": 1.0})
+    np.testing.assert_allclose(normal, stats.norm.ppf(grid, loc=2.4, scale=2.4), atol=1e-9)
+    edm = {"location": 0.0, "sigma_max": 80.0, "sigma_min": 0.002, "rho": 7.0, "arc": 0.0}
+    share = np.arange(10) / 9
+    sigma = (80 ** (1 / 7) + share * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7  # Karras, eq. 5
+    np.testing.assert_allclose(schedules.sampling(edm), -2 * np.log(sigma), atol=1e-9)
+    uniform = np.exp(-schedules.sampling(edm | {"arc": 1.0}) / 2)  # noise over signal
+    np.testing.assert_allclose(np.diff(np.arctan(uniform), 2), 0, atol=1e-9)
