@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ class Study(model.Study):
         """
         from benchmark.display.figures import plot
 
+        _show_figures()
         return plot(self, name, task)
 
     def verdict(self) -> str:
@@ -57,6 +59,14 @@ class Study(model.Study):
         from benchmark.analysis.verdict import verdict
 
         return "\n".join(verdict(self))
+
+
+def _show_figures() -> None:
+    """Let a notebook show figures that were made without pyplot, as `%matplotlib inline` does."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    if shell is not None:
+        import_module("IPython.core.pylabtools").select_figure_formats(shell, {"png"})
 
 
 def load(path: Path | str) -> Study:
@@ -126,7 +136,9 @@ def run(
         retry_failed=retry_failed,
     )
     plan = launch.plan(request)
-    console = Console(file=sys.stdout, width=200, quiet=quiet, force_terminal=False)
+    console = Console(
+        file=sys.stdout, width=200, quiet=quiet, force_terminal=False, force_jupyter=False
+    )
     for line in plan.describe():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     progress = launch.execute(plan, console)
