@@ -34,6 +34,8 @@ PATIENCE = 30.0
 """Seconds to wait for a scheduler to answer, and for its first worker."""
 COUNT_SPACING = 0.5
 """Seconds between two counts of the workers."""
+FIND = "getattr(__import__('importlib.util').util.find_spec('benchmark'), 'origin', 'no place')"
+"""Evaluated on a worker that cannot load this package: where another one of its name is."""
 LOST = "lost the connection to the Dask scheduler; the same command goes on from here"
 
 
@@ -265,9 +267,11 @@ def inspect(cluster: Cluster, device: str, sharing: int) -> None:
     try:
         found = client.run(admission.complaints, cluster.terms)
     except Exception as error:  # whatever a worker without this package makes of the question
+        found = set(client.run(eval, FIND, on_error="return").values())
         raise ClusterError(
-            f"a worker cannot load this package ({type(error).__name__}: {error}); install the "
-            "same version on the scheduler and on every worker: docs/cluster.md"
+            f"a worker cannot load this package ({error}); it finds `benchmark` in "
+            f"{', '.join(map(str, found))}; install the same version on the scheduler and on every "
+            "worker, and start workers in a folder of their own: docs/cluster.md"
         ) from None
     reasons = [reason for complaints in found.values() for reason in complaints]
     if reasons:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from dask.distributed import Client
 
-from tests.engine.conftest import RUN, kill_all, scheduler, tree, worker
+from benchmark.engine.cluster import Cluster, inspect
+from benchmark.engine.slurm import ClusterError
+from tests.engine.conftest import PATIENCE, RUN, kill_all, scheduler, tree, worker
 
 
 @pytest.mark.slow
@@ -33,3 +36,15 @@ def test_a_suite_survives_the_loss_of_a_worker_a_node_and_the_scheduler(
     assert "8 runs, 4 to do" in again.output
     frame = pd.read_parquet(tmp_path / "results/mini/frame.parquet")
     pd.testing.assert_frame_equal(frame, local_frame)
+
+
+@pytest.mark.slow
+def test_a_worker_that_finds_another_benchmark_names_it(commands, tmp_path):
+    _, address = scheduler(commands, tmp_path, "boss")
+    (tmp_path / "benchmark.py").write_text("x = 1\n")
+    worker(commands, address, "first")
+    with Client(address, timeout=PATIENCE, set_as_default=False) as client:
+        with pytest.raises(ClusterError) as caught:
+            inspect(Cluster(client), "cpu", sharing=1)
+        assert f"finds `benchmark` in {tmp_path / 'benchmark.py'}; " in str(caught.value)
+        assert "\n" not in str(caught.value)
