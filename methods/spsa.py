@@ -15,9 +15,9 @@ Steps are bounded, and the average of the iterates is delivered (Polyak & Judits
 
 Defaults were chosen on other seeds than those of the suites, 10 to 15 on `finetune/gaussian`
 and 10 to 12 on the two digit tasks: `first` 0.1, 0.25, 0.5 and 1, `perturbation` 0.25, 0.5 and
-1, `batch` 40, 100 and 200. On one strength any of those tried will do. On ten, shorter first
-steps get there later and longer ones are unstable; half the perturbation made no difference,
-twice as much is worse at the end, and so is a batch of 200.
+1. On one strength any of those tried will do. On ten, shorter first steps get there later and
+longer ones are unstable; half the perturbation made no difference, twice as much is worse at the
+end. `batch` is the 200 images of every method's trial (`tasks.finetune.latent`).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class SPSA(Method):
 
     def __init__(
         self,
-        batch: int = 100,
+        batch: int = 200,
         first: float = 0.5,
         limit: float = 0.5,
         stability: float = 10.0,

@@ -64,7 +64,7 @@ class Options:
 
     pool: int = 100
     """Samples of the pre-trained model to begin with, at least 20 a group; 0 for none."""
-    batch: int = 100
+    batch: int = 200
     """Guided samples in the first iteration, at least 10 a group."""
     rate: float = 0.8
     """First step in log lambda at full correlation."""

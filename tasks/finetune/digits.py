@@ -13,7 +13,6 @@ class FinetuneDigits(LatentTask):
     name = "finetune/digits"
     description = "Entropy strength of reward-guided sampling, 8 x 8 digits"
     dataset = "digits"
-    samples = 500
     budget = 12 / 3600
 
 

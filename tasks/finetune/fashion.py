@@ -92,7 +92,6 @@ class FinetuneFashion(LatentTask):
     name = "finetune/fashion"
     description = "Entropy strength of classifier-guided sampling, Fashion-MNIST at 14 x 14"
     dataset = "fashion14"
-    samples = 1000
     batch = 500
     budget = 300 / 3600
 

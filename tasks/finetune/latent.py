@@ -32,6 +32,9 @@ class LatentTask(ImageTask):
     ink_targets: ClassVar[tuple[float, ...]] = (1.5,) * CLASSES
     """Ink that r1 asks of each class, in standard deviations from the pre-trained mean."""
     groups = CLASSES
+    samples = 200
+    """One trial of any method, and one batch of those that have no trials. Chosen of 100, 200 and
+    500 on `finetune/digits-perclass` alone (docs/studies/trial_size.py)."""
     batch = 250
 
     def setup(self) -> None:

@@ -15,7 +15,6 @@ class FinetuneMnist(LatentTask):
     name = "finetune/mnist"
     description = "Entropy strength of reward-guided sampling, MNIST at 14 x 14"
     dataset = "mnist14"
-    samples = 1000
     batch = 500
     budget = 300 / 3600
 

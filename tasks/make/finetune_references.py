@@ -1,6 +1,6 @@
 """Store references of fine-tuning tasks that no method has set: a dense scan, and its optimum.
 
-    python -m tasks.make.finetune_references mnist14 [digits fashion14]
+    python -m tasks.make.finetune_references mnist14 [digits fashion14 gaussian]
 
 One draw of many images at each of `POINTS` strengths serves all tasks of a data set. Smoothing
 splines through each class's mean of r1 and r2 over log lambda give the objective of any vector of
@@ -19,8 +19,10 @@ from scipy.interpolate import BSpline, make_smoothing_spline
 from scipy.optimize import minimize
 
 from tasks.base import REFERENCES, Candidate
+from tasks.finetune.base import FinetuneTask
 from tasks.finetune.digits import FinetuneDigits, FinetuneDigitsPerClass
 from tasks.finetune.fashion import FinetuneFashion, FinetuneFashionPerClass
+from tasks.finetune.gaussian import FinetuneGaussian, FinetuneGaussianPerClass
 from tasks.finetune.latent import LatentTask
 from tasks.finetune.mnist import FinetuneMnist, FinetuneMnistCoupled, FinetuneMnistPerClass
 from tasks.space import Params
@@ -86,32 +88,39 @@ def optimum(task: LatentTask, curves: Curves) -> Params:
     return dict(zip(task.space.names, np.exp(best).tolist(), strict=True))
 
 
-def reference(task: LatentTask, curves: Curves) -> dict[str, object]:
-    """The entry of `task` in the file of references."""
-    tuned = optimum(task, curves)
-    task.evaluation_samples = EVALUATION  # type: ignore[misc]
+def store(task: FinetuneTask, tuned: Params, **made_by: object) -> None:
+    """Evaluate the default and `tuned`, and put both into the file of references."""
     scores = {
         name: task.evaluate(Candidate(params), EVALUATION_SEED)
         for name, params in (("default", task.space.default), ("tuned", tuned))
     }
-    made_by = {
-        "command": f"python -m tasks.make.finetune_references {task.dataset}",
-        "scan": f"{POINTS} strengths from {LOWEST} to {HIGHEST}, {SAMPLES} images each",
-        "evaluated_on": EVALUATION,
-        "params": {name: round(value, 4) for name, value in tuned.items()},
-    }
-    return {"scores": scores, "made_by": made_by}
+    found = {name: round(value, 4) for name, value in tuned.items()}
+    content = json.loads(REFERENCES.read_text())
+    content[task.name] = {"scores": scores, "made_by": made_by | {"params": found}}
+    REFERENCES.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+    print(task.name, json.dumps(content[task.name]), flush=True)
 
 
 def main(datasets: Sequence[str]) -> None:
     torch.set_num_threads(1)
     for dataset in datasets:
+        command = f"python -m tasks.make.finetune_references {dataset}"
+        if dataset == "gaussian":
+            gaussian, several = FinetuneGaussian(), FinetuneGaussianPerClass()
+            best = [3 / (target + 1 / 6) - 1 for target in several.upper_targets]
+            store(gaussian, {"lambda": 0.8}, command=command, optimum="closed form")
+            store(
+                several, dict(zip(several.space.names, best, strict=True)),
+                command=command, optimum="closed form",
+            )  # fmt: skip
+            continue
         for task, curves in scan(TASKS[dataset]):
-            entry = reference(task, curves)
-            content = json.loads(REFERENCES.read_text())
-            content[task.name] = entry
-            REFERENCES.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
-            print(task.name, json.dumps(entry), flush=True)
+            tuned = optimum(task, curves)
+            task.evaluation_samples = EVALUATION  # type: ignore[misc]
+            store(
+                task, tuned, command=command, evaluated_on=EVALUATION,
+                scan=f"{POINTS} strengths from {LOWEST} to {HIGHEST}, {SAMPLES} images each",
+            )  # fmt: skip
 
 
 if __name__ == "__main__":

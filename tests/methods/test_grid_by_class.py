@@ -12,7 +12,7 @@ from tasks.finetune.gaussian import FinetuneGaussian, FinetuneGaussianPerClass
 
 
 def test_every_class_finds_its_own_optimum() -> None:
-    problem = spend(GridByClass(), SampleBudget(FinetuneGaussianPerClass(), 80_000))
+    problem = spend(GridByClass(fidelity=0.2), SampleBudget(FinetuneGaussianPerClass(), 80_000))
     params, _ = problem.reports[-1]
     assert params["lambda_0"] == pytest.approx(3.5, rel=0.3)
     assert params["lambda_1"] == pytest.approx(0.8, rel=0.3)
