@@ -64,6 +64,9 @@ class Metric:
     higher_is_better: bool = False
     log: bool = False
     """Draw and average on a log scale (positive metrics such as FID)."""
+    confirms: bool = False
+    """Whether it measures the same as the primary metric in another way that no method optimises: a
+    lead in the primary metric that is not there too is called no win."""
 
 
 @dataclass

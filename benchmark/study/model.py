@@ -37,6 +37,8 @@ class Metric:
     higher_is_better: bool = False
     log: bool = False
     """Drawn and averaged on a log scale."""
+    confirms: bool = False
+    """Whether a lead in the primary metric must be there too."""
 
     @property
     def direction(self) -> str:
@@ -120,6 +122,7 @@ class Task:
                 label=entry.get("label", entry["name"]),
                 higher_is_better=bool(entry.get("higher_is_better", False)),
                 log=bool(entry.get("log", False)),
+                confirms=bool(entry.get("confirms", False)),
             )
             for entry in self.facts["metrics"]
         )
@@ -130,10 +133,11 @@ class Task:
 
     @property
     def confirmation(self) -> Metric | None:
-        """The metric that measures the same as the primary one in other features, if there is one:
-        it is called like it with a 2 behind (`fid2` of `fid`)."""
+        """The metric that measures the same as the primary one in other features, if there is one;
+        earlier versions did not say which: they called it like the primary one with a 2 behind."""
         wanted = f"{self.primary.name}2"
-        return next((metric for metric in self.metrics if metric.name == wanted), None)
+        confirming = (m for m in self.metrics if m.confirms or m.name == wanted)
+        return next(confirming, None)
 
     @cached_property
     def variables(self) -> tuple[Variable, ...]:

@@ -47,7 +47,7 @@ LABELS = {
 }
 SPACES = ("other", "mlp", "pixels", "random")
 SUMMARY = (
-    Metric("panel", "Fréchet distance over its floor, all unseen spaces", log=True),
+    Metric("panel", "Fréchet distance over its floor, all unseen spaces", log=True, confirms=True),
     Metric("memorisation", "Nearer to the train split than real images are"),
 )
 

@@ -51,7 +51,7 @@ class ScheduleTask(Task):
     precisions: ClassVar[tuple[str, ...]] = (FULL, BFLOAT16)
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("fid", "FID", log=True),
-        Metric("fid2", "FID, second network", log=True),
+        Metric("fid2", "FID, second network", log=True, confirms=True),
         Metric("loss", "Denoising loss at common levels"),
     )
     plans: ClassVar[PlanFamily] = PLAN

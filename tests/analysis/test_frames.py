@@ -128,6 +128,18 @@ def test_a_second_measure_that_contradicts_takes_the_win_away(study: Callable[..
     assert " wins" not in everything(gamed) + everything(exploratory)
 
 
+def test_the_task_says_which_metric_confirms(study: Callable[..., Study]) -> None:
+    """Of whatever name it is: here the recall."""
+    gamed = study(levels(random=1.0, bilevel=0.5))
+    facts = gamed.task_facts[TASK]
+    metrics = [entry | {"confirms": entry["name"] == "recall"} for entry in facts["metrics"]]
+    kept = [entry for entry in metrics if entry["name"] != "fid2"]
+    gamed = replace(gamed, task_facts={TASK: dict(facts) | {"metrics": kept}})
+    deliver(gamed, "recall", {"random": np.full(10, 0.8), "bilevel": np.full(10, 0.6)})
+    assert row(gamed)["second"] == "recall"
+    assert "but recall 0.2 lower than random's" in verdict(gamed)[0]
+
+
 def test_a_gain_that_the_second_measure_does_not_show_is_no_win(
     study: Callable[..., Study],
 ) -> None:
