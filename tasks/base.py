@@ -94,6 +94,8 @@ class Task(ABC):
     space: ClassVar[Space]
     metrics: ClassVar[tuple[Metric, ...]]
     """What `evaluate` returns; the first one is the task's primary metric."""
+    final_metrics: ClassVar[tuple[Metric, ...]] = ()
+    """What `evaluate_final` returns."""
     budget: ClassVar[float]
     """Default budget of one run in GPU-hours."""
     fidelities: ClassVar[bool] = False
@@ -150,6 +152,11 @@ class Task(ABC):
     @abstractmethod
     def evaluate(self, candidate: Candidate, seed: int) -> dict[str, float]:
         """All of `metrics`, on the report split with fresh seeds. Called by the harness."""
+
+    def evaluate_final(self, candidate: Candidate, seed: int) -> dict[str, float]:
+        """All of `final_metrics`: what is too dear to measure along a curve, of the last report of
+        a run alone."""
+        return {}
 
     def check(self, candidate: Candidate) -> None:
         """Raise ValueError, naming it, if a setting in `candidate` lies outside the space."""

@@ -50,8 +50,19 @@ class Judge:
                     write_atomic(
                         self._folder.artifacts / f"samples-{trial:06d}.png", png_grid(images)
                     )
-        metrics = {name: float(value) for name, value in values.items()}
-        return {name: value for name, value in metrics.items() if math.isfinite(value)}
+        return finite_ones(values)
+
+    def evaluate_final(self, candidate: Candidate) -> dict[str, float]:
+        """The finite ones of the metrics that are measured at the end of a run alone."""
+        with self._clock.enter("evaluation"):
+            if not finite(candidate.state):
+                return {}
+            return finite_ones(self._task.evaluate_final(candidate, self._seed))
+
+
+def finite_ones(values: Mapping[str, float]) -> dict[str, float]:
+    """The entries of `values` that are finite, as plain floats."""
+    return {name: float(value) for name, value in values.items() if math.isfinite(value)}
 
 
 def finite(value: Any) -> bool:

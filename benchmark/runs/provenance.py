@@ -86,7 +86,7 @@ def describe_task(task: Task) -> dict[str, Any]:
         "description": task.description,
         "family": task.family,
         "citation": task.citation,
-        "metrics": [asdict(metric) for metric in task.metrics],
+        "metrics": [asdict(metric) for metric in (*task.metrics, *task.final_metrics)],
         "variables": [asdict(variable) for variable in task.space.variables],
         "references": task.references(),
         "evaluator": {},

@@ -52,12 +52,17 @@ class Recorder:
             self._clock.switch("method")
 
     def finish(self) -> None:
-        """Evaluate the last report if it has not been, so that every curve has its end."""
+        """Evaluate the last report if it has not been, so that every curve has its end, and measure
+        what is measured at the end alone."""
         self._clock.switch("evaluation")
-        if self._pending is not None and not self._pending[1].get("metrics"):
-            candidate, step = self._pending
-            metrics = self._judge.evaluate(candidate, step["trial"])
-            self._journal.append(step | {"kind": "final", "metrics": metrics})
+        if self._pending is None:
+            return
+        candidate, step = self._pending
+        known = step.get("metrics")
+        metrics = known or self._judge.evaluate(candidate, step["trial"])
+        more = self._judge.evaluate_final(candidate)
+        if more or not known:
+            self._journal.append(step | {"kind": "final", "metrics": metrics | more})
 
     def trial(self, step: Record, candidate: Candidate, score: float, deliver: bool) -> Record:
         """Record a scored trial, an incumbent if it is the best to be delivered so far."""

@@ -103,7 +103,8 @@ class FrameBuilder:
         values: list[float] = []
         for step in steps:
             before = len(values)
-            reported = step["metrics"] or finals.get(step["trial"], {}).get("metrics") or {}
+            final = finals.get(step["trial"], {}).get("metrics") or {}
+            reported = (step["metrics"] or {}) | final
             for codes, named in (
                 (self.params, step["params"]),
                 (self.shown, step.get("shown", {})),

@@ -7,6 +7,7 @@ them in feature spaces that no method sees (`tasks.metrics.panel`).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -26,6 +27,8 @@ SEEN = "first"
 """The feature network that methods see."""
 MORE = (2, 5)
 """Multiples of the task's evaluations at which the quality is reported too."""
+LASTING = (panel.PRIMARY, "panel", "precision_other", "coverage_other")
+"""The measures that are reported there."""
 
 
 class ImageScheduleTask(ScheduleTask):
@@ -42,6 +45,17 @@ class ImageScheduleTask(ScheduleTask):
         *(m for m in panel.METRICS if m.name not in (panel.PRIMARY, "panel")),
         Metric("fid", "Fréchet distance, network that methods see", log=True),
         Metric("loss", "Denoising loss at common levels"),
+    )
+    final_metrics = tuple(
+        replace(
+            known,
+            name=f"{name}_x{more}",
+            label=f"{known.label}, {more} x the evaluations",
+            confirms=False,
+        )
+        for more in MORE
+        for name in LASTING
+        for known in [panel.metric(name)]
     )
     dataset: ClassVar[str]
     feature_set: ClassVar[str] = ""
@@ -61,16 +75,15 @@ class ImageScheduleTask(ScheduleTask):
         values = self.distances(self.generated(candidate, self.report_samples, seed))
         return values | {"loss": self.common_loss(candidate, seed)}
 
-    def at_more_evaluations(self, candidate: Candidate, seed: int) -> dict[str, float]:
-        """The measures of the panel at multiples of the task's evaluations, named
-        `MEASURE_SPACE_xMULTIPLE`: a gain at few evaluations alone is not a better network."""
-        return {
-            f"{name}_x{more}": value
-            for more in MORE
-            for name, value in self.panel.measure(
-                self.generated(candidate, self.panel.count, seed, more * self.evaluations)
-            ).items()
-        }
+    def evaluate_final(self, candidate: Candidate, seed: int) -> dict[str, float]:
+        """The main measures at multiples of the task's evaluations: a gain at few evaluations alone
+        is not a better network."""
+        values: dict[str, float] = {}
+        for more in MORE:
+            count = more * self.evaluations
+            found = self.panel.measure(self.generated(candidate, self.panel.count, seed, count))
+            values |= {f"{name}_x{more}": found[name] for name in LASTING}
+        return values
 
     def distances(self, images: Tensor) -> dict[str, float]:
         """The reported measures of generated `images`."""

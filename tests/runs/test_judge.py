@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from benchmark import registry
 from benchmark.runs.clock import PricedClock
 from benchmark.runs.judge import Judge, finite, png_grid
 from benchmark.runs.runner import execute
+from benchmark.study.model import Study
 from methods.base import Method
-from tasks.base import Candidate
+from tasks.base import Candidate, Metric
 from tasks.finetune.rewards import Rewards
 from tasks.schedule.gaussian import ScheduleGaussian
 
@@ -93,3 +95,15 @@ def test_a_grid_has_whole_rows_of_eight_tiles():
     grid = np.asarray(Image.open(io.BytesIO(png_grid(images))))
     assert grid.shape == (6, 16)
     assert grid[3, ::2].tolist() == list(range(8, 16))
+
+
+def test_the_last_report_of_a_run_is_measured_further(toy, toy_spec, monkeypatch):
+    monkeypatch.setattr(toy, "final_metrics", (Metric("far", "far"),))
+    monkeypatch.setattr(toy, "evaluate_final", lambda self, candidate, seed: {"far": 7.0})
+    spec = toy_spec("default")
+    assert execute(spec).status == "finished"
+    (final,) = [record for record in spec.folder.events() if record["kind"] == "final"]
+    assert final["metrics"].keys() == {"distance", "far"}
+    frame = Study.load(Path(spec.results) / "toy").frame
+    (value,) = frame.loc[frame["metric"] == "far", "value"]
+    assert value == 7.0

@@ -273,6 +273,14 @@ def test_images_are_a_grid_of_bytes() -> None:
     assert images.dtype == np.uint8
 
 
+def test_the_last_report_is_measured_at_more_evaluations_too() -> None:
+    task = ready(ScheduleDigits)
+    (candidate,) = task.iterate(task.space.default, (0.3,), seed=0)
+    found = task.evaluate_final(candidate, 0)
+    assert set(found) == {metric.name for metric in task.final_metrics}
+    assert found["panel_x2"] != found["panel_x5"]
+
+
 def test_mnist_runs_on_the_same_path() -> None:
     class Small(ScheduleMnist):
         selection_samples = report_samples = 100
