@@ -7,7 +7,7 @@ import colorsys
 import io
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from benchmark.display import style
-from benchmark.display.chart import Array, Axis, Chart, Look, Panel, Series
+from benchmark.display.chart import Array, Chart, Look, Series
 
 POINTS = 160
 """Points kept of a line: its values there are exact, what lies between is left out."""
@@ -109,60 +109,39 @@ def _luminance(colour: str) -> float:
 
 
 def described(chart: Chart, looks: Looks) -> dict[str, Any]:
-    """A chart for the page's script."""
+    """A chart for the page's script: the same names, numbers of looks, and null for no value."""
     keys = {key: looks[look] for key, look in chart.looks.items()}
-    return {
-        "title": chart.title,
-        "note": chart.note,
-        "looks": list(keys.values()),
-        "panels": [_panel(panel, keys) for panel in chart.panels],
-    }
+    panels = []
+    for panel in chart.panels:
+        series = [thin(one) for one in panel.series if len(one.x)]
+        rules = [rule for rule in panel.rules if math.isfinite(rule.at)]
+        panels.append(plain(replace(panel, series=series, rules=rules)))
+        for part in (*panels[-1]["series"], *panels[-1]["notes"]):
+            part["look"] = keys.get(part["look"])
+    return {"title": chart.title, "note": chart.note, "looks": [*keys.values()], "panels": panels}
 
 
-def _panel(panel: Panel, keys: dict[str, int]) -> dict[str, Any]:
-    return {
-        "title": panel.title,
-        "x": _axis(panel.x),
-        "y": _axis(panel.y),
-        "series": [_series(series, keys) for series in panel.series if len(series.x)],
-        "rules": [
-            {"axis": rule.axis, "at": rule.at, "dashed": rule.dashed}
-            for rule in panel.rules
-            if math.isfinite(rule.at)
-        ],
-        "notes": [
-            {
-                "text": note.text,
-                "x": note.x,
-                "y": note.y,
-                "inside": note.inside,
-                "look": keys.get(note.look or ""),
-            }
-            for note in panel.notes
-        ],
-        "remark": panel.remark,
-        "empty": panel.empty,
-    }
+def plain(value: Any) -> Any:
+    """What JSON can hold of a description."""
+    if is_dataclass(value):
+        return {part.name: plain(getattr(value, part.name)) for part in fields(value)}
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
 
 
-def _axis(axis: Axis) -> dict[str, Any]:
-    return {
-        "label": axis.label, "log": axis.log, "low": axis.low, "high": axis.high,
-        "zero": axis.zero, "names": list(axis.names),
-    }  # fmt: skip
-
-
-def _series(series: Series, keys: dict[str, int]) -> dict[str, Any]:
-    kept = thinned(series.x, POINTS) if series.join == "steps" else np.arange(len(series.x))
-    found: dict[str, Any] = {
-        "look": keys[series.look], "join": series.join, "marks": series.marks,
-        "band": series.band, "faint": series.faint,
-        "n": None if series.n is None else series.n[kept].tolist(),
-    }  # fmt: skip
-    for name in ("x", "y", "low", "high", "left", "right"):
-        values = getattr(series, name)
-        found[name] = None if values is None else [rounded(value) for value in values[kept]]
-    return found
+def thin(series: Series) -> Series:
+    """Steps without moments that cannot be told apart."""
+    if series.join != "steps" or len(series.x) <= POINTS:
+        return series
+    kept = thinned(series.x, POINTS)
+    parts = {part.name: getattr(series, part.name) for part in fields(series)}
+    cut: dict[str, Any] = {k: v[kept] for k, v in parts.items() if isinstance(v, np.ndarray)}
+    return replace(series, **cut)
 
 
 def thinned(places: Array, points: int) -> npt.NDArray[np.int64]:
@@ -176,10 +155,6 @@ def thinned(places: Array, points: int) -> npt.NDArray[np.int64]:
     ratios = np.geomspace(max(places[0], places[-1] * 1e-9), places[-1], points // 2)
     nearest = np.searchsorted(places, np.concatenate([even, ratios]), side="right") - 1
     return np.unique(np.clip([0, *nearest, len(places) - 1], 0, len(places) - 1))
-
-
-def rounded(value: float) -> float | None:
-    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
 
 
 # -- pictures ----------------------------------------------------------------------------------
