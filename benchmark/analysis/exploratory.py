@@ -54,7 +54,8 @@ def _against(task: Task, compared: pd.DataFrame, label: str) -> pd.DataFrame:
 def doubts(task: Task, compared: pd.DataFrame) -> Iterator[str]:
     """Failures, and a leader whom the second measure contradicts."""
     for label, (failed, runs) in claims.failures(task).items():
-        yield f"on {task.name} {label} failed on {failed} of {words.count(runs, 'seed')}"
+        missing = f"{failed} of {words.count(runs, 'seed')}"
+        yield f"on {task.name} {label} has no finite result on {missing}"
     ranked = pairwise.ranking(task)
     if task.confirmation is None or len(ranked) < 2:
         return

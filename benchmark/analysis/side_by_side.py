@@ -151,7 +151,7 @@ def _conclusion(study: Study, data: pd.DataFrame) -> str:
         text += f"; {few} have too few seeds to show one"
     failed = int(data["failed_a"].sum()), int(data["failed_b"].sum())
     if any(failed):
-        text += f"; failed runs: {failed[0]} in A, {failed[1]} in B"
+        text += f"; runs without a finite result: {failed[0]} in A, {failed[1]} in B"
     return f"{text}."
 
 

@@ -94,7 +94,8 @@ def _answers(study: Study, rows: Sequence[Row]) -> list[str]:
         answer = f"{focus} wins {len(won)} of its {len(own)} planned comparisons."
     else:
         answer = (
-            f"{focus} does not win: none of its {len(own)} planned comparisons is decided for it."
+            f"{focus} does not win: none of its {len(own)} planned comparisons is decided in its "
+            "favour."
         )
     said = [answer]
     if won and len(own) > 1:
@@ -142,9 +143,8 @@ def _shortfall(study: Study, row: Row) -> str:
         return f"{where} {method} and {other} have ended on no seed in common"
     if row["failed"] > row["failed_other"]:
         return (
-            f"{where} {method} failed on {row['failed']} of {seeds}, which count as the worst "
-            f"value, against {other}"
-            + (f", which failed on {row['failed_other']}" if row["failed_other"] else "")
+            f"{where} {method} has no finite result on {row['failed']} of {seeds}, which counts as "
+            f"the worst value, {other} on {row['failed_other'] or 'none'}"
         )
     if row["outcome"] == WORSE:
         p = words.p_value(row["p_holm"])
@@ -173,7 +173,7 @@ def _troubled(row: Row) -> bool:
 
 def _failed(row: Row) -> str:
     parts = [
-        f"{name} failed on {row[key]}"
+        f"{name} has no finite result on {row[key]}"
         for name, key in ((row["method"], "failed"), (row["other"], "failed_other"))
         if row[key]
     ]

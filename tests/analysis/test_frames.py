@@ -91,15 +91,18 @@ def test_failing_on_half_of_the_seeds_is_no_win(study: Callable[..., Study], kin
     assert row(bad)["outcome"] != "better"
     answer = verdict(bad)[0]
     assert answer == (
-        "bilevel does not win: on schedule/digits bilevel failed on 5 of 10 seeds, which count as "
-        "the worst value, against random."
+        "bilevel does not win: on schedule/digits bilevel has no finite result on 5 of 10 seeds, "
+        "which counts as the worst value, random on none."
     )
     assert pairwise.ranking(bad.task(TASK))["method"].iloc[-1] == "bilevel"
     table = pairwise.compare(bad)
     assert not table[table["method"] == "bilevel"]["better"].any()
     exploratory = replace(bad, design=Design())
     assert verdict(exploratory)[0].startswith("random has the best result on schedule/digits")
-    assert "on schedule/digits bilevel failed on 5 of 10 seeds" in everything(exploratory).lower()
+    assert (
+        "on schedule/digits bilevel has no finite result on 5 of 10 seeds"
+        in everything(exploratory).lower()
+    )
 
 
 def test_failures_of_the_other_are_named_too(study: Callable[..., Study]) -> None:
@@ -107,7 +110,7 @@ def test_failures_of_the_other_are_named_too(study: Callable[..., Study]) -> Non
     values["random"][3] = np.nan
     found = row(study(values))
     assert (found["outcome"], found["n"], found["failed_other"]) == ("better", 10, 1)
-    assert "; random failed on 1 of 10." in verdict(study(values))[0]
+    assert "; random has no finite result on 1 of 10." in verdict(study(values))[0]
 
 
 def test_a_second_measure_that_contradicts_takes_the_win_away(study: Callable[..., Study]) -> None:
@@ -273,7 +276,7 @@ def test_several_claims_are_counted_and_the_shortfalls_named(study: Callable[...
     assert verdict(won)[0] == "bilevel wins all of its 2 planned comparisons."
     lost = study(levels(default=0.2, random=0.5, bilevel=1.0), both)
     assert verdict(lost)[0] == (
-        "bilevel does not win: none of its 2 planned comparisons is decided for it."
+        "bilevel does not win: none of its 2 planned comparisons is decided in its favour."
     )
 
 
@@ -317,7 +320,10 @@ def test_failing_on_different_seeds_is_level(study: Callable[..., Study]) -> Non
     values["random"][:4], values["bilevel"][4:] = np.nan, np.nan
     mixed = study(values)
     assert row(mixed)["outcome"] == "undecided"
-    assert "bilevel failed on 4 and random failed on 4 of 8" in verdict(mixed)[0]
+    assert (
+        "bilevel has no finite result on 4 and random has no finite result on 4 of 8"
+        in verdict(mixed)[0]
+    )
     assert "nan" not in everything(mixed)
 
 

@@ -125,7 +125,7 @@ def test_failed_runs_count_and_are_named(a: Path, b: Path) -> None:
     row = found.data.set_index("method").loc["random"]
     assert (row["n"], row["n_b"], row["failed_a"], row["failed_b"], row["p"]) == (3, 2, 0, 1, 1.0)
     assert row["effect"] == pytest.approx(0.5)
-    assert found.conclusion.endswith("; failed runs: 0 in A, 1 in B.")
+    assert found.conclusion.endswith("; runs without a finite result: 0 in A, 1 in B.")
 
 
 @pytest.mark.parametrize(

@@ -170,8 +170,8 @@ def test_seeds_are_paired_by_name_not_by_position(ten: Study) -> None:
 def test_failed_and_unfinished_runs_are_said(ten: Study) -> None:
     early = (ten.runs["method"] == "sobol") & (ten.runs["seed"] < 2)
     ten.runs.loc[early, "status"] = "failed"
-    assert "On schedule/digits sobol failed on 2 of 10 seeds." in text(ten)
-    assert verdict(ten)[-1] == "On schedule/digits sobol failed on 2 of 10 seeds."
+    assert "On schedule/digits sobol has no finite result on 2 of 10 seeds." in text(ten)
+    assert verdict(ten)[-1] == "On schedule/digits sobol has no finite result on 2 of 10 seeds."
     ten.runs.loc[early, "status"] = "interrupted"
     again = replace(ten, runs=ten.runs.copy())
     assert "Not all runs are finished (2 interrupted of 40), so all this may change." in text(again)
