@@ -22,6 +22,13 @@ metric         str     `score` (selection loss), `param:NAME`, `shown:NAME` (a n
                        `shown:sampling: tau`), or a reported metric's name
 value          float   natural way round for reported metrics
 ============== ======= ===================================================================
+
+`runs` has one row per run: `suite, task, method, seed, status` (finished, running,
+interrupted, failed), `reason` of its end, `budget`, `gpu_hours`, the ledgers in seconds
+(`setup_s, method_s, evaluation_s, checkpoint_s`), wall time `wall_s`, `breakdown` (JSON:
+charged seconds by operation, and `overhead` for the method's own code), `device`, `clock`,
+`peak_memory_mb`, `samples` (path of the incumbent's last sample grid: a PNG of 8 columns
+of square tiles without padding, or None), `tile` (tile size in pixels).
 """
 
 from __future__ import annotations

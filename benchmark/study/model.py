@@ -1,7 +1,6 @@
 """A suite's results as one object: typed tasks and methods, the frame, and traces of its runs.
 
-Everything a table or a figure shows is computed from a `Study`, so that results can be drawn
-again on a machine that never ran them and has neither the tasks nor a GPU.
+All tables and figures are functions of it, on any machine, without the tasks or a GPU.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ from benchmark.runs.design import Contrast, Design
 from benchmark.study import traces
 from benchmark.study.traces import Trace, Traces
 
+T = TypeVar("T")
 SECONDS_PER_HOUR = 3600.0
 LAST_PLACE = 1000
 """Where methods stand whose group has no place of its own."""
@@ -116,16 +116,7 @@ class Task:
     @cached_property
     def metrics(self) -> tuple[Metric, ...]:
         """The reported metrics, the primary one first."""
-        return tuple(
-            Metric(
-                name=entry["name"],
-                label=entry.get("label", entry["name"]),
-                higher_is_better=bool(entry.get("higher_is_better", False)),
-                log=bool(entry.get("log", False)),
-                confirms=bool(entry.get("confirms", False)),
-            )
-            for entry in self.facts["metrics"]
-        )
+        return tuple(_typed(Metric, {"label": m["name"]} | m) for m in self.facts["metrics"])
 
     @property
     def primary(self) -> Metric:
@@ -141,16 +132,7 @@ class Task:
 
     @cached_property
     def variables(self) -> tuple[Variable, ...]:
-        return tuple(
-            Variable(
-                name=entry["name"],
-                low=entry["low"],
-                high=entry["high"],
-                default=entry["default"],
-                log=bool(entry.get("log", False)),
-            )
-            for entry in self.facts["variables"]
-        )
+        return tuple(_typed(Variable, entry) for entry in self.facts["variables"])
 
     @property
     def references(self) -> tuple[float, float] | None:
@@ -245,14 +227,7 @@ class Task:
 class Study:
     """One suite's results; compared by identity, so that what follows from them can be cached.
 
-    `frame` has one row per (event, metric), see `frame.COLUMNS`.
-
-    `runs` has one row per run: `suite, task, method, seed, status` (finished, running,
-    interrupted, failed), `reason` of its end, `budget`, `gpu_hours`, the ledgers in seconds
-    (`setup_s, method_s, evaluation_s, checkpoint_s`), wall time `wall_s`, `breakdown` (JSON:
-    charged seconds by operation, and `overhead` for the method's own code), `device`, `clock`,
-    `peak_memory_mb`, `samples` (path of the incumbent's last sample grid: a PNG of 8 columns
-    of square tiles without padding, or None), `tile` (tile size in pixels).
+    `frame` has one row per event and metric, `runs` one per run; see `benchmark.study.frame`.
     """
 
     name: str
@@ -300,7 +275,10 @@ class Study:
         """Methods by label, whether they have runs or not: by group, then in the suite's order."""
         planned = [label for _, label in self.planned]
         order = {label: place for place, label in enumerate(dict.fromkeys(planned))}
-        known = [_method(label, facts) for label, facts in self.method_facts.items()]
+        known = [
+            _typed(Method, {"name": label} | dict(facts) | {"label": label})
+            for label, facts in self.method_facts.items()
+        ]
         known.sort(key=lambda m: (m.place, order.get(m.label, len(order)), m.label))
         return {method.label: method for method in known}
 
@@ -322,7 +300,6 @@ class Study:
 
     @property
     def contrasts(self) -> tuple[Contrast, ...]:
-        """Comparisons that the suite planned before it was run."""
         return self.design.contrasts
 
     @cached_property
@@ -370,6 +347,7 @@ class Study:
         )
 
 
-def _method(label: str, facts: Mapping[str, Any]) -> Method:
-    known = {key: facts[key] for key in Method.__dataclass_fields__ if facts.get(key) is not None}
-    return Method(**({"name": label} | known | {"label": label}))
+def _typed(kind: type[T], stored: Mapping[str, Any]) -> T:
+    """The dataclass with what is stored of its fields, which differs between versions."""
+    known = {name: stored[name] for name in kind.__annotations__ if stored.get(name) is not None}
+    return kind(**known)

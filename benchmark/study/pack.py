@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 from benchmark.errors import UserError
 from benchmark.files import LARGEST_PICTURE, BadResults, plain, write_atomic
 from benchmark.runs.design import Design, parse_design
-from benchmark.runs.folder import NAME, NoRuns, Record, as_pairs, effective_steps
+from benchmark.runs.folder import NAME, NoRuns, Record, as_pairs, effective_steps, refuse_links
 from benchmark.study.stored import (
     LARGEST,
     PACKED,
@@ -110,6 +110,7 @@ class PackedSuite(StoredSuite):
 
     def __init__(self, path: Path) -> None:
         self.path, self.folder = path, path.with_name(path.name.removesuffix(PACKED))
+        refuse_links(self.folder)
         if path.is_symlink():
             raise BadResults(f"{path} is a link: results are plain files")
         try:
