@@ -1,4 +1,6 @@
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 
@@ -99,3 +101,10 @@ def test_plan_grows_with_what_is_asked_for(toy_spec, tmp_path):
     (folder / "plan.json").write_text('[["a"]]')
     with pytest.raises(BadResults, match=r"plan\.json"):
         planned(folder)
+
+
+def test_executing_a_run_needs_no_pandas_and_nothing_that_shows_results():
+    heavy = ("pandas", "matplotlib", "distributed", "benchmark.study", "benchmark.engine")
+    code = f"import sys, benchmark.runs.runner; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
