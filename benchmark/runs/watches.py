@@ -116,7 +116,8 @@ class ProcessorWatch:
         self._wall = time.perf_counter()
         ended = _ended_children()
         own, apart = time.process_time() + ended, self._apart
-        if self._wall >= self._due or ended != self._ended:
+        due = not 0 < self._due - self._wall <= self.SCAN  # also when the clock was set
+        if due or ended != self._ended:
             self._ended, apart = ended, self._looked_at()
             self._due = self._wall + self.SCAN
         seconds = own - self._own + apart - self._apart + self._owed

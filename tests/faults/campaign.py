@@ -24,8 +24,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.runs import runner
-from benchmark.runs.folder import RunFolder, effective_steps, status
+from benchmark.runs.folder import RunFolder, effective_steps, ending, status
 from benchmark.study.survey import survey
 from tests.faults import injection
 from tests.faults.injection import FailingDisk, Tripwire
@@ -125,7 +124,7 @@ class Case:
         """The victim failed, with one of `reasons`; the others finished."""
         folders = folders_of(self.results)
         for label in self.labels:
-            state, reason = runner.ending(folders[label])
+            state, reason = ending(folders[label])
             if label != self.victim:
                 require(state == "finished", f"bystander {label} is {state}: {reason}")
                 continue
@@ -322,7 +321,7 @@ class Case:
 
     def check_hang(self) -> None:
         for label, folder in folders_of(self.results).items():
-            state, reason = runner.ending(folder)
+            state, reason = ending(folder)
             if label == self.victim:
                 require(state == "failed" and "hard limit" in reason, f"{label}: {state} {reason}")
             else:
