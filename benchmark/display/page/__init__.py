@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -43,6 +43,11 @@ SHOWN = ("quality", "contrasts", "metrics", "comparisons", "cost_to_target", "us
 """Tables of each task, in this order; all but the first are folded."""
 
 
+Gallery = tuple[Chart, Sequence[content.Strip]]
+"""Samples as they are described, and their pictures."""
+Made = TypeVar("Made")
+
+
 @dataclass
 class Section:
     """One task on the page."""
@@ -55,7 +60,7 @@ class Section:
     charts: Sequence[int]
     """Numbers of its figures."""
     tables: Sequence[tuple[Table, Block]]
-    gallery: tuple[Chart, Sequence[content.Strip]] | None
+    gallery: Gallery | None
 
 
 @dataclass
@@ -71,11 +76,15 @@ class Page:
 
     def add(self, what: str, describe: Callable[[], Chart | None]) -> list[int]:
         """The number of the figure, or nothing, with a line, where it cannot be made."""
-        chart = attempt(what, describe)
-        if chart is None:
-            return []
-        self.charts.append(content.described(chart, self.looks) | {"kind": chart.name})
-        return [len(self.charts) - 1]
+
+        def made() -> dict[str, Any] | None:
+            if (chart := describe()) is None:
+                return None
+            return content.described(chart, self.looks) | {"kind": chart.name}
+
+        found = attempt(what, made)
+        self.charts += [found] if found else []
+        return [len(self.charts) - 1] if found else []
 
     def section(self, said: TaskVerdict, made: dict[str, Table]) -> Section:
         study, task = self.study, self.study.task(said.task)
@@ -90,7 +99,11 @@ class Page:
             )
             charts += self.add(f"figure {kind} of {task.name}", describe)
         found = [(made[name], made[name].block(task.name)) for name in SHOWN if name in made]
-        sheet = attempt(f"samples of {task.name}", lambda: samples.draw(study, task, TILES, SHARES))
+
+        def gallery() -> Gallery | None:
+            sheet = samples.draw(study, task, TILES, SHARES)
+            return (sheet, content.strips(sheet, self.looks)) if sheet else None
+
         return Section(
             task=task.name,
             title=f"{task.primary.title}, {time} of {task.unit.device} time",
@@ -99,14 +112,14 @@ class Page:
             facts=_facts(task),
             charts=charts,
             tables=[(table, block) for table, block in found if block and block.rows],
-            gallery=(sheet, content.strips(sheet, self.looks)) if sheet else None,
+            gallery=attempt(f"samples of {task.name}", gallery),
         )
 
 
-def attempt(what: str, describe: Callable[[], Chart | None]) -> Chart | None:
+def attempt(what: str, make: Callable[[], Made | None]) -> Made | None:
     """What cannot be shown is left out with one line; the page is made."""
     try:
-        return describe()
+        return make()
     except Exception as error:
         left_out(what, error)
         return None
@@ -127,7 +140,11 @@ def render(study: Study) -> str:
     said = verdict.verdicts(study)
     sections = [page.section(one, made) for one in said]
     tasks = list(study.tasks.values())
-    overview = attempt("figure anytime", lambda: OVERALL["anytime"](study, tasks))
+
+    def still() -> str | None:
+        overview = OVERALL["anytime"](study, tasks)
+        return content.still(overview) if overview else None
+
     profile = page.add("figure profile", lambda: OVERALL["profile"](study, tasks))
     css = (HERE / "report.css").read_text(encoding="utf-8") + page.looks.stylesheet()
     script = "".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
@@ -150,9 +167,9 @@ def render(study: Study) -> str:
         about=made.get("methods"),
         sections=sections,
         profile=profile,
-        settings=provenance.settings(study),
+        settings=attempt("provenance", lambda: provenance.settings(study)) or [],
         runs=provenance.runs(study),
-        static=content.still(overview) if overview else None,
+        static=attempt("figure anytime", still),
         data={"looks": page.looks.for_script(), "charts": page.charts},
         css=css,
         script=script,
