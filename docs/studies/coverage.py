@@ -132,30 +132,60 @@ def log_mean(sample: np.ndarray) -> statistics.Estimate:
 MEAN, IQM = "mean, Student t", "IQM, Tukey-McLaughlin"
 CASES = (
     Case(MEAN, "normal", one_sample(statistics.mean_interval, normal, 0.0), "exact"),
-    Case("geometric mean, t on the log scale", "log-normal",
-         one_sample(log_mean, lognormal, 1.0), "exact"),
-    Case(MEAN, "normal with outliers",
-         one_sample(statistics.mean_interval, outliers, 0.0), "approximate"),
-    Case(MEAN, "log-normal",
-         one_sample(statistics.mean_interval, lognormal, float(np.exp(0.5))), "warning"),
+    Case(
+        "geometric mean, t on the log scale",
+        "log-normal",
+        one_sample(log_mean, lognormal, 1.0),
+        "exact",
+    ),
+    Case(
+        MEAN,
+        "normal with outliers",
+        one_sample(statistics.mean_interval, outliers, 0.0),
+        "approximate",
+    ),
+    Case(
+        MEAN,
+        "log-normal",
+        one_sample(statistics.mean_interval, lognormal, float(np.exp(0.5))),
+        "warning",
+    ),
     Case("mean, percentile bootstrap", "normal", one_sample(bootstrap, normal, 0.0), "warning"),
-    Case("median, order statistics", "log-normal",
-         one_sample(statistics.median_interval, lognormal, 1.0), "at least"),
+    Case(
+        "median, order statistics",
+        "log-normal",
+        one_sample(statistics.median_interval, lognormal, 1.0),
+        "at least",
+    ),
     Case(IQM, "normal", one_sample(statistics.iqm_interval, normal, 0.0), "approximate"),
-    Case(IQM, "normal with outliers",
-         one_sample(statistics.iqm_interval, outliers, 0.0), "approximate"),
+    Case(
+        IQM,
+        "normal with outliers",
+        one_sample(statistics.iqm_interval, outliers, 0.0),
+        "approximate",
+    ),
     Case("difference, paired t", "normal, shared noise", paired, "exact"),
     Case("difference, Welch", "normal, spreads 4 : 1", welch, "approximate"),
     Case("share of runs, Wilson", "4 tasks, chances equal", share((0.7,) * 4), "approximate"),
-    Case("share of runs, Wilson", "4 tasks, chances differ", share((0.1, 0.7, 0.95, 1.0)),
-         "at least"),
-    Case("expected running time, χ²", "exponential, 63 % reach it", running_time(1.0, 1.0),
-         "at least"),
-    Case("expected running time, χ²", "gamma, shape 4, 57 % reach it", running_time(4.0, 1.0),
-         "at least"),
-    Case("mean over tasks, Welch-Satterthwaite", "4 tasks, spreads 1 : 16", over_tasks,
-         "approximate"),
-)  # fmt: skip
+    Case(
+        "share of runs, Wilson", "4 tasks, chances differ", share((0.1, 0.7, 0.95, 1.0)), "at least"
+    ),
+    Case(
+        "expected running time, χ²",
+        "exponential, 63 % reach it",
+        running_time(1.0, 1.0),
+        "at least",
+    ),
+    Case(
+        "expected running time, χ²",
+        "gamma, shape 4, 57 % reach it",
+        running_time(4.0, 1.0),
+        "at least",
+    ),
+    Case(
+        "mean over tasks, Welch-Satterthwaite", "4 tasks, spreads 1 : 16", over_tasks, "approximate"
+    ),
+)
 
 
 def pairs(n: int, draws: int, rng: np.random.Generator) -> tuple[float, float]:

@@ -8,11 +8,11 @@
     panel.identity()        # {"other": "3f6a0c12ab90", ...}; goes into `evaluator`
     panel.count             # generated images that are measured
 
-Keys are `MEASURE_SPACE`, with the measures frechet, precision, recall, density and coverage in the
-spaces other, mlp, pixels and random (`tasks.metrics.spaces`), and two more: `memorisation`
-(`tasks.metrics.neighbours`, on pixels), and `panel`, the geometric mean over the spaces of the
-Fréchet distance over its floor: 1 for real images. `frechet_other` is meant as the primary reported
-distance. `METRICS` describes all of them, `metric(key)` one.
+Keys are `MEASURE_SPACE`, with the measures frechet, kernel (KID), precision, recall, density and
+coverage in the spaces other, mlp, pixels and random (`tasks.metrics.spaces`), and two more:
+`memorisation` (`tasks.metrics.neighbours`, on pixels), and `panel`, the geometric mean over the
+spaces of the Fréchet distance over its floor: 1 for real images. `frechet_other` is meant as the
+primary reported distance. `METRICS` describes all of them, `metric(key)` one.
 
 The reference is the report split. The floor is what as many images of the train split get as
 generated ones are measured, so `count` is at most the size of the train split; no network of the
@@ -30,6 +30,7 @@ from torch import Tensor
 from tasks.assets import data
 from tasks.base import Metric
 from tasks.metrics.frechet import FrechetReference
+from tasks.metrics.kernel import KernelReference
 from tasks.metrics.neighbours import Agreement, NeighbourReference, memorisation, nearest
 from tasks.metrics.spaces import FeatureSpace, reduced, spaces
 
@@ -56,6 +57,7 @@ def _described(space: str) -> tuple[Metric, ...]:
     seen_by = LABELS[space]
     return (
         Metric(f"frechet_{space}", f"Fréchet distance, {seen_by}", log=True),
+        Metric(f"kernel_{space}", f"Kernel distance, {seen_by}"),
         *(
             Metric(f"{name}_{space}", f"{name.capitalize()}, {seen_by}", higher_is_better=True)
             for name in Agreement._fields
@@ -98,6 +100,7 @@ class Panel:
         self._neighbours = {
             name: NeighbourReference(features[: self.neighbours]) for name, features in seen.items()
         }
+        self._kernel = {name: KernelReference(features) for name, features in seen.items()}
         self._train = self._pixels(train)
         self._held_out = nearest(self._pixels(report[: self.neighbours]), self._train)
         self._floor = self._distances(train[: self.count])
@@ -131,6 +134,7 @@ class Panel:
         for space in self.spaces:
             features = self._embed(space, images)
             values[f"frechet_{space.name}"] = self._frechet[space.name].distance(features).item()
+            values[f"kernel_{space.name}"] = self._kernel[space.name].distance(features).item()
             agreement = self._neighbours[space.name].compare(features[: self.neighbours])
             values |= {f"{key}_{space.name}": x for key, x in agreement._asdict().items()}
         return values

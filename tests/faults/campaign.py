@@ -168,8 +168,9 @@ class Case:
     def killed(self, name: str) -> bool:
         """A signal at any line of the harness."""
         number = injection.SIGNALS[name]
-        wire = Tripwire(self.fired, "harness", self.somewhere("harness", self.labels),
-                        injection.send(number))  # fmt: skip
+        wire = Tripwire(
+            self.fired, "harness", self.somewhere("harness", self.labels), injection.send(number)
+        )
         code = self.run(wire.arm)
         if not self.fired.exists():
             return False
@@ -372,10 +373,18 @@ IN_CHAINS: dict[str, tuple[float, Fault]] = {
     "exception in the method": (2, lambda case: case.raised("exception", "method")),
     "exception in the task": (2, lambda case: case.raised("exception", "task")),
     "exception in the evaluation": (2, lambda case: case.raised("exception", "evaluation")),
-    "out of memory (CPU)": (2, lambda case: case.raised("out of memory", case.rng.choice(
-        ("method", "task", "evaluation")))),
-    "out of memory (CUDA, simulated)": (1, lambda case: case.raised(
-        "CUDA out of memory", case.rng.choice(("method", "task", "evaluation")))),
+    "out of memory (CPU)": (
+        2,
+        lambda case: case.raised(
+            "out of memory", case.rng.choice(("method", "task", "evaluation"))
+        ),
+    ),
+    "out of memory (CUDA, simulated)": (
+        1,
+        lambda case: case.raised(
+            "CUDA out of memory", case.rng.choice(("method", "task", "evaluation"))
+        ),
+    ),
     "disk full (failing write)": (5, lambda case: case.disk_fails(errno.ENOSPC)),
     "disk error (failing write)": (1, lambda case: case.disk_fails(errno.EIO)),
     "torn last line": (4, Case.torn_log),
@@ -383,16 +392,30 @@ IN_CHAINS: dict[str, tuple[float, Fault]] = {
     "leaping clocks": (2, Case.clocks_leap),
     "two processes": (2, Case.two_at_once),
     "hang": (0.5, Case.hung),
-}  # fmt: skip
+}
 """Faults that may follow one another, with their relative frequency."""
 ALONE: dict[str, tuple[float, Fault]] = {
-    "score NaN or infinite": (2, lambda case: case.spoilt(
-        "score", case.rng.choice((float("nan"), float("inf"), float("-inf"))))),
-    "metric NaN or infinite": (1, lambda case: case.spoilt(
-        "metric", case.rng.choice((float("nan"), float("inf"), float("-inf"))))),
-    **({"disk full (small file system)": (2, Case.disk_full),
-        "read-only file system": (1, Case.disk_read_only)} if CAN_MOUNT else {}),
-}  # fmt: skip
+    "score NaN or infinite": (
+        2,
+        lambda case: case.spoilt(
+            "score", case.rng.choice((float("nan"), float("inf"), float("-inf")))
+        ),
+    ),
+    "metric NaN or infinite": (
+        1,
+        lambda case: case.spoilt(
+            "metric", case.rng.choice((float("nan"), float("inf"), float("-inf")))
+        ),
+    ),
+    **(
+        {
+            "disk full (small file system)": (2, Case.disk_full),
+            "read-only file system": (1, Case.disk_read_only),
+        }
+        if CAN_MOUNT
+        else {}
+    ),
+}
 """Faults that are a case of their own."""
 SHARE_ALONE = 0.12
 AFTER_A_KILL = ("torn last line", "damaged checkpoint")

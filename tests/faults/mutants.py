@@ -46,68 +46,155 @@ class Mutant:
 MUTANTS = (
     Mutant("a torn last line stays", "runs/folder", "os.truncate(self.log, length)", "pass"),
     Mutant("a write that failed leaves its part", "runs/folder", "file.truncate(length)", "pass"),
-    Mutant("whole files are written in place", "files",
-           'with open(temporary, "wb") as file:\n            file.write(data)\n'
-           "            file.flush()\n            os.fsync(file.fileno())\n"
-           "        os.replace(temporary, path)\n",
-           'with open(path, "wb") as file:\n            file.write(data)\n'),
+    Mutant(
+        "whole files are written in place",
+        "files",
+        'with open(temporary, "wb") as file:\n            file.write(data)\n'
+        "            file.flush()\n            os.fsync(file.fileno())\n"
+        "        os.replace(temporary, path)\n",
+        'with open(path, "wb") as file:\n            file.write(data)\n',
+    ),
     Mutant("the lock is ignored", "runs/folder", "lock.acquire(timeout=LOCK_TIMEOUT)", "pass"),
     Mutant("a rewind is ignored", "runs/folder", 'record["kind"] == "rewind"', "False"),
     Mutant("no record is forced to disk", "runs/folder", "os.fsync(file.fileno())", "pass"),
     Mutant("no whole file is forced to disk", "files", "os.fsync(file.fileno())", "pass"),
-    Mutant("a damaged checkpoint is an error", "runs/checkpoint",
-           "except Exception:  # a damaged file raises anything\n        return None",
-           "except ZeroDivisionError:\n        return None"),
-    Mutant("a checkpoint of more steps than the log is taken", "runs/journal",
-           ' or saved["steps"] > len(self.steps)', ""),
-    Mutant("the generator is not restored", "runs/recorder",
-           'self._rng.bit_generator.state = saved["rng"]', "pass"),
-    Mutant("the count of trials is not restored", "runs/recorder",
-           'self.trials = saved["trials"]', ""),
-    Mutant("the last evaluation is not restored", "runs/recorder",
-           'self._evaluated_at = saved["evaluated_at"] / self._clock.budget', ""),
-    Mutant("the log is not rewound to the checkpoint", "runs/journal",
-           'self.append({"kind": "rewind", "to": steps})', "pass"),
-    Mutant("a replay is charged", "runs/recorder",
-           "self._clock.rewind(NOTHING_CHARGED)  # progress is replayed from its start too",
-           'self._clock.switch("method")'),
-    Mutant("charged time is not replayed", "runs/recorder",
-           'self._clock.rewind(record["clock"])', "pass"),
-    Mutant("the incumbent is not replayed", "runs/recorder",
-           "self._note(record)\n        self._clock.rewind", "self._clock.rewind"),
-    Mutant("an infinite score becomes the incumbent", "runs/recorder",
-           "deliver and math.isfinite(score) and score", "deliver and score"),
-    Mutant("counts of work are not replayed", "runs/clock",
-           'self.work = Counter(snapshot["work"])', "pass"),
-    Mutant("what a session cut off is charged as well", "runs/journal",
-           'ledgers["method"] = charged', "pass"),
-    Mutant("finished runs are done again", "launch",
-           '("finished",) if retry_failed else ("finished", "failed")',
-           '() if retry_failed else ("failed",)'),
-    Mutant("failed runs are tried again unasked", "launch",
-           'else ("finished", "failed")', 'else ("finished",)'),
-    Mutant("a failure counts as finished", "runs/runner",
-           'status = "failed"\n', 'status = "finished"\n'),
-    Mutant("a failure ends the command", "runs/runner",
-           "except (Exception, SystemExit, RunEnded) as error:",
-           "except ZeroDivisionError as error:"),
-    Mutant("sys.exit of a method ends the command", "runs/runner",
-           "(Exception, SystemExit, RunEnded)", "(Exception, RunEnded)"),
-    Mutant("a method can hide an error of its task", "runs/spec",
-           "class RunEnded(BaseException)", "class RunEnded(Exception)"),
-    Mutant("a full disk is a failure of the run", "runs/runner",
-           "if isinstance(fault, StorageError):", "if False:"),
-    Mutant("the reason of a failure is as long as it likes", "runs/spec",
-           "REASON_LENGTH = 500", "REASON_LENGTH = 10**9"),
+    Mutant(
+        "a damaged checkpoint is an error",
+        "runs/checkpoint",
+        "except Exception:  # a damaged file raises anything\n        return None",
+        "except ZeroDivisionError:\n        return None",
+    ),
+    Mutant(
+        "a checkpoint of more steps than the log is taken",
+        "runs/journal",
+        ' or saved["steps"] > len(self.steps)',
+        "",
+    ),
+    Mutant(
+        "the generator is not restored",
+        "runs/recorder",
+        'self._rng.bit_generator.state = saved["rng"]',
+        "pass",
+    ),
+    Mutant(
+        "the count of trials is not restored", "runs/recorder", 'self.trials = saved["trials"]', ""
+    ),
+    Mutant(
+        "the last evaluation is not restored",
+        "runs/recorder",
+        'self._evaluated_at = saved["evaluated_at"] / self._clock.budget',
+        "",
+    ),
+    Mutant(
+        "the log is not rewound to the checkpoint",
+        "runs/journal",
+        'self.append({"kind": "rewind", "to": steps})',
+        "pass",
+    ),
+    Mutant(
+        "a replay is charged",
+        "runs/recorder",
+        "self._clock.rewind(NOTHING_CHARGED)  # progress is replayed from its start too",
+        'self._clock.switch("method")',
+    ),
+    Mutant(
+        "charged time is not replayed",
+        "runs/recorder",
+        'self._clock.rewind(record["clock"])',
+        "pass",
+    ),
+    Mutant(
+        "the incumbent is not replayed",
+        "runs/recorder",
+        "self._note(record)\n        self._clock.rewind",
+        "self._clock.rewind",
+    ),
+    Mutant(
+        "an infinite score becomes the incumbent",
+        "runs/recorder",
+        "deliver and math.isfinite(score) and score",
+        "deliver and score",
+    ),
+    Mutant(
+        "counts of work are not replayed",
+        "runs/clock",
+        'self.work = Counter(snapshot["work"])',
+        "pass",
+    ),
+    Mutant(
+        "what a session cut off is charged as well",
+        "runs/journal",
+        'ledgers["method"] = charged',
+        "pass",
+    ),
+    Mutant(
+        "finished runs are done again",
+        "launch",
+        '("finished",) if retry_failed else ("finished", "failed")',
+        '() if retry_failed else ("failed",)',
+    ),
+    Mutant(
+        "failed runs are tried again unasked",
+        "launch",
+        'else ("finished", "failed")',
+        'else ("finished",)',
+    ),
+    Mutant(
+        "a failure counts as finished",
+        "runs/runner",
+        'status = "failed"\n',
+        'status = "finished"\n',
+    ),
+    Mutant(
+        "a failure ends the command",
+        "runs/runner",
+        "except (Exception, SystemExit, RunEnded) as error:",
+        "except ZeroDivisionError as error:",
+    ),
+    Mutant(
+        "sys.exit of a method ends the command",
+        "runs/runner",
+        "(Exception, SystemExit, RunEnded)",
+        "(Exception, RunEnded)",
+    ),
+    Mutant(
+        "a method can hide an error of its task",
+        "runs/spec",
+        "class RunEnded(BaseException)",
+        "class RunEnded(Exception)",
+    ),
+    Mutant(
+        "a full disk is a failure of the run",
+        "runs/runner",
+        "if isinstance(fault, StorageError):",
+        "if False:",
+    ),
+    Mutant(
+        "the reason of a failure is as long as it likes",
+        "runs/spec",
+        "REASON_LENGTH = 500",
+        "REASON_LENGTH = 10**9",
+    ),
     Mutant("there is no watchdog", "runs/watchdog", "> limit:", "> 1e9:"),
-    Mutant("a hang is forgotten", "runs/folder",
-           "if reason and _last_session", "if not reason and _last_session"),
-    Mutant("SIGTERM is not heard", "engine/stopping",
-           '"SIGINT", "SIGTERM", "SIGHUP"', '"SIGINT", "SIGHUP"'),
-    Mutant("prices change with the session", "runs/runner",
-           'journal.description["spec"]["prices"] if journal.description else spec.prices',
-           "{k: v * 1.01 for k, v in spec.prices.items()} if journal.description else spec.prices"),
-)  # fmt: skip
+    Mutant(
+        "a hang is forgotten",
+        "runs/folder",
+        "if reason and _last_session",
+        "if not reason and _last_session",
+    ),
+    Mutant(
+        "SIGTERM is not heard",
+        "engine/stopping",
+        '"SIGINT", "SIGTERM", "SIGHUP"',
+        '"SIGINT", "SIGHUP"',
+    ),
+    Mutant(
+        "prices change with the session",
+        "runs/runner",
+        'journal.description["spec"]["prices"] if journal.description else spec.prices',
+        "{k: v * 1.01 for k, v in spec.prices.items()} if journal.description else spec.prices",
+    ),
+)
 
 
 def main() -> int:
@@ -147,9 +234,12 @@ def notice(mutant: Mutant, count: int) -> str:
 def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(folder)}
     return subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=folder, env=environment, capture_output=True,
+        [sys.executable, "-m", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
         text=True,
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

@@ -22,8 +22,10 @@ def test_every_mutant_breaks_something_that_is_there(mutant: Mutant) -> None:
 def test_no_fault_loses_or_changes_anything():
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults", "--count", str(COUNT)],
-        cwd=Path(__file__).parents[2], capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
     print(done.stdout)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     total = re.search(r"^all +(\d+)   0 not survived", done.stdout, re.MULTILINE)

@@ -39,14 +39,24 @@ BUDGETS = {"toy/quadratic": 0.8, "finetune/gaussian": 0.1, "schedule/gaussian": 
 PRICED = {
     "toy/quadratic": PRICES,
     "finetune/gaussian": {
-        "trial": 1e-3, "guided_denoise": 1e-6, "reward": 2e-6, "denoise": 1e-6,
+        "trial": 1e-3,
+        "guided_denoise": 1e-6,
+        "reward": 2e-6,
+        "denoise": 1e-6,
     },
     "schedule/gaussian": {
-        "trial": 1e-3, "train_step": 4e-3, "denoise": 4e-6, "frechet": 5e-6, "loss": 3e-3,
-        "loss_gradient": 8e-3, "denoise_forward": 1.5e-5, "objective_backward": 5e-5,
-        "denoise_backward": 2e-5, "update": 3e-3,
+        "trial": 1e-3,
+        "train_step": 4e-3,
+        "denoise": 4e-6,
+        "frechet": 5e-6,
+        "loss": 3e-3,
+        "loss_gradient": 8e-3,
+        "denoise_forward": 1.5e-5,
+        "objective_backward": 5e-5,
+        "denoise_backward": 2e-5,
+        "update": 3e-3,
     },
-}  # fmt: skip
+}
 """About ten times what work costs: runs are short, and the same on every machine."""
 LABELS = {
     "toy/quadratic": ("random", "default", "successive-halving", "descent", "oracle"),
@@ -108,9 +118,20 @@ class World:
         """Arguments of `run` for some of the suite."""
         chosen = [f"--method={label}" for label in labels]
         return [
-            "run", "--suite", str(self.suite), "--results", str(results), "--clock", "priced",
-            "--workers", "0", "--task", task, *chosen, *more,
-        ]  # fmt: skip
+            "run",
+            "--suite",
+            str(self.suite),
+            "--results",
+            str(results),
+            "--clock",
+            "priced",
+            "--workers",
+            "0",
+            "--task",
+            task,
+            *chosen,
+            *more,
+        ]
 
     def run(
         self, arguments: list[str], log: Path, prepare: Callable[[], None] = lambda: None

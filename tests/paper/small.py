@@ -25,10 +25,20 @@ from tasks.schedule.provided import (
 from tasks.schedule.published_network import LevelUNet
 
 PRICES = {
-    "trial": 0.5, "reward": 0.012, "decode": 0.012, "denoise": 0.0002, "guided_denoise": 0.01,
-    "train_step": 0.2, "loss": 0.1, "loss_gradient": 0.2, "update": 0.02, "frechet": 0.001,
-    "denoise_forward": 0.0004, "denoise_backward": 0.0008, "objective_backward": 0.002,
-}  # fmt: skip
+    "trial": 0.5,
+    "reward": 0.012,
+    "decode": 0.012,
+    "denoise": 0.0002,
+    "guided_denoise": 0.01,
+    "train_step": 0.2,
+    "loss": 0.1,
+    "loss_gradient": 0.2,
+    "update": 0.02,
+    "frechet": 0.001,
+    "denoise_forward": 0.0004,
+    "denoise_backward": 0.0008,
+    "objective_backward": 0.002,
+}
 """Seconds per unit; a primitive that is not listed is an error."""
 
 
@@ -45,8 +55,11 @@ def small_networks() -> None:
     ProvidedScheduleTask.largest_batch = 20
     training.STEPS = 3
     for name, count in (
-        ("samples", 5), ("evaluation_samples", 5), ("reference_samples", 10), ("steps", 2),
-    ):  # fmt: skip
+        ("samples", 5),
+        ("evaluation_samples", 5),
+        ("reference_samples", 10),
+        ("steps", 2),
+    ):
         setattr(FinetuneStableDiffusion, name, count)
     judge.SAMPLES_SHOWN = 8
     recorder.EVALUATION_SPACING = (0.5, 1.0)

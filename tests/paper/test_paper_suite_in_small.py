@@ -36,12 +36,21 @@ class Machine:
     def __init__(self, root: Path) -> None:
         self.root = root
         offline = {"HF_HUB_OFFLINE": "1", "HTTPS_PROXY": "http://127.0.0.1:9", "no_proxy": ""}
-        named = {"DTB_INCEPTION": str(root / "weights/inception-2015-12-05.pt"),
-                 "DTB_DATA": str(root / "data")}  # fmt: skip
+        named = {
+            "DTB_INCEPTION": str(root / "weights/inception-2015-12-05.pt"),
+            "DTB_DATA": str(root / "data"),
+        }
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DTB_", "HF_", "TORCH_"))}
-        self.environment = kept | offline | named | {
-            "HOME": str(root), "XDG_CACHE_HOME": str(root / "cache"), "OMP_NUM_THREADS": "1",
-        }  # fmt: skip
+        self.environment = (
+            kept
+            | offline
+            | named
+            | {
+                "HOME": str(root),
+                "XDG_CACHE_HOME": str(root / "cache"),
+                "OMP_NUM_THREADS": "1",
+            }
+        )
 
     def fill(self) -> None:
         """Put every file that the suite asks for where it is looked for."""
@@ -53,9 +62,12 @@ class Machine:
     def __call__(self, *arguments: str, code: int = 0, gpu: bool = False) -> str:
         environment = self.environment | (GPU if gpu else {})
         done = subprocess.run(
-            [sys.executable, str(PROGRAM), *arguments], cwd=self.root, env=environment,
-            capture_output=True, text=True,
-        )  # fmt: skip
+            [sys.executable, str(PROGRAM), *arguments],
+            cwd=self.root,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stdout + done.stderr
         return done.stdout + done.stderr

@@ -12,9 +12,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 aten = torch.ops.aten
 READS = {
-    aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.equal, aten.is_nonzero,
-    aten._unique2, aten._linalg_eigh, aten._linalg_check_errors,
-}  # fmt: skip
+    aten._local_scalar_dense,
+    aten.nonzero,
+    aten.masked_select,
+    aten.equal,
+    aten.is_nonzero,
+    aten._unique2,
+    aten._linalg_eigh,
+    aten._linalg_check_errors,
+}
 """Operations whose result, or its shape, is read back from the device."""
 MADE_ON_THE_HOST = {aten.lift_fresh}
 """Called by `torch.tensor(data)`: on a GPU the data would be copied, blocking the host."""

@@ -54,9 +54,13 @@ class Remote(Tensor):
     @staticmethod
     def __new__(cls, held: Tensor) -> Remote:
         made: Remote = Tensor._make_wrapper_subclass(
-            cls, held.size(), strides=held.stride(), storage_offset=held.storage_offset(),
-            dtype=held.dtype, device=f"{NAME}:0",
-        )  # fmt: skip
+            cls,
+            held.size(),
+            strides=held.stride(),
+            storage_offset=held.storage_offset(),
+            dtype=held.dtype,
+            device=f"{NAME}:0",
+        )
         return made
 
     def __init__(self, held: Tensor) -> None:

@@ -79,8 +79,10 @@ class ExampleTraining:
         )
         self.loader = torch.utils.data.DataLoader(
             torch.utils.data.TensorDataset(data.load(dataset).train.images),
-            batch_size=BATCH, shuffle=True, drop_last=True,
-        )  # fmt: skip
+            batch_size=BATCH,
+            shuffle=True,
+            drop_last=True,
+        )
         self.batches, self.extras = self.shuffled(), extras
         self.logs: dict[str, float] = {}
 

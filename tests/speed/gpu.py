@@ -230,9 +230,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="where to write the measurements")
     parser.add_argument("--device", default="cuda")
     parser.add_argument(
-        "--precision", nargs="+", choices=ScheduleTask.precisions,
+        "--precision",
+        nargs="+",
+        choices=ScheduleTask.precisions,
         default=list(ScheduleTask.precisions),
-    )  # fmt: skip
+    )
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="digits only, few images")
     parser.add_argument("--peak-tflops", type=float, help="of the device, in this precision")

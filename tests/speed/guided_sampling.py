@@ -118,9 +118,11 @@ def stable_diffusion_rows(task: FinetuneStableDiffusion, batch: int) -> dict[str
     labels = torch.arange(batch, device=task.device) % task.groups
     with no_progress_bars():
         pipeline = StableDiffusionPipeline.from_pretrained(
-            assets.find().pipeline, safety_checker=None, requires_safety_checker=False,
+            assets.find().pipeline,
+            safety_checker=None,
+            requires_safety_checker=False,
             local_files_only=True,
-        )  # fmt: skip
+        )
     if model.decoder.dtype is torch.bfloat16:
         for module in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
             module.bfloat16()
@@ -139,9 +141,14 @@ def stable_diffusion_rows(task: FinetuneStableDiffusion, batch: int) -> dict[str
 
     def plain(**text: Any) -> Any:
         return pipeline(
-            num_inference_steps=steps, eta=1.0, latents=noise, guidance_scale=GUIDANCE_SCALE,
-            generator=task.generator(1), output_type="pt", **text,
-        )  # fmt: skip
+            num_inference_steps=steps,
+            eta=1.0,
+            latents=noise,
+            guidance_scale=GUIDANCE_SCALE,
+            generator=task.generator(1),
+            output_type="pt",
+            **text,
+        )
 
     def unguided() -> Any:
         return model.sample(labels, task.sampler, task.generator(1), None, FreeMeter())

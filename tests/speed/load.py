@@ -70,9 +70,14 @@ def measure(spec: RunSpec, loops: int) -> Measured:
     metric = registry.task(spec.task).metrics[0].name
     metrics = [event["metrics"] for event in spec.folder.events() if event.get("metrics")]
     return Measured(
-        loops, spec.label, spec.seed, clock["wall"], clock["ledgers"]["method"],
-        clock["work"]["train_images"], metrics[-1][metric],
-    )  # fmt: skip
+        loops,
+        spec.label,
+        spec.seed,
+        clock["wall"],
+        clock["ledgers"]["method"],
+        clock["work"]["train_images"],
+        metrics[-1][metric],
+    )
 
 
 def problems(found: list[Measured]) -> Iterator[str]:

@@ -77,9 +77,14 @@ def recomputing(task: ScheduleTask, repetitions: int) -> dict[str, list[float]]:
         for name, recompute in (("kept", False), ("recomputed", True)):
             started = time.process_time()
             sampler.pathwise_backward(
-                net, levels, noise, lambda x: x.square().mean(), task.meter, recompute=recompute,
+                net,
+                levels,
+                noise,
+                lambda x: x.square().mean(),
+                task.meter,
+                recompute=recompute,
                 solver=sampler.ddim,
-            )  # fmt: skip
+            )
             if repetition:
                 seconds[name].append(time.process_time() - started)
             net.zero_grad()

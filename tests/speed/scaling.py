@@ -30,9 +30,11 @@ from benchmark.suite import load
 from tests.speed import synthetic
 
 COMMANDS = (
-    ("status",), ("table",), ("plot", "--format", "png", "--figure", "anytime"),
+    ("status",),
+    ("table",),
+    ("plot", "--format", "png", "--figure", "anytime"),
     ("plot", "--format", "png"),
-)  # fmt: skip
+)
 SIZES = ((1, 10_000), (1_000, 20), (5_000, 20), (10_000, 20))
 """Runs, and trials of each."""
 PLANNED = """
@@ -93,8 +95,7 @@ def planning(runs: int, events: int, folder: Path) -> Iterator[dict[str, Any]]:
     yield {"runs": runs, "finished": 0, **timed(*command, "--workers", "2")}
     for number, spec in enumerate(load(str(file)).specs(folder, "device", "cpu")):
         synthetic.write_run(spec.folder.path, asdict(spec), events, number)
-    yield {"runs": runs, "finished": runs, "events": events,
-           **timed(*command, "--workers", "2")}  # fmt: skip
+    yield {"runs": runs, "finished": runs, "events": events, **timed(*command, "--workers", "2")}
 
 
 def stored(runs: int, events: int, folder: Path) -> Iterator[dict[str, Any]]:
@@ -102,8 +103,12 @@ def stored(runs: int, events: int, folder: Path) -> Iterator[dict[str, Any]]:
     synthetic.write(folder / "stored", runs, events)
     for command in COMMANDS:
         where = ("--suite", "stored", "--results", str(folder))
-        yield {"runs": runs, "events": events, "command": " ".join(command),
-               **timed(*command, *where)}  # fmt: skip
+        yield {
+            "runs": runs,
+            "events": events,
+            "command": " ".join(command),
+            **timed(*command, *where),
+        }
 
 
 def main() -> None:

@@ -55,16 +55,21 @@ def parts() -> dict[str, tuple[nn.Module, Callable[[Any, Tensor], Tensor], tuple
         autoencoder = AutoencoderKL(
             down_block_types=("DownEncoderBlock2D",) * 4,
             up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4,
-        )  # fmt: skip
+            block_out_channels=(128, 256, 512, 512),
+            layers_per_block=2,
+            latent_channels=4,
+        )
         clip = CLIPVisionModelWithProjection(CLIPVisionConfig(patch_size=16, projection_dim=512))
         return {
-            "network, two rows": (network, lambda m, x: m(torch.cat([x, x]), 500, text).sample,
-                                  (1, 4, 64, 64)),
+            "network, two rows": (
+                network,
+                lambda m, x: m(torch.cat([x, x]), 500, text).sample,
+                (1, 4, 64, 64),
+            ),
             "decoder": (autoencoder, lambda m, x: m.decode(x).sample, (1, 4, 64, 64)),
             "r2, ResNet-18": (resnet18(), lambda m, x: m(x), (1, 3, 224, 224)),
             "r1, CLIP ViT-B/16": (clip, lambda m, x: m(x).image_embeds, (1, 3, 224, 224)),
-        }  # fmt: skip
+        }
 
 
 def cost(module: nn.Module, call: Callable[[Any, Tensor], Tensor], shape: tuple[int, ...]) -> Cost:
@@ -135,8 +140,10 @@ def main() -> None:
             f"{task.evaluation_samples * guided / second:.0f} s"
         )
     memory = task.batch * (network.graph + decoder.graph + lower.graph)
-    print(f"graph of a batch of {task.batch}: {memory:.1f} GB; decoded again one by one: "
-          f"{task.batch * network.graph + decoder.graph:.1f} GB")  # fmt: skip
+    print(
+        f"graph of a batch of {task.batch}: {memory:.1f} GB; decoded again one by one: "
+        f"{task.batch * network.graph + decoder.graph:.1f} GB"
+    )
 
 
 if __name__ == "__main__":

@@ -11,8 +11,18 @@ from typing import Any
 
 TEMPLATE = Path(__file__).parents[1] / "study/data/quick/runs/schedule/digits/random/0"
 TASKS = tuple(f"schedule/digits-{letter}" for letter in "abcde")
-METHODS = ("default", "grid", "random", "sobol", "optuna-tpe", "optuna-gp", "optuna-cmaes",
-           "skopt-gp", "spsa-crn", "bilevel")  # fmt: skip
+METHODS = (
+    "default",
+    "grid",
+    "random",
+    "sobol",
+    "optuna-tpe",
+    "optuna-gp",
+    "optuna-cmaes",
+    "skopt-gp",
+    "spsa-crn",
+    "bilevel",
+)
 
 
 def write(suite: Path, runs: int, events: int) -> None:

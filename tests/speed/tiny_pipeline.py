@@ -76,22 +76,29 @@ def _pipeline(folder: Path, true_size: bool) -> None:
         tokenizer=_tokenizer(folder.parent / "tokenizer"),
         unet=UNet2DConditionModel(**unet),
         scheduler=PNDMScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
-            skip_prk_steps=True, steps_offset=1,
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            skip_prk_steps=True,
+            steps_offset=1,
         ),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
-    ).save_pretrained(folder)  # fmt: skip
+    ).save_pretrained(folder)
 
 
 def _clip(folder: Path) -> None:
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
 
     vision = {
-        "hidden_size": WIDTH, "intermediate_size": 2 * WIDTH, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "image_size": 12, "patch_size": 4,
-    }  # fmt: skip
+        "hidden_size": WIDTH,
+        "intermediate_size": 2 * WIDTH,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 12,
+        "patch_size": 4,
+    }
     model = CLIPModel(
         CLIPConfig(text_config=_text_settings(), vision_config=vision, projection_dim=16)
     )
@@ -108,10 +115,16 @@ def _resnet(file: Path) -> None:
 
 def _text_settings() -> dict[str, int]:
     return {
-        "vocab_size": len(_vocabulary()), "hidden_size": WIDTH, "intermediate_size": 2 * WIDTH,
-        "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": TOKENS,
-        "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1,
-    }  # fmt: skip
+        "vocab_size": len(_vocabulary()),
+        "hidden_size": WIDTH,
+        "intermediate_size": 2 * WIDTH,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": TOKENS,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": 1,
+    }
 
 
 def _tokenizer(folder: Path):

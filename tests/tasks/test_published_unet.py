@@ -64,9 +64,11 @@ def test_levels_of_the_default_schedule_are_the_published_steps(
     steps = torch.arange(0, 1000, 33)[: len(images)]
     told = net.levels[steps]
     torch.testing.assert_close(
-        net(images[: len(steps)], told), PublishedUNet.forward(net, images[: len(steps)], steps),
-        atol=1e-5, rtol=1e-4,
-    )  # fmt: skip
+        net(images[: len(steps)], told),
+        PublishedUNet.forward(net, images[: len(steps)], steps),
+        atol=1e-5,
+        rtol=1e-4,
+    )
 
 
 def test_one_level_for_all_images_equals_as_many(net: LevelUNet, images: torch.Tensor) -> None:

@@ -47,9 +47,14 @@ def noise(count: int, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("levels", [karras(), karras(20), torch.linspace(-4, 9, 5).double()])
 def test_dpm_equals_diffusers(levels: Tensor, clip: bool) -> None:
     scheduler = DPMSolverMultistepScheduler(
-        1000, algorithm_type="dpmsolver++", solver_order=2, solver_type="midpoint",
-        final_sigmas_type="zero", thresholding=clip, sample_max_value=1.0,
-    )  # fmt: skip
+        1000,
+        algorithm_type="dpmsolver++",
+        solver_order=2,
+        solver_type="midpoint",
+        final_sigmas_type="zero",
+        thresholding=clip,
+        sample_max_value=1.0,
+    )
     scheduler.set_timesteps(len(levels))
     sigmas = (-levels / 2).exp()
     scheduler.sigmas = torch.cat([sigmas, torch.zeros_like(sigmas[:1])])
@@ -147,9 +152,7 @@ def test_stepwise_backward_equals_one_backward_pass(recompute: bool, solver: Sol
     torch.testing.assert_close(value, expected.detach())
     for mine, theirs in zip(ours, [p.grad for p in (*net.parameters(), stretch)], strict=True):
         torch.testing.assert_close(mine, theirs)
-    assert meter.counts == {
-        "denoise_forward": 60, "objective_backward": 6, "denoise_backward": 60
-    }  # fmt: skip
+    assert meter.counts == {"denoise_forward": 60, "objective_backward": 6, "denoise_backward": 60}
     assert meter.work == {"nfe": 120 if recompute else 60, "scored_images": 6}
 
 

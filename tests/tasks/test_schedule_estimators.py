@@ -19,9 +19,7 @@ from tasks.schedule.estimators import Objective, coordinate, direction, draw_see
 from tasks.schedule.gaussian import ScheduleGaussian
 
 SLOPE = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
-CURVATURE = torch.tensor(
-    [[2.0, 0.3, 0.0], [0.3, -1.0, 0.4], [0.0, 0.4, 0.5]], dtype=torch.float64
-)  # fmt: skip
+CURVATURE = torch.tensor([[2.0, 0.3, 0.0], [0.3, -1.0, 0.4], [0.0, 0.4, 0.5]], dtype=torch.float64)
 HERE = torch.tensor([0.2, 0.5, -0.3], dtype=torch.float64)
 GRADIENT = SLOPE + CURVATURE @ HERE
 SQUARE = float(GRADIENT @ GRADIENT)
@@ -36,9 +34,7 @@ def noisy(spread: float, tilt: float = 0.0) -> Objective:
     """The quadratic with noise of its value, and of its slope in every coordinate."""
 
     def objective(q: Tensor, seed: int) -> Tensor:
-        noise = torch.randn(
-            4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-        )  # fmt: skip
+        noise = torch.randn(4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         return quadratic(q) + spread * noise[0] + tilt * noise[1:] @ q
 
     return objective
@@ -87,10 +83,12 @@ def test_bias_of_a_cubic_grows_with_the_radius_squared(sphere: bool, factor: flo
     here = torch.tensor([0.7], dtype=torch.float64)
     for radius in (0.5, 1.0, 2.0):
         generator = torch.Generator().manual_seed(0)
-        values = torch.stack([
-            two_point(lambda q, _: (q**3).sum(), here, radius, generator, sphere=sphere)
-            for _ in range(REPEATS)
-        ])  # fmt: skip
+        values = torch.stack(
+            [
+                two_point(lambda q, _: (q**3).sum(), here, radius, generator, sphere=sphere)
+                for _ in range(REPEATS)
+            ]
+        )
         bias = float(values.mean()) - 3 * 0.7**2
         margin = 5 * float(values.std()) / math.sqrt(REPEATS)
         assert bias == pytest.approx(factor * radius**2, abs=margin + 1e-9)
@@ -220,11 +218,16 @@ def test_directions_on_the_sphere_have_its_radius(seed: int, d: int) -> None:
 def test_a_seed_makes_an_estimate(seed: int, radius: float, common: bool, sphere: bool) -> None:
     first, second = (
         two_point(
-            noisy(1.0, 1.0), HERE, radius, torch.Generator().manual_seed(seed), 2,
-            common=common, sphere=sphere,
+            noisy(1.0, 1.0),
+            HERE,
+            radius,
+            torch.Generator().manual_seed(seed),
+            2,
+            common=common,
+            sphere=sphere,
         )
         for _ in range(2)
-    )  # fmt: skip
+    )
     assert torch.equal(first, second)
 
 

@@ -196,7 +196,9 @@ def test_without_clipping_the_default_schedule_is_singular() -> None:
         for name, params in (("default", task.space.default), ("early", early)):
             (candidate,) = task.iterate(params, (1.0,), seed=0)
             scores[task.name, name] = task.score(candidate, 0)
-    gap = {name: scores[unclipped.name, name] / scores[clipped.name, name]
-           for name in ("default", "early")}  # fmt: skip
+    gap = {
+        name: scores[unclipped.name, name] / scores[clipped.name, name]
+        for name in ("default", "early")
+    }
     assert gap["default"] > 3
     assert gap["early"] < 2

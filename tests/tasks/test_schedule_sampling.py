@@ -57,10 +57,12 @@ def test_groups_that_do_not_fit_take_turns(
     monkeypatch.setattr(digits, "meter", meter)
     monkeypatch.setattr(digits, "_together", lambda count: together)  # as a GPU of that memory
     space = digits.space
-    levels = torch.stack([
-        digits.sampling_levels(digits.position(space.default | {"rho": rho}))
-        for rho in (7.0, 3.0, 12.0)
-    ])  # fmt: skip
+    levels = torch.stack(
+        [
+            digits.sampling_levels(digits.position(space.default | {"rho": rho}))
+            for rho in (7.0, 3.0, 12.0)
+        ]
+    )
     net, start = wiggly_net().float(), noise(21).float().view(3, 7, 1, 8, 8)
     images = digits.sample_each(net, levels, start)
     expected = [digits.sample(net, one, part) for one, part in zip(levels, start, strict=True)]

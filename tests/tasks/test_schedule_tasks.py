@@ -148,9 +148,11 @@ def test_sampling_levels_may_be_chosen_after_training(task: ScheduleTask) -> Non
     ours, theirs = task.evaluate(moved, 5), task.evaluate(candidate, 5)
     assert ours["loss"] == theirs["loss"]
     assert ours["fid"] != theirs["fid"]
-    same = task.candidate(network(task, candidate), task.space.default, levels=task.sampling_levels(
-        task.position(task.space.default)
-    ))  # fmt: skip
+    same = task.candidate(
+        network(task, candidate),
+        task.space.default,
+        levels=task.sampling_levels(task.position(task.space.default)),
+    )
     assert task.evaluate(same, 5)["fid"] == theirs["fid"]
 
 
@@ -174,8 +176,10 @@ def test_every_primitive_is_charged(task: ScheduleTask) -> None:
     (candidate,) = task.iterate(task.space.default, (0.01,), seed=0)
     task.score(candidate, 0)
     assert meter.charges == {
-        "train_step": round(0.01 * task.trial_steps), "denoise": 10, "frechet": 1
-    }  # fmt: skip
+        "train_step": round(0.01 * task.trial_steps),
+        "denoise": 10,
+        "frechet": 1,
+    }
     assert meter.work["nfe"] == 10 * task.selection_samples
 
 
@@ -183,9 +187,16 @@ def test_rehearsal_runs_every_oracle(task: ScheduleTask) -> None:
     meter = task.meter = Counting()
     task.rehearse(0)
     assert set(meter.charges) == {
-        "train_step", "denoise", "frechet", "loss", "loss_gradient", "update",
-        "denoise_forward", "objective_backward", "denoise_backward",
-    }  # fmt: skip
+        "train_step",
+        "denoise",
+        "frechet",
+        "loss",
+        "loss_gradient",
+        "update",
+        "denoise_forward",
+        "objective_backward",
+        "denoise_backward",
+    }
 
 
 def test_loss_gradient_equals_finite_differences(task: ScheduleTask) -> None:

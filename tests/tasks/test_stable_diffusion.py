@@ -175,17 +175,24 @@ def test_unguided_sampling_is_that_of_diffusers(
         tiny["DTB_SD15"], safety_checker=None, requires_safety_checker=False, local_files_only=True
     )
     pipeline.scheduler = DDIMScheduler.from_config(
-        pipeline.scheduler.config, timestep_spacing="trailing", clip_sample=False,
+        pipeline.scheduler.config,
+        timestep_spacing="trailing",
+        clip_sample=False,
         set_alpha_to_one=True,
-    )  # fmt: skip
+    )
     pipeline.set_progress_bar_config(disable=True)
     labels = torch.tensor([0, 3, 4])
     generator = torch.Generator().manual_seed(1)
     noise = torch.randn((3, *task.model.shape), generator=generator)
     theirs = pipeline(
-        [PROMPTS[label] for label in labels], num_inference_steps=25, eta=1.0, latents=noise,
-        guidance_scale=GUIDANCE_SCALE, generator=generator, output_type="pt",
-    ).images  # fmt: skip
+        [PROMPTS[label] for label in labels],
+        num_inference_steps=25,
+        eta=1.0,
+        latents=noise,
+        guidance_scale=GUIDANCE_SCALE,
+        generator=generator,
+        output_type="pt",
+    ).images
     ours = task.model.sample(
         labels, replace(task.sampler, steps=25), torch.Generator().manual_seed(1), None, FreeMeter()
     )
@@ -197,11 +204,14 @@ def test_the_clip_value_does_not_touch_unguided_samples(task: FinetuneStableDiff
     labels = torch.arange(5)
     images = [
         task.model.sample(
-            labels, replace(task.sampler, clip=clip), torch.Generator().manual_seed(2), None,
+            labels,
+            replace(task.sampler, clip=clip),
+            torch.Generator().manual_seed(2),
+            None,
             FreeMeter(),
         ).clean
         for clip in (CLIP_AT, math.inf)
-    ]  # fmt: skip
+    ]
     assert torch.equal(*images)
 
 
@@ -230,9 +240,11 @@ def test_gradient_of_the_tilt_is_that_of_finite_differences(
 
     def at(x: torch.Tensor) -> Any:
         return task.sampler.predict(
-            lambda x, time: model.predict(x, time, condition), x, step,
+            lambda x, time: model.predict(x, time, condition),
+            x,
+            step,
             lambda clean: tilt(model.decode(clean)),
-        )  # fmt: skip
+        )
 
     generator = torch.Generator().manual_seed(3)
     x = torch.randn((2, *model.shape), generator=generator, dtype=torch.float64)
@@ -474,10 +486,17 @@ def test_methods_run_through_the_harness(
         monkeypatch.setattr(FinetuneStableDiffusion, name, 5)
     prices = {"denoise": 1.0, "guided_denoise": 5.0, "decode": 2.0, "reward": 1.0, "trial": 1.0}
     spec = runner.RunSpec(
-        suite="test", task="finetune/sd15", label=method, method=method, seed=0,
-        budget=360 / 3600, results=str(tmp_path), clock="priced", prices=prices,
+        suite="test",
+        task="finetune/sd15",
+        label=method,
+        method=method,
+        seed=0,
+        budget=360 / 3600,
+        results=str(tmp_path),
+        clock="priced",
+        prices=prices,
         options={"finetune": {"batch": 10}} if method == "bilevel" else {},
-    )  # fmt: skip
+    )
     outcome = runner.execute(spec)
     assert outcome.status == "finished", outcome.reason
     metrics = [event["metrics"] for event in spec.folder.events() if event.get("metrics")]
