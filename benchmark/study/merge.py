@@ -142,28 +142,10 @@ def _read_run(run: StoredRun) -> Run:
         if file.endswith(".png") and not content.startswith(PNG):
             raise MergeError(f"{run.where / file} is no PNG picture")
         digest.update(f"{file} {len(content)}\n".encode() + content)
-    description = _description(run)
-    run.events()
+    description = run.description()
+    if description is None:
+        raise MergeError(f"{run.where / 'run.json'} is missing")
     return Run(run, description, digest.hexdigest())
-
-
-def _description(run: StoredRun) -> dict[str, Any]:
-    """`run.json`, if it describes the run at whose place it lies."""
-    file = run.where / "run.json"
-    described = run.description()
-    if described is None:
-        raise MergeError(f"{file} is missing")
-    try:
-        spec, task = described["spec"], described["task"]
-        named = PurePosixPath(spec["task"], spec["label"], str(spec["seed"]))
-        evaluator, metrics, _ = task["evaluator"], task["metrics"], spec["options"]
-    except (KeyError, TypeError) as error:
-        raise MergeError(f"{file} is no description of a run: {error!r}") from None
-    if named != run.place:
-        raise MergeError(f"{file} describes {named}, its folder is {run.place}")
-    if not isinstance(evaluator, dict) or not isinstance(metrics, list):
-        raise MergeError(f"{file}: evaluator and metrics must be an object and a list")
-    return described
 
 
 def _require_agreement(runs: Sequence[Run]) -> None:
@@ -175,10 +157,10 @@ def _require_agreement(runs: Sequence[Run]) -> None:
         settings = {
             ("search space", spec["task"]): described["space_hash"],
             ("metrics", spec["task"]): task["metrics"],
-            ("evaluator", spec["task"]): task["evaluator"] or None,
+            ("evaluator", spec["task"]): task.get("evaluator") or None,
             ("clock", spec["task"]): spec.get("clock"),
             ("precision", spec["task"]): spec.get("precision", "float32"),
-            ("options", spec["label"]): spec["options"],
+            ("options", spec["label"]): spec.get("options"),
             ("suite seed", ""): spec.get("suite_seed"),
         }
         for key, value in settings.items():

@@ -265,10 +265,8 @@ class Study:
         """Tasks by name, in the suite's order."""
         planned = list(dict.fromkeys(task for task, _ in self.planned))
         names = [name for name in planned if name in self.task_facts]
-        return {
-            name: Task(self, name, self.task_facts[name])
-            for name in dict.fromkeys([*names, *self.task_facts])
-        }
+        ordered = dict.fromkeys([*names, *self.task_facts])
+        return {name: Task(self, name, self.task_facts[name]) for name in ordered}
 
     @cached_property
     def methods(self) -> dict[str, Method]:
@@ -316,10 +314,8 @@ class Study:
         return str(path) in self.pictures if self.pictures else path.is_file()
 
     def picture(self, path: Path) -> bytes:
-        """A sample grid (PNG): one of `runs["samples"]`, or another one beside it.
-
-        Raises FileNotFoundError, and BadResults for a link or a file of impossible size.
-        """
+        """A sample grid (PNG): one of `runs["samples"]`, or another one beside it. Raises
+        FileNotFoundError, and BadResults for a link or a file of impossible size."""
         if not self.pictures:
             return read_bytes(path, LARGEST_PICTURE)
         if not self.has_picture(path):

@@ -174,6 +174,8 @@ def _described_task(stored: dict[str, Any]) -> dict[str, Any]:
             raise TypeError(f"a metric is called {metric['name']!r}")
     if not task["metrics"]:
         raise ValueError("the task has no metrics")
+    if not isinstance(task.get("evaluator") or {}, dict):
+        raise TypeError(f"the evaluator is {task['evaluator']!r}")
     return task
 
 

@@ -172,8 +172,8 @@ def _huge(run: Path) -> None:
     [
         (_link_to_file, "is a link"), (_link_to_folder, "is a link"),
         (_link_to_lock, "is a link"), (_linked_run, "is a link"),
-        (_other_seed, "its folder is"), (_bad_seed, "no whole number"),
-        (_bad_name, "no folder of a task"), (_climbing, "its folder is"),
+        (_other_seed, "run.json is of"), (_bad_seed, "no whole number"),
+        (_bad_name, "no folder of a task"), (_climbing, "run.json is of"),
         (_no_json, "run.json is damaged"), (_no_log, "events.jsonl is damaged at line 1"),
         (_odd_log, "can be read"), (_old_schema, "schema 99"), (_no_picture, "no PNG"),
         (_pipe, "error.txt"), (_huge, "more than the 1 MiB"),
