@@ -148,7 +148,9 @@ def _note(study: Study, shown: Sequence[Shown], looks: dict[str, Look]) -> str:
     if max(counts, default=0) > 1:
         text += ": mean over seeds, band: 95 % Student-t interval"
         if len(looks) > CROWD:
-            text += " (of the compared methods)"
+            banded = set().union(*(compared(study, task) for task, _ in shown))
+            names = [look.name for label, look in looks.items() if label in banded]
+            text += f" (of {words.few(names, 6)})"
         if 1 in counts:
             text += ", none where there is one seed"
         if any(metric.log for _, metric in shown):
