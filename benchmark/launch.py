@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from filelock import FileLock
 from rich.console import Console
@@ -138,7 +139,7 @@ def plan(request: Request, dry: bool = False) -> Plan:
         request.executor, request.workers, suite.executor, device, suite.runs_per_device
     )
     if (lacking := unavailable(suite)) and not dry:
-        raise LaunchError(f"{lacking[0]}; see: python -m benchmark prepare {request.suite}")
+        raise LaunchError(f"{lacking[0]}; see: python -m benchmark prepare {quote(request.suite)}")
     # Workers on other machines have another working folder.
     results = request.results.absolute() if where.is_remote else request.results
     specs = suite.specs(results, request.clock, kind(device))

@@ -53,6 +53,18 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
     assert "--device cuda:1: this machine has 1, cuda:0 the first" in said
 
 
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_gpu_is_chosen_by_number(tmp_path: Path, workers: str) -> None:
+    words = "--task finetune/gaussian --method random --seeds 1 --clock priced --budget 0.00005"
+    small = words.split()
+    chosen = (*small, "--device", "cuda:1", "--workers", workers)
+    on_gpus("-m", "benchmark", "run", *chosen, count=2, cwd=tmp_path)
+    (run,) = tmp_path.rglob("run.json")
+    assert json.loads(run.read_text())["spec"]["device"] == "cuda"  # of whichever number
+    said = on_gpus("-m", "benchmark", "run", *small, "--device", "cuda:2", count=2, code=2)
+    assert "--device cuda:2: this machine has 2, cuda:0 the first" in said
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_tasks_keep_the_contract(name: str) -> None:
     assert " ok " in on_gpus("-m", "benchmark", "check", name, "--device", "cuda")

@@ -116,8 +116,22 @@ def provenance(device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in VERSIONED},
         "git": _git_state(),
-        "command": shlex.join(["python", "-m", "benchmark", *sys.argv[1:]]),
+        "command": command(),
     }
+
+
+def command() -> str:
+    """The command line of this process, as a shell takes it; a notebook's is its kernel's."""
+    if is_command():
+        return shlex.join(["python", "-m", "benchmark", *sys.argv[1:]])
+    return shlex.join(["python", *sys.orig_argv[1:]])
+
+
+def is_command() -> bool:
+    """Whether this process, or the one that started it as a worker, is the command line's."""
+    program = Path(sys.argv[0])
+    is_module = program.parts[-2:] == ("benchmark", "__main__.py")
+    return is_module or program.name in ("benchmark", "diffusion-tuning-benchmark")
 
 
 def device_name(device: str) -> str:

@@ -15,12 +15,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NoReturn
 
 from benchmark.files import storing
 from benchmark.runs.clock import Clock
 from benchmark.runs.folder import RunFolder
+from benchmark.runs.provenance import is_command
 
 TICK = 1.0
 """Seconds between two looks, or a tenth of the limit if that is less."""
@@ -28,6 +28,7 @@ DEAD = 60.0
 """Seconds beyond the limit after which a watchdog that got no turn (compiled code holds the
 interpreter) is taken over by one that needs none."""
 EXIT_CODE = 70
+STARTED_IN = os.getcwd()
 ENDED_A_RUN = "DIFFUSION_TUNING_BENCHMARK_ENDED_A_RUN"
 """Environment variable by which a command knows that it goes on after one that ended a run."""
 
@@ -92,6 +93,7 @@ def end_process(folder: RunFolder, reason: str) -> NoReturn:
             os.write(stderr, said.encode(errors="replace"))
             if command:
                 os.environ[ENDED_A_RUN] = "yes"
+                os.chdir(STARTED_IN)  # the method may have left it
                 os.execv(command[0], command)
     finally:
         os._exit(EXIT_CODE)
@@ -100,10 +102,9 @@ def end_process(folder: RunFolder, reason: str) -> NoReturn:
 def _same_command() -> list[str] | None:
     """The command `run` that this process executes, if it is one: without the options by which it
     would try the run again that is being ended."""
-    is_ours = Path(sys.argv[0]).parts[-2:] == ("benchmark", "__main__.py") or (
-        Path(sys.argv[0]).name == "diffusion-tuning-benchmark"
-    )
-    if not is_ours or next((word for word in sys.argv[1:] if word != "--debug"), "") != "run":
+    name = next((word for word in sys.argv[1:] if word != "--debug"), "")
+    as_started = sys.orig_argv[-len(sys.argv[1:]) :] == sys.argv[1:]  # no program has changed it
+    if not is_command() or name != "run" or not as_started:
         return None
     again = [word for word in sys.orig_argv[1:] if word not in ("--fresh", "--retry-failed")]
     return [sys.executable, *again]

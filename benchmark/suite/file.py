@@ -113,7 +113,7 @@ def _suite(path: Path, content: dict[str, Any]) -> Suite:
     if not isinstance(executor, dict):
         raise SuiteError(f"[executor] must be a table, got {executor!r}")
     suite = Suite(
-        name=path.stem,
+        name=path.name.removesuffix(".toml"),
         description=str(content.get("description", "")),
         seeds=seeds,
         suite_seed=suite_seed,

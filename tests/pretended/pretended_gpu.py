@@ -207,6 +207,7 @@ def enter(gpus: int) -> None:
         "is_available": lambda: True,
         "device_count": lambda: len(visible),
         "current_device": lambda: 0,
+        "set_device": lambda device: None,
         "set_sync_debug_mode": _set_sync_debug_mode,
         "synchronize": lambda device=None: None,
         "get_device_name": lambda device=None: "Pretended",

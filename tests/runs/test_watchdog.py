@@ -62,7 +62,10 @@ def test_on_workers_the_others_go_on(tmp_path):
 
 @pytest.mark.slow
 def test_in_one_process_the_same_command_goes_on_with_the_others(tmp_path):
-    swallow = "try:\n    problem.evaluate(problem.space.default)\nexcept BaseException:\n    pass"
+    swallow = (
+        "__import__('os').chdir('/')\n"
+        "try:\n    problem.evaluate(problem.space.default)\nexcept BaseException:\n    pass"
+    )
     arguments = [*prepare(tmp_path, swallow), "--workers", "0"]
     first = benchmark(*arguments, cwd=tmp_path)
     assert first.returncode == 1, first.stdout + first.stderr
