@@ -66,7 +66,7 @@ class Options:
     """The same for the sampling levels."""
     follow_samples: int = 128
     """Images per gradient of F."""
-    follow_batches: int = 1
+    follow_batches: int = 2
     """Training batches per influence."""
     tail: float = 0.0
     """Share of the run given to the joint last phase."""
