@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import old_results
 import pandas as pd
@@ -35,9 +36,9 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     noted: list[str] = []
     add = FrameBuilder.add
 
-    def noting(self: FrameBuilder, key: dict[str, str], *rest: object) -> None:
+    def noting(self: FrameBuilder, key: Any, events: Any) -> None:
         noted.append(key["method"])
-        add(self, key, *rest)  # type: ignore[arg-type]
+        add(self, key, events)
 
     monkeypatch.setattr(results.FrameBuilder, "add", noting)
     return noted
