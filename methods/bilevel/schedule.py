@@ -49,6 +49,10 @@ FOLLOWING = (0.05, 0.9)
 """Shares of the training phase between which the plan moves: not before there is something to
 sample, and not when the weights can no longer follow."""
 
+OVERHEAD = 0.15
+"""Largest share of the time that steps of the plan may have taken before another one: where a run
+is short, it makes fewer."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -145,6 +149,8 @@ class ScheduleRun(TrainingRun):
         self.moments = Moments(options.memory)
         self.followed = 0
         """Steps that the plan has made during training."""
+        self.spent = 0.0
+        """Share of the run that they have taken."""
         self.tuning = False
         self.weight = 0.0
         """Weight of F beside L in the last phase: L0 / (gamma F0)."""
@@ -154,8 +160,9 @@ class ScheduleRun(TrainingRun):
         if trained >= 1:
             self.tune((progress - (1 - self.options.tail)) / self.options.tail)
             return
-        if self.follows(trained):
+        if self.follows(trained) and self.spent <= OVERHEAD * progress:
             self.follow()
+            self.spent += self.progress() - progress
         self.task.train_step(self.training, self.levels, trained)
 
     # -- during training --------------------------------------------------------------------
@@ -298,6 +305,7 @@ class ScheduleRun(TrainingRun):
             "average": self.average.clone(),
             "moments": (self.moments.first, self.moments.second),
             "followed": self.followed,
+            "spent": self.spent,
             "tuning": self.tuning,
             "weight": self.weight,
         }
@@ -315,5 +323,6 @@ class ScheduleRun(TrainingRun):
             *(x if x is None else x.to(self.average) for x in state["moments"]),
         )
         self.followed = state["followed"]
+        self.spent = state["spent"]
         self.tuning = state["tuning"]
         self.weight = state["weight"]

@@ -226,6 +226,12 @@ def test_the_plan_follows_the_distance(
     assert sampling == any(moved)
 
 
+def test_a_short_run_spends_little_on_its_plan(task: ScheduleGaussian) -> None:
+    state = run(PricedProblem(task, 300)).states[-1][1]
+    assert 0 < state["followed"] < Options().follow_steps
+    assert state["spent"] < 0.35  # one estimate is an eighth of this run
+
+
 def trained(task: ScheduleGaussian, params: dict[str, float]) -> Any:
     (candidate,) = task.iterate(params, (2.0,), seed=0)
     assert candidate.resume is not None
