@@ -1,0 +1,1 @@
+"""What must be there before a task runs: where it lies, how it is checked and fetched."""

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tasks.assets import data, networks
+from tasks.assets import networks
 from tasks.base import Candidate, Metric
+from tasks.data import datasets
 from tasks.finetune.base import LOWER_REWARD, REWARD
 from tasks.finetune.images import ImageTask
 from tasks.finetune.models import CLASSES, LatentDiffusion, untrained
@@ -47,7 +48,7 @@ class LatentTask(ImageTask):
         self.features = feature_net(self.dataset, "first", self.device)
         self.judge = feature_net(self.dataset, "second", self.device)
         with torch.no_grad():
-            images = data.load(self.dataset).report.images.to(self.device)
+            images = datasets.load(self.dataset).report.images.to(self.device)
             self.reference = FrechetReference(self.features(images))
         self.targets = torch.tensor(self.ink_targets, device=self.device)
         self.sampler = Sampler()
@@ -88,7 +89,7 @@ class LatentTask(ImageTask):
 
     def reference_images(self) -> str:
         """What the Fréchet distance is measured to."""
-        return f"{self.dataset} report split, {len(data.load(self.dataset).report)} images"
+        return f"{self.dataset} report split, {len(datasets.load(self.dataset).report)} images"
 
     @classmethod
     def networks_used(cls) -> list[str]:

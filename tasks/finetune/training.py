@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tasks.assets import data, networks
+from tasks.assets import networks
+from tasks.data import datasets
 from tasks.finetune.latent import diffusion_name
 from tasks.finetune.models import CLASSES, Autoencoder, NoisePredictor, untrained
 from tasks.finetune.rewards import InkAndRecognition
@@ -30,7 +31,7 @@ SEED = 3
 def train_diffusion(name: str) -> Path:
     """Train and save the latent diffusion model called `name`: `diffusion-DATASET`."""
     dataset = name.split("-")[1]
-    split = data.load(dataset).train
+    split = datasets.load(dataset).train
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         model = untrained(dataset)
@@ -50,7 +51,7 @@ def train_diffusion(name: str) -> Path:
 
 
 def fit_autoencoder(
-    model: Autoencoder, split: data.Split, steps: int, generator: torch.Generator
+    model: Autoencoder, split: datasets.Split, steps: int, generator: torch.Generator
 ) -> float:
     """Train on `split`, then fix the scale of the latent; mean squared error at the end."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
@@ -118,7 +119,7 @@ def train_rewards(name: str) -> Path:
     Needs the diffusion model of the data set: ink is standardised on its samples.
     """
     dataset = name.split("-")[1]
-    splits = data.load(dataset)
+    splits = datasets.load(dataset)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         model = InkAndRecognition()

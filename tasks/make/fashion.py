@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from tasks.assets import data, networks
+from tasks.assets import networks
+from tasks.data import datasets
 from tasks.finetune.fashion import Acceptance, ReferenceMoments
 from tasks.finetune.latent import diffusion_name
 from tasks.finetune.models import CLASSES, untrained
@@ -28,7 +29,7 @@ def train_rewards(name: str) -> Path:
     its samples.
     """
     dataset = name.split("-")[1]
-    splits = data.load(dataset)
+    splits = datasets.load(dataset)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(GUIDE_SEED)
         model = Acceptance()
@@ -51,7 +52,7 @@ def train_rewards(name: str) -> Path:
     )
 
 
-def measure(model: Acceptance, split: data.Split) -> None:
+def measure(model: Acceptance, split: datasets.Split) -> None:
     """Set the class centres, the shared precision and the limits from `split`."""
     features = model.judge(split.images).double()
     centres = torch.stack([features[split.labels == label].mean(dim=0) for label in range(CLASSES)])
@@ -66,7 +67,7 @@ def measure(model: Acceptance, split: data.Split) -> None:
 def store_reference(name: str) -> Path:
     """Save the feature moments called `name`: `reference-DATASET`, of the report split."""
     dataset = name.split("-")[1]
-    split = data.load(dataset).report
+    split = datasets.load(dataset).report
     with torch.no_grad():
         features = feature_net(dataset, "first")(split.images).double()
     model = ReferenceMoments(DIMENSIONS[dataset])

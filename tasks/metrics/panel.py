@@ -27,8 +27,8 @@ import math
 import torch
 from torch import Tensor
 
-from tasks.assets import data
 from tasks.base import Metric
+from tasks.data import datasets
 from tasks.metrics.frechet import FrechetReference
 from tasks.metrics.kernel import KernelReference
 from tasks.metrics.neighbours import Agreement, NeighbourReference, memorisation, nearest
@@ -89,7 +89,7 @@ class Panel:
 
         `chosen` are the spaces, by default those of `tasks.metrics.spaces.spaces`.
         """
-        splits = data.load(dataset)
+        splits = datasets.load(dataset)
         self.device = device
         self.spaces = chosen or spaces(dataset, splits.train.images.shape[1], device)
         self.count = min(samples, len(splits.train))

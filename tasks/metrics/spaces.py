@@ -30,8 +30,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tasks.assets import data, networks
+from tasks.assets import networks
 from tasks.assets.asset import digest
+from tasks.data import datasets
 
 SIDE = 28
 """Images are resized to this side for the residual network."""
@@ -153,7 +154,7 @@ def spaces(dataset: str, channels: int = 1, device: str = "cpu") -> tuple[Featur
 
 def network_names(dataset: str) -> tuple[str, ...]:
     """The shipped networks that `spaces` loads."""
-    other = "residual-mnist28" if data.source(dataset) == "fashion28" else "residual-fashion28"
+    other = "residual-mnist28" if datasets.source(dataset) == "fashion28" else "residual-fashion28"
     return (other, *(f"mlp-{name}" for name in [PERCEPTRONS.get(dataset)] if name))
 
 

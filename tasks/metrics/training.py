@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tasks.assets import data, networks, user_data
+from tasks.assets import networks
+from tasks.data import datasets, user_data
 from tasks.metrics import spaces
 from tasks.metrics.features import FeatureNet, untrained
 
@@ -27,7 +28,7 @@ UNSEEN_SEED = 3
 def train(name: str) -> Path:
     """Train and save the feature network called `name`: `features-DATASET-WHICH`."""
     _, dataset, which = name.split("-")
-    splits = data.load(dataset)
+    splits = datasets.load(dataset)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEEDS[which])
         net = untrained(dataset, which)
@@ -48,7 +49,7 @@ def train_unseen(name: str) -> Path:
     """Train and save a network of `tasks.metrics.spaces`: `residual-DATASET` on the train split,
     `mlp-DATASET` on the selection split."""
     kind, dataset = name.split("-")
-    splits = data.load(dataset)
+    splits = datasets.load(dataset)
     split = splits.train if kind == "residual" else splits.selection
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(UNSEEN_SEED)
@@ -63,7 +64,9 @@ def train_unseen(name: str) -> Path:
     )
 
 
-def fit(net: Classifier, split: data.Split, generator: torch.Generator, most: int = STEPS) -> None:
+def fit(
+    net: Classifier, split: datasets.Split, generator: torch.Generator, most: int = STEPS
+) -> None:
     """Train `net` on `split` with label smoothing and shifts of up to one pixel, for `EPOCHS` or
     at `most` so many steps."""
     steps = min(EPOCHS * len(split) // BATCH, most)
@@ -89,7 +92,7 @@ def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def accuracy(net: Classifier, split: data.Split) -> float:
+def accuracy(net: Classifier, split: datasets.Split) -> float:
     """Share of `split` that `net` classifies rightly."""
     device = next(net.parameters()).device
     chosen = [

@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tasks.assets import data, networks
+from tasks.assets import networks
 from tasks.base import Candidate, Metric
+from tasks.data import datasets
 from tasks.metrics import panel
 from tasks.metrics.features import feature_net, weights_name
 from tasks.metrics.frechet import FrechetReference
@@ -62,7 +63,7 @@ class ImageScheduleTask(ScheduleTask):
     """Data set of the feature network that methods see; `dataset` if empty."""
 
     def setup(self) -> None:
-        splits = data.load(self.dataset)
+        splits = datasets.load(self.dataset)
         self.train_images = splits.train.images.to(self.device)
         self.report_images = splits.report.images.to(self.device)
         self.features = feature_net(self.feature_set or self.dataset, SEEN, self.device)
@@ -102,6 +103,6 @@ class ImageScheduleTask(ScheduleTask):
         return super().evaluator() | {
             "features": {name: networks.fingerprint(name)} | self.panel.identity(),
             "panel_samples": self.panel.count,
-            "selection_images": len(data.load(self.dataset).selection),
-            "report_images": len(data.load(self.dataset).report),
+            "selection_images": len(datasets.load(self.dataset).selection),
+            "report_images": len(datasets.load(self.dataset).report),
         }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from tasks.assets import user_data
 from tasks.assets.asset import Asset
+from tasks.data import user_data
 from tasks.schedule.images import ImageScheduleTask
 from tasks.schedule.network import UNet
 from tasks.schedule.plans import COSINE, PLAN

@@ -11,9 +11,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tasks.assets import data, inception, networks, user_data
+from tasks.assets import inception, networks
 from tasks.assets.asset import Asset
 from tasks.base import Metric
+from tasks.data import datasets, user_data
 from tasks.metrics.features import weights_name
 from tasks.metrics.frechet import FrechetReference
 from tasks.metrics.inception import InceptionFeatures
@@ -66,7 +67,7 @@ class ProvidedScheduleTask(ImageScheduleTask):
         return self.measured(self.inception, images.expand(-1, 3, -1, -1))
 
     def evaluator(self) -> dict[str, Any]:
-        count = len(data.load(self.dataset).report)
+        count = len(datasets.load(self.dataset).report)
         seen = f"clean-fid, {count} reference images; score of {SPLITS} parts"
         missing = f"not measured: no {inception.VARIABLE}"
         return super().evaluator() | {"inception": seen if self.inception else missing}

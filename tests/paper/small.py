@@ -12,8 +12,9 @@ from pathlib import Path
 
 from benchmark import cli
 from benchmark.runs import calibration, judge, recorder
-from tasks.assets import inception, user_data
+from tasks.assets import inception
 from tasks.assets.asset import digest
+from tasks.data import user_data
 from tasks.finetune.sd15.task import FinetuneStableDiffusion
 from tasks.metrics import training
 from tasks.schedule.network import UNet

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tasks.assets import data
+from tasks.data import datasets
 from tasks.diffusion import sampler, torchvision_shim
 from tasks.schedule.training import BATCH
 from tests.speed.measure import Work
@@ -26,7 +26,7 @@ def unet(dataset: str) -> nn.Module:
     from diffusers import UNet2DModel
 
     network: nn.Module = UNet2DModel(
-        sample_size=data.load(dataset).size,
+        sample_size=datasets.load(dataset).size,
         in_channels=1,
         out_channels=1,
         block_out_channels=WIDTHS[dataset],
@@ -78,7 +78,7 @@ class ExampleTraining:
             "cosine", self.optimiser, num_warmup_steps=500, num_training_steps=10_000
         )
         self.loader = torch.utils.data.DataLoader(
-            torch.utils.data.TensorDataset(data.load(dataset).train.images),
+            torch.utils.data.TensorDataset(datasets.load(dataset).train.images),
             batch_size=BATCH,
             shuffle=True,
             drop_last=True,

@@ -26,7 +26,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tasks.assets import data
+from tasks.data import datasets
 from tasks.diffusion import sampler
 from tasks.schedule.base import ScheduleTask
 from tasks.schedule.published_network import LevelUNet, PublishedUNet
@@ -76,7 +76,7 @@ def published_rows(
     task: ScheduleTask, ours: str, network: Callable[[], nn.Module], sampled: int
 ) -> dict[str, Row]:
     """`task` against the published loop and sampler around `network`, conditioned on the step."""
-    train, shape = data.load(task.dataset).train, task.train_images.shape[1:]
+    train, shape = datasets.load(task.dataset).train, task.train_images.shape[1:]
     published = PublishedTraining(
         train.images, train.labels, 1_000_000, 0, task.batch_size, network(), task.device
     )

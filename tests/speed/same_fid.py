@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from tasks.assets import data
+from tasks.data import datasets
 from tasks.diffusion.sampler import noise_level
 from tasks.metrics.frechet import FrechetReference
 from tasks.schedule.plans import PUBLISHED
@@ -68,7 +68,7 @@ class Published:
         self.levels = noise_level(PUBLISHED.training_levels(default)).float()
 
     def start(self, steps: int, seed: int) -> Work:
-        train = data.load(self.dataset).train
+        train = datasets.load(self.dataset).train
         self.training = PublishedTraining(train.images, train.labels, steps, seed)
         return self.training.step
 

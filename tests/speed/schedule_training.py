@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tasks.assets import data
+from tasks.data import datasets
 from tasks.diffusion import sampler
 from tasks.schedule.base import ScheduleTask
 from tasks.schedule.digits import ScheduleDigits
@@ -82,7 +82,7 @@ def repeated(work: Work, device: str = "cpu") -> tuple[Work, int]:
 
 def own_network_rows(dataset: str) -> dict[str, Row]:
     """Every side with its own network; training counted in steps, sampling in images."""
-    task, train = our_task(dataset), data.load(dataset).train
+    task, train = our_task(dataset), datasets.load(dataset).train
     published = PublishedTraining(train.images, train.labels, 100_000, 0, BATCH)
     diffusion = PublishedDiffusion().eval()
     shape = task.train_images.shape[1:]

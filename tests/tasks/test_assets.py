@@ -14,8 +14,9 @@ import pytest
 from safetensors.numpy import save_file
 from tiny_files import idx, write_cifar, write_fashion, write_mnist
 
-from tasks.assets import inception, networks, user_data
+from tasks.assets import inception, networks
 from tasks.assets.asset import Asset, beside
+from tasks.data import user_data
 from tasks.finetune.sd15 import assets
 from tasks.make import pretrain
 

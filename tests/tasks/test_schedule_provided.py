@@ -12,7 +12,8 @@ from tiny_files import write_cifar, write_mnist
 from torch import Tensor
 
 from benchmark import contract
-from tasks.assets import data, inception, networks, user_data
+from tasks.assets import inception, networks
+from tasks.data import datasets, user_data
 from tasks.make import pretrain
 from tasks.metrics import features, training
 from tasks.schedule import provided
@@ -37,7 +38,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv(user_data.VARIABLE, str(tmp_path))
     monkeypatch.delenv(inception.VARIABLE, raising=False)
     monkeypatch.setattr(networks, "MADE_HERE", tmp_path / "weights")
-    caches = (data.load, features.feature_net, networks.fingerprint)
+    caches = (datasets.load, features.feature_net, networks.fingerprint)
     for cached in caches:
         cached.cache_clear()
     yield tmp_path

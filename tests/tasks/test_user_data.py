@@ -15,7 +15,7 @@ import pytest
 import torch
 from tiny_files import COUNT, idx, old_batch, write_cifar, write_fashion, write_mnist
 
-from tasks.assets import data, user_data
+from tasks.data import datasets, user_data
 
 
 @pytest.fixture
@@ -24,16 +24,16 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     fashion = user_data.SETS["fashion28"]
     places = (*fashion.places[:1], tmp_path / "package")
     monkeypatch.setitem(user_data.SETS, "fashion28", replace(fashion, places=places))
-    data.load.cache_clear()
+    datasets.load.cache_clear()
     yield tmp_path
-    data.load.cache_clear()
+    datasets.load.cache_clear()
 
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_mnist_is_split_in_three_with_its_test_set_for_reports(root: Path, packed: bool) -> None:
     pixels, labels = write_mnist(root, packed)
     assert user_data.unavailable("mnist60k") is None
-    dataset = data.load("mnist60k")
+    dataset = datasets.load("mnist60k")
     assert [len(split) for split in vars(dataset).values()] == [2 * COUNT, COUNT, COUNT]
     expected = torch.from_numpy(pixels)[:, None] / 127.5 - 1
     torch.testing.assert_close(dataset.report.images, expected.float())
@@ -45,7 +45,7 @@ def test_mnist_is_split_in_three_with_its_test_set_for_reports(root: Path, packe
 
 def test_cifar_is_read_from_the_pickles_of_its_time(root: Path) -> None:
     pixels, labels = write_cifar(root)
-    dataset = data.load("cifar10")
+    dataset = datasets.load("cifar10")
     assert dataset.train.images.shape == (4 * COUNT, 3, 32, 32)
     expected = torch.from_numpy(pixels).view(COUNT, 3, 32, 32) / 127.5 - 1
     torch.testing.assert_close(dataset.report.images, expected.float())
@@ -61,7 +61,7 @@ def test_what_is_missing_is_said_in_one_line_with_the_command(root: Path, name: 
     assert "download=True" in reason
     assert user_data.VARIABLE in reason
     with pytest.raises(FileNotFoundError, match="is missing: run"):
-        data.load(name)
+        datasets.load(name)
 
 
 def test_fashion_mnist_is_found_where_a_package_puts_it_too(root: Path) -> None:
@@ -69,11 +69,11 @@ def test_fashion_mnist_is_found_where_a_package_puts_it_too(root: Path) -> None:
     os.rename(root / "elsewhere/FashionMNIST/raw", root / "package")
     assert user_data.unavailable("fashion28") is None
     assert user_data.damage("fashion28") is None  # compressed anew: no published hash
-    dataset = data.load("fashion28")
+    dataset = datasets.load("fashion28")
     expected = torch.from_numpy(pixels)[:, None] / 127.5 - 1
     torch.testing.assert_close(dataset.report.images, expected.float())
     assert dataset.report.labels.tolist() == labels.tolist()
-    pooled = data.load("fashion14").report.images
+    pooled = datasets.load("fashion14").report.images
     torch.testing.assert_close(pooled.mean((2, 3)), dataset.report.images.mean((2, 3)))
     write_fashion(root)  # the user's own files come first
     assert user_data.files("fashion28")[0].parent == root / "FashionMNIST/raw"
@@ -94,7 +94,7 @@ def test_files_of_other_data_are_refused_by_name(
     write_mnist(root, packed=False)
     (root / f"MNIST/raw/{part}-ubyte").write_bytes(idx(array.astype(np.uint8)))
     with pytest.raises(ValueError, match=rf"{part[:4]}.*{reason}"):
-        data.load("mnist60k")
+        datasets.load("mnist60k")
 
 
 def test_one_missing_batch_is_noticed(root: Path) -> None:
@@ -115,7 +115,7 @@ def test_damaged_idx_files_are_named(root: Path, damage: str) -> None:
         {"cut": content[:-900], "empty": b"", "garbage": b"nothing", "other type": other}[damage]
     )
     with pytest.raises(ValueError, match=r"train-images-idx3-ubyte\.gz is not .*fetch it again"):
-        data.load("mnist60k")
+        datasets.load("mnist60k")
 
 
 def test_images_and_labels_that_do_not_match_are_named(root: Path) -> None:
@@ -123,7 +123,7 @@ def test_images_and_labels_that_do_not_match_are_named(root: Path) -> None:
     file = root / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"
     file.write_bytes(idx(np.zeros(7, np.uint8)))
     with pytest.raises(ValueError, match=r"t10k.*120 images but 7 labels"):
-        data.load("mnist60k")
+        datasets.load("mnist60k")
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "garbage", "other keys", "other shape"])
@@ -139,7 +139,7 @@ def test_damaged_batches_are_named(root: Path, damage: str) -> None:
     }
     file.write_bytes(content[damage])
     with pytest.raises(ValueError, match=r"data_batch_2 is not .*fetch it again"):
-        data.load("cifar10")
+        datasets.load("cifar10")
 
 
 def test_a_batch_that_carries_code_does_not_run_it(root: Path) -> None:
@@ -150,5 +150,5 @@ def test_a_batch_that_carries_code_does_not_run_it(root: Path) -> None:
     write_cifar(root)
     (root / "cifar-10-batches-py" / "data_batch_1").write_bytes(pickle.dumps(Harmful()))
     with pytest.raises(ValueError, match=r"data_batch_1.*mkdir"):
-        data.load("cifar10")
+        datasets.load("cifar10")
     assert not (root / "harm").exists()

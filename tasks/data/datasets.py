@@ -1,5 +1,5 @@
 """Image data sets with fixed disjoint splits: small ones from Python packages, larger ones from
-files that the user provides (`tasks.assets.user_data`).
+files that the user provides (`tasks.data.user_data`).
 
 The train split feeds the lower level and the feature networks, the selection split is what a
 tuner may score on, the report split is for figures only. All are stratified by label; the report
@@ -32,8 +32,8 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn import functional as F
 
-from tasks.assets import pictures, user_data
-from tasks.assets.user_data import Arrays
+from tasks.data import pictures, user_data
+from tasks.data.user_data import Arrays
 
 SPLIT_SEED = 0
 FEWEST = 100
@@ -101,10 +101,10 @@ def load(name: str) -> Dataset:
 
 @cache
 def load_pictures(folder: Path, side: int, channels: int = 3, seed: int = SPLIT_SEED) -> Dataset:
-    """The user's own pictures (`tasks.assets.pictures`), split 70 / 15 / 15 by `seed`.
+    """The user's own pictures (`tasks.data.pictures`), split 70 / 15 / 15 by `seed`.
 
     Classes keep their shares where each has ten pictures or more. Raises ValueError for fewer than
-    `FEWEST` pictures, and what `tasks.assets.pictures.read` raises.
+    `FEWEST` pictures, and what `tasks.data.pictures.read` raises.
     """
     found = pictures.read(folder, side, channels)
     count = len(found.labels)
