@@ -40,7 +40,7 @@ def run(
                                  "Default: one per GPU or CPU core.")
     ] = None,
     executor: Annotated[
-        str, typer.Option(help="local, slurm, or a Dask scheduler's address: docs/cluster.md.")
+        str, typer.Option(help="local, slurm, or a Dask scheduler's address: docs/running.md.")
     ] = "local",
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda if any.")] = None,
     clock: Annotated[

@@ -1,7 +1,7 @@
 """Where workers come from: processes of this machine, a running Dask cluster, or Slurm jobs.
 
     local                     one process per device of this machine, on the loopback interface
-    tcp://HOST:PORT, tls://   the workers of a scheduler that somebody started: docs/cluster.md
+    tcp://HOST:PORT, tls://   the workers of a scheduler that somebody started: docs/running.md
     slurm                     jobs of one worker each, in number kept up; encrypted
 
 A scheduler runs code for whoever reaches it, so nothing listens beyond the loopback interface
@@ -82,7 +82,7 @@ class Cluster:
         if self.refusals and not self.slots():
             raise ClusterError(
                 f"Slurm refuses the jobs of workers ({self.refusals[-1]}); see the suite's "
-                "[executor] table: docs/cluster.md"
+                "[executor] table: docs/running.md"
             )
 
     def stop(self) -> None:
@@ -107,7 +107,7 @@ class Cluster:
 
     def raise_unfit(self, reason: str) -> NoReturn:
         raise ClusterError(
-            f"{reason}; make all machines alike, or take this one off the cluster: docs/cluster.md"
+            f"{reason}; make all machines alike, or take this one off the cluster: docs/running.md"
         )
 
 
@@ -183,7 +183,7 @@ def make_executor(
         slurm.check_settings(settings)
         workers = settings.get("workers") if workers is None else workers
         if sharing > 1:
-            fault = "runs_per_device: on Slurm ask for a part of a GPU instead: docs/cluster.md"
+            fault = "runs_per_device: on Slurm ask for a part of a GPU instead: docs/running.md"
         elif not workers:
             fault = "--executor slurm: say how many jobs, by --workers or in the [executor] table"
     elif not where.startswith(ADDRESSES):
@@ -241,14 +241,14 @@ def _running(address: str) -> Iterator[Any]:
     if address.startswith("tls://") and not Security().get_connection_args("client")["ssl_context"]:
         raise ClusterError(
             f"{address} needs certificates: set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, "
-            "..._TLS__CLIENT__CERT and ..._TLS__CLIENT__KEY: docs/cluster.md"
+            "..._TLS__CLIENT__CERT and ..._TLS__CLIENT__KEY: docs/running.md"
         )
     try:
         client = Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError, RuntimeError) as error:
         raise ClusterError(
             f"no Dask scheduler answers at {address} ({str(error).splitlines()[0]}); start one, "
-            "with workers: docs/cluster.md"
+            "with workers: docs/running.md"
         ) from None
     with client:
         yield client
@@ -262,7 +262,7 @@ def inspect(cluster: Cluster, device: str, sharing: int) -> None:
     if not cluster.slots():
         address = client.scheduler.address
         raise ClusterError(
-            f"the scheduler at {address} has no workers; start some: docs/cluster.md"
+            f"the scheduler at {address} has no workers; start some: docs/running.md"
         )
     try:
         found = client.run(admission.complaints, cluster.terms)
@@ -271,7 +271,7 @@ def inspect(cluster: Cluster, device: str, sharing: int) -> None:
         raise ClusterError(
             f"a worker cannot load this package ({error}); it finds `benchmark` in "
             f"{', '.join(map(str, found))}; install the same version on the scheduler and on every "
-            "worker, and start workers in a folder of their own: docs/cluster.md"
+            "worker, and start workers in a folder of their own: docs/running.md"
         ) from None
     reasons = [reason for complaints in found.values() for reason in complaints]
     if reasons:

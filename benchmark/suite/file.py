@@ -30,7 +30,7 @@ method = "bilevel"                # the focus if left out
 against = ["best:grid", "random"]  # a label, the best of a group, or a list: the best of all
 tasks = ["schedule/*"]            # all tasks if left out
 
-[executor]                        # only for --executor slurm: docs/cluster.md
+[executor]                        # only for --executor slurm: docs/running.md
 interface = "ib0"                 # network interface of the submitting machine
 workers = 8                       # jobs, one run at a time each
 """
