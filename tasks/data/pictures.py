@@ -5,6 +5,7 @@ folder     PNG, JPEG, WebP, BMP or TIFF files at any depth; folders at the top a
 .npz       an array of bytes `images` `(n, h, w)` or `(n, h, w, channels)`, perhaps `labels` `(n,)`
 .parquet   a column `image` of encoded pictures, as bytes or as the struct of bytes and path that
            Hugging Face `datasets` writes; perhaps a column `label` of integers
+idx3-ubyte a file of images as MNIST has them, perhaps compressed, and its labels beside it
 ========== ===================================================================================
 
 Every picture is turned as its EXIF tag says, blended with white where it is transparent, brought
@@ -23,9 +24,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from tasks.data.user_data import read_idx
+
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 LEFTOVERS = {"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found", "@tmp", "__pycache__"}
 """Folders of network storage and operating systems, in lower case; besides hidden ones."""
+IDX = "images-idx3"
 SHOWN = 5
 """Bad pictures that an error names; the others are counted."""
 UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
@@ -56,8 +60,10 @@ def read(source: Path, side: int, channels: int) -> Pictures:
         found, labels = _npz(source)
     elif source.suffix == ".parquet":
         found, labels = _parquet(source)
+    elif IDX in source.name:
+        found, labels = _idx(source)
     else:
-        raise ValueError(f"{source}: expected a folder, an .npz or a .parquet file")
+        raise ValueError(f"{source}: expected a folder, an .npz, a .parquet or an {IDX} file")
     if not found:
         raise ValueError(f"{source} holds no pictures ({', '.join(sorted(SUFFIXES))})")
     pixels, problems = [], []
@@ -129,6 +135,14 @@ def _parquet(source: Path) -> tuple[Found, Labels]:
     if empty is not None:
         raise ValueError(f"{source}: picture {empty} has no bytes in the file")
     return _numbered(source, contents, columns.get("label") or [0] * len(contents))
+
+
+def _idx(source: Path) -> tuple[Found, Labels]:
+    images = read_idx(source)
+    if images.ndim != 3:
+        raise ValueError(f"{source} holds an array of shape {images.shape}, expected (n, h, w)")
+    labels = read_idx(source.with_name(source.name.replace(IDX, "labels-idx1")))
+    return _numbered(source, list(images), labels.tolist())
 
 
 def _numbered(

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from tasks.base import Metric
 from tasks.data import datasets
+from tasks.data.datasets import Dataset
 from tasks.metrics.frechet import FrechetReference
 from tasks.metrics.kernel import KernelReference
 from tasks.metrics.neighbours import Agreement, NeighbourReference, memorisation, nearest
@@ -83,15 +84,15 @@ class Panel:
         dataset: str,
         samples: int,
         device: str = "cpu",
-        chosen: tuple[FeatureSpace, ...] | None = None,
+        splits: Dataset | None = None,
     ) -> None:
         """The panel of `dataset` for up to `samples` generated images.
 
-        `chosen` are the spaces, by default those of `tasks.metrics.spaces.spaces`.
+        `splits` are its images, by default those that `tasks.data.datasets.load` finds.
         """
-        splits = datasets.load(dataset)
+        splits = splits or datasets.load(dataset)
         self.device = device
-        self.spaces = chosen or spaces(dataset, splits.train.images.shape[1], device)
+        self.spaces = spaces(dataset, splits.train.images.shape[1], device)
         self.count = min(samples, len(splits.train))
         report, train = splits.report.images, splits.train.images
         self.neighbours = min(self.count, len(report), NEIGHBOURS)

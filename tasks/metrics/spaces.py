@@ -128,10 +128,10 @@ class Perceptron(nn.Module):
 class RandomNet(nn.Module):
     """Two random convolutions, averaged over the quarters of an image: 128 features."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, seed: int = SEED) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(SEED)
+            torch.manual_seed(seed)
             self.first = nn.Conv2d(channels, 32, 3, padding=1)
             self.second = nn.Conv2d(32, 32, 3, padding=1)
             for layer in (self.first, self.second):
@@ -146,7 +146,7 @@ class RandomNet(nn.Module):
 def spaces(dataset: str, channels: int = 1, device: str = "cpu") -> tuple[FeatureSpace, ...]:
     """The unseen feature spaces of a data set: `other`, `mlp` (where one was trained for it),
     `pixels`, `random`, in this order."""
-    found = [_other(dataset, device), _pixels(), _random(channels, device)]
+    found = [_other(dataset, device), _pixels(), random(channels, device)]
     if dataset in PERCEPTRONS:
         found.insert(1, _mlp(PERCEPTRONS[dataset], device))
     return tuple(found)
@@ -206,10 +206,12 @@ def _pixels() -> FeatureSpace:
 
 
 @cache
-def _random(channels: int, device: str) -> FeatureSpace:
-    net = RandomNet(channels).requires_grad_(False)
+def random(channels: int, device: str, seed: int = SEED) -> FeatureSpace:
+    """The random network of `seed`; of another one than `SEED` its name says which."""
+    net = RandomNet(channels, seed).requires_grad_(False)
     values = b"".join(parameter.numpy().tobytes() for parameter in net.parameters())
-    return FeatureSpace("random", net.to(device), hashlib.sha256(values).hexdigest()[:12])
+    name = "random" if seed == SEED else f"random-{seed}"
+    return FeatureSpace(name, net.to(device), hashlib.sha256(values).hexdigest()[:12])
 
 
 def imagenet(device: str = "cpu") -> FeatureSpace | None:

@@ -16,10 +16,12 @@ from torch import Tensor
 from tasks.assets import networks
 from tasks.base import Candidate, Metric
 from tasks.data import datasets
+from tasks.data.datasets import Dataset
 from tasks.metrics import panel
 from tasks.metrics.features import feature_net, weights_name
 from tasks.metrics.frechet import FrechetReference
 from tasks.metrics.panel import Panel
+from tasks.metrics.spaces import FeatureSpace
 from tasks.schedule.base import ScheduleTask, common_levels
 from tasks.schedule.plans import TABLE
 from tasks.schedule.training import denoising_loss, draw
@@ -63,14 +65,24 @@ class ImageScheduleTask(ScheduleTask):
     """Data set of the feature network that methods see; `dataset` if empty."""
 
     def setup(self) -> None:
-        splits = datasets.load(self.dataset)
+        splits = self.splits()
         self.train_images = splits.train.images.to(self.device)
         self.report_images = splits.report.images.to(self.device)
-        self.features = feature_net(self.feature_set or self.dataset, SEEN, self.device)
+        self.features = self.seen().embed
         selection = self.measured(self.features, splits.selection.images.to(self.device))
         self.selection_reference = FrechetReference(selection)
         self.report_reference = FrechetReference(self.measured(self.features, self.report_images))
-        self.panel = Panel(self.dataset, self.report_samples, self.device)
+        self.panel = Panel(self.dataset, self.report_samples, self.device, splits)
+
+    def splits(self) -> Dataset:
+        """The images, loaded once per process."""
+        return datasets.load(self.dataset)
+
+    def seen(self) -> FeatureSpace:
+        """The features that methods select on and differentiate."""
+        name = weights_name(self.feature_set or self.dataset, SEEN)
+        net = feature_net(self.feature_set or self.dataset, SEEN, self.device)
+        return FeatureSpace(name, net, networks.fingerprint(name))
 
     def evaluate(self, candidate: Candidate, seed: int) -> dict[str, float]:
         values = self.distances(self.generated(candidate, self.report_samples, seed))
@@ -99,10 +111,10 @@ class ImageScheduleTask(ScheduleTask):
         return float(loss)
 
     def evaluator(self) -> dict[str, Any]:
-        name = weights_name(self.feature_set or self.dataset, SEEN)
+        seen, splits = self.seen(), self.splits()
         return super().evaluator() | {
-            "features": {name: networks.fingerprint(name)} | self.panel.identity(),
+            "features": {seen.name: seen.identity} | self.panel.identity(),
             "panel_samples": self.panel.count,
-            "selection_images": len(datasets.load(self.dataset).selection),
-            "report_images": len(datasets.load(self.dataset).report),
+            "selection_images": len(splits.selection),
+            "report_images": len(splits.report),
         }

@@ -116,13 +116,13 @@ def test_the_spaces_are_not_those_that_methods_see(dataset: str) -> None:
 
 
 def test_the_random_network_leaves_the_global_generator_alone() -> None:
-    spaces._random.cache_clear()
+    spaces.random.cache_clear()
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
     before = spaces.spaces("digits")[-1].identity
     assert torch.equal(torch.rand(3), expected)
-    spaces._random.cache_clear()
+    spaces.random.cache_clear()
     torch.manual_seed(6)
     assert spaces.spaces("digits")[-1].identity == before
 
