@@ -1,4 +1,4 @@
-"""What there is to run, as plain rows: tasks, methods, suites."""
+"""Tasks, methods and suites as plain rows."""
 
 from __future__ import annotations
 

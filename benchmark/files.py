@@ -30,12 +30,12 @@ class BadResults(ValueError):
 
 
 class StorageError(OSError):
-    """The run folder cannot be written; the run is interrupted, and goes on when it can be."""
+    """The run folder cannot be written; the run is interrupted and can continue later."""
 
 
 @contextmanager
 def storing() -> Iterator[None]:
-    """What cannot be written inside is a StorageError."""
+    """Raise a StorageError for a failure to write inside."""
     try:
         yield
     except OSError as error:

@@ -44,7 +44,7 @@ class LaunchError(UserError):
 
 @dataclass(frozen=True)
 class Request:
-    """What to run and where; names and patterns as on the command line."""
+    """A request to run something; names and patterns as on the command line."""
 
     suite: str = "quick"
     tasks: Sequence[str] = ()
@@ -80,7 +80,7 @@ class Plan:
         return Path(self.specs[0].results) / self.suite.name
 
     def describe(self) -> Iterator[str]:
-        """What will run, in a few lines."""
+        """A few lines on what will run."""
         pairs = self.suite.pairs()
         for entry in self.suite.tasks:
             labels = [method.label for task, method in pairs if task is entry]

@@ -1,4 +1,4 @@
-"""What a suite needs beside the project: looks at every asset of its tasks, fetches what lacks."""
+"""Looks at every asset that the tasks of a suite need, and fetches those that are missing."""
 
 from __future__ import annotations
 

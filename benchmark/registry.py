@@ -167,7 +167,7 @@ def add(cls: type, origin: str = "") -> str:
 
 
 def _lacking(cls: type) -> list[str]:
-    """What a class lacks to be a method or a task; a name of its own is needed."""
+    """Names that a class lacks to be a method or a task; it needs a name of its own."""
     abstract: frozenset[str] = getattr(cls, "__abstractmethods__", frozenset())
     stated = STATED if issubclass(cls, Task) else ()
     return [

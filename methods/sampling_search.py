@@ -29,7 +29,7 @@ SEARCHES: dict[str, type[Search]] = {
     cls.name: cls
     for cls in (RandomSearch, SobolSearch, GridSearch, OptunaTPE, OptunaGP, OptunaCMAES)
 }
-"""What may choose the levels to try."""
+"""Searches that may choose the levels to try."""
 LIBRARIES = tuple(sorted({module for cls in SEARCHES.values() for module in cls.libraries}))
 REPORT_SPACING = 0.09
 """Share of the budget between two reports in training."""

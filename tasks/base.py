@@ -35,7 +35,7 @@ LANDSCAPES = Path(__file__).parent / "landscapes"
 
 
 class Meter(Protocol):
-    """What a task reports its work to."""
+    """The meter that a task reports its work to."""
 
     def charge(self, operation: str, count: int = 1, **work: int) -> AbstractContextManager[None]:
         """Account for `count` units of the primitive `operation` done inside the context.
@@ -71,7 +71,7 @@ class Metric:
 
 @dataclass
 class Candidate:
-    """What the lower level delivers at `params`: something that can be scored and shown."""
+    """A solution of the lower level at `params`, which can be scored and shown."""
 
     params: Params
     state: Any = None
@@ -93,9 +93,9 @@ class Task(ABC):
     family: ClassVar[str]
     space: ClassVar[Space]
     metrics: ClassVar[tuple[Metric, ...]]
-    """What `evaluate` returns; the first one is the task's primary metric."""
+    """The metrics that `evaluate` returns; the first one is the task's primary metric."""
     final_metrics: ClassVar[tuple[Metric, ...]] = ()
-    """What `evaluate_final` returns."""
+    """The metrics that `evaluate_final` returns."""
     budget: ClassVar[float]
     """Default budget of one run in GPU-hours."""
     fidelities: ClassVar[bool] = False
@@ -103,7 +103,7 @@ class Task(ABC):
     oracles: ClassVar[type] = Oracles
     """The protocol of what a method may call of a task of this family."""
     precisions: ClassVar[tuple[str, ...]] = ("float32",)
-    """What `precision` may be."""
+    """Allowed values of `precision`."""
     precision: str = "float32"
     """Number format of the charged network evaluations; set before `setup`. "float32" leaves a task
     its own format; one that chooses by the device says so in its `evaluator`."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Oracles(Protocol):
-    """What every task tells a method; families add to it."""
+    """The oracles of every task; families add to them."""
 
     @property
     def name(self) -> str:

@@ -26,7 +26,7 @@ CONFIRMED, ABSENT, CONTRADICTED = "confirmed", "absent", "contradicted"
 
 @dataclass(frozen=True)
 class Lead:
-    """What the common seeds say of a method against another."""
+    """The evidence of common seeds on one method against another."""
 
     n: int
     """Seeds on which both runs have ended."""

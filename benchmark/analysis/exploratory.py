@@ -1,4 +1,4 @@
-"""What results say that nobody planned to ask: who leads where, and what speaks against it."""
+"""Exploratory comparisons, which nobody planned: who leads where, and what contradicts it."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def hypervolume(points: Array) -> float:
 
 
 def hypervolumes(study: Study) -> pd.DataFrame:
-    """What every run had dominated at `FRACTIONS` of the budget.
+    """The hypervolume that every run had dominated at `FRACTIONS` of the budget.
 
     Columns: task, method, seed, fraction, hypervolume (0 before anything better than the default
     was delivered). Tasks without a divergence, or without stored references of both, are left out.

@@ -37,14 +37,14 @@ Facts = dict[str, set[str]]
 
 @dataclass(frozen=True)
 class SideBySide:
-    """What two result sets say of the tasks and methods that both have."""
+    """The comparison of two result sets, on the tasks and methods that both have."""
 
     data: pd.DataFrame
     """One row per task and method, full precision; columns `COLUMNS`. Effect is B minus A, or
     B / A for metrics on a log scale, with its 95 % interval; n counts the pairs of seeds, or the
     seeds of the smaller set where they are not paired."""
     conclusion: str
-    """What the tests show, in a sentence."""
+    """The result of the tests, in a sentence."""
     refused: list[str]
     """Why tasks that both have are not compared."""
     differences: list[str]
@@ -80,7 +80,7 @@ def compare(a: Study, b: Study) -> SideBySide:
 
 
 def facts(study: Study) -> dict[str, Facts]:
-    """What the runs of each task say of where and how they ran, from their descriptions."""
+    """Provenance of the runs of each task, from their descriptions."""
     found: dict[str, Facts] = defaultdict(lambda: defaultdict(set))
     for described in study.descriptions:
         spec, origin, task = described["spec"], described["provenance"], described["task"]

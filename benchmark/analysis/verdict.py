@@ -1,4 +1,4 @@
-"""What the results say, in words that claim no more than the tests show.
+"""The results in words that claim no more than the tests show.
 
 `verdict` answers for the whole study in three sentences, the first of which is the answer;
 `verdicts` gives the evidence task by task.

@@ -1,4 +1,4 @@
-"""What commands show: a console for results, one for errors, and tables of plain text."""
+"""Output of commands: a console for results, one for errors, and tables of plain text."""
 
 from __future__ import annotations
 

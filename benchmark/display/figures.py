@@ -148,7 +148,7 @@ def left_out(what: str, error: Exception) -> None:
 
 
 _inherited: list[Callable[[], list[Path]]] = []
-"""What there is to write, in a forked process."""
+"""The figures to write, in a forked process."""
 
 
 def _inherit(drawings: list[Drawing], write: Callable[[Drawing], list[Path]]) -> None:

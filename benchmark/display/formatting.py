@@ -8,7 +8,7 @@ from benchmark.study.model import Unit
 
 MISSING = "-"
 SHORTEST = 0.001
-"""Of a unit of time: what is shorter is only said to be."""
+"""Shortest time that is shown as a number of its unit; shorter ones are shown as shorter."""
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -42,7 +42,7 @@ class Block:
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
     caption: str = ""
-    """What is to be known of this task alone."""
+    """A note on this task alone."""
 
 
 @dataclass(frozen=True)

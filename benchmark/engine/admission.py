@@ -1,7 +1,7 @@
-"""What a worker on a cluster must have in common with the command that hands out the runs.
+"""Admission of workers: each must match the command that hands out the runs.
 
-Compared before any run starts, and again by every process before its first run, because workers
-may join later. A worker names each difference; nothing is repaired.
+Workers are compared with the command before any run starts, and again by every process before its
+first run, because workers may join later. A worker names each difference; nothing is repaired.
 """
 
 from __future__ import annotations

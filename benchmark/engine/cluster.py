@@ -1,11 +1,11 @@
-"""Where workers come from: processes of this machine, a running Dask cluster, or Slurm jobs.
+"""Sources of workers: processes of this machine, a running Dask cluster, or Slurm jobs.
 
     local                     one process per device of this machine, on the loopback interface
     tcp://HOST:PORT, tls://   the workers of a scheduler that somebody started: docs/running.md
-    slurm                     jobs of one worker each, in number kept up; encrypted
+    slurm                     jobs of one worker each, replaced when lost; encrypted
 
-A scheduler runs code for whoever reaches it, so nothing listens beyond the loopback interface
-unless an address or an interface says so.
+A scheduler executes code for everyone who can reach it, so nothing listens beyond the loopback
+interface unless an address or an interface says so.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Cluster:
     terms: Terms | None = None
     """Conditions that workers must meet; None for those that this process has started."""
     refusals: list[str] = field(default_factory=list)
-    """What Slurm said when it refused a job; emptied when it takes one."""
+    """Slurm's messages when it refused a job; emptied when it takes one."""
     _token: str = field(default_factory=lambda: f"run-{uuid.uuid4().hex}")
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _counted: tuple[float, int] = (-1e9, 0)
@@ -58,7 +58,7 @@ class Cluster:
         return self.client.submit(function, *arguments, key=key, **options)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What `function` returns on a worker, however long it takes until there is one."""
+        """The value of `function` on a worker; waits until there is one."""
         future = self.submit(function, *arguments)
         while not future.done():
             self.check()

@@ -1,4 +1,4 @@
-"""How long runs take, as far as finished runs tell."""
+"""Estimates of how long runs take, from finished runs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Durations:
 
 @dataclass(frozen=True)
 class Expected:
-    """What pending runs take beside their budgets."""
+    """Time that pending runs take beside their budgets."""
 
     seconds: float
     """All of them on one device, those of unknown tasks aside."""
@@ -84,7 +84,7 @@ class Expected:
 
 
 def expected(pending: Sequence[RunSpec], known: Iterable[RunSpec]) -> Expected:
-    """What `pending` will take beside their budgets, as those of `known` that have finished did."""
+    """Time that `pending` will take beside their budgets, judged by finished runs of `known`."""
     durations = Durations(known)
     times = [(spec, durations.beside(spec)) for spec in pending]
     untimed = [s.label for s in pending if s.clock == "priced" and not durations.knows(s)]

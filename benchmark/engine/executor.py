@@ -1,4 +1,4 @@
-"""Hands runs out: to this process one after the other, or to the workers of a Dask cluster.
+"""Executes runs: in this process one after the other, or on the workers of a Dask cluster.
 
 A worker is a process of its own with one thread and its own device, so a crash takes one run
 with it and not the suite. Everything a run produces is in its folder; a worker sends back only
@@ -115,10 +115,9 @@ def run_on(cluster: Cluster, specs: Sequence[RunSpec], handed_out: HandedOut) ->
 
 
 def attempt(spec: RunSpec, terms: Terms | None = None) -> Outcome:
-    """What a worker does with a run, in a process that may be new or have done others before.
+    """Execute one run on a worker, in a process that may be new or have executed others before.
 
-    A run may be executed by another process for a moment only: a worker that was lost may still
-    have gone on.
+    Another process may still execute the run for a moment: that of a worker that was lost.
     """
     if terms is not None and (reasons := complaints(terms)):
         return Outcome(spec, "unfit", "; ".join(reasons))

@@ -30,7 +30,7 @@ OVERHEAD_GUESS = 1.6
 
 @dataclass
 class Progress:
-    """What is known about a suite in flight; reads heartbeats, writes nothing."""
+    """Progress of a suite while it runs; reads heartbeats, writes nothing."""
 
     specs: list[RunSpec]
     total: int
@@ -64,7 +64,7 @@ class Progress:
             self.failed.append(outcome)
 
     def problems(self, folder: Path) -> Iterator[str]:
-        """What has not come to its end, and what to do about it."""
+        """Lines on runs that have not finished, each with the remedy."""
         if self.elsewhere:
             yield f"{len(self.elsewhere)} runs are being executed by another process"
         if self.failed:

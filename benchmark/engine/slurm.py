@@ -1,4 +1,4 @@
-"""Workers as Slurm jobs, in number kept up; what they say to each other is encrypted."""
+"""Workers as Slurm jobs, replaced when lost; their connections are encrypted."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from benchmark.files import write_atomic
 from benchmark.runs.folder import RunFolder
 
 CONTENT = {"owner", "state", "steps", "trials", "evaluated_at", "clock", "rng"}
-"""What a checkpoint holds: what `RecordedProblem` needs beside the method's own `state`."""
+"""Contents of a checkpoint: what `RecordedProblem` needs, and the method's own `state`."""
 
 
 def save(folder: RunFolder, state: dict[str, Any]) -> None:

@@ -10,12 +10,12 @@ from benchmark.runs.folder import RunFolder
 
 SCHEMA_VERSION = 1
 DESCRIBED = {"spec", "task", "method", "space_hash", "provenance"}
-"""What every `run.json` says."""
+"""Keys of every `run.json`."""
 
 
 def read_description(folder: RunFolder) -> dict[str, Any] | None:
-    """What `run.json` holds, or None if there is none yet. Raises BadResults if it is unreadable
-    or of another schema."""
+    """The content of `run.json`, or None if there is none yet. Raises BadResults if it is
+    unreadable or of another schema."""
     found = read_json(folder.description)
     return None if found is None else checked(found, folder.description)
 

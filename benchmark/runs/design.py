@@ -1,4 +1,4 @@
-"""The design of a comparison: what a suite set out to compare, stored beside its runs.
+"""The design of a comparison: the contrasts that a suite plans, stored beside its runs.
 
 Contrasts count as planned only if they were stated before any run began, so the design is written
 with the plan of the first session, and a later change is recorded as one.
@@ -35,7 +35,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Design:
-    """What a suite compares, and by which standard."""
+    """The comparisons that a suite plans, and their standard."""
 
     focus: str | None = None
     """Label of the method that the suite asks about."""

@@ -12,7 +12,7 @@
 
 Records: `start` and `end` frame a session of the run; `trial`, `report` and `final` carry
 parameters, scores, reported metrics and a clock snapshot; `unfinished` is a trial that the
-budget cut short; `rewind` says that the log goes on after its first `to` recorded steps; `retry`
+budget cut short; `rewind` says that the log continues after its first `to` recorded steps; `retry`
 says that a failed run is to be tried again.
 """
 

@@ -1,4 +1,4 @@
-"""Keeps what a run does to its process from other runs: global settings, and what it prints."""
+"""Isolates runs of one process from each other: global settings, and printed output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmark.runs.spec import RunEnded
 from tasks.base import Task
 
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""What a library reads when it is loaded."""
+"""Variables that libraries read when they are loaded."""
 OUTPUT_LIMIT = 2**20
 """Characters of a session's output that are kept."""
 

@@ -1,7 +1,7 @@
-"""What one run has stored: its description, its log with a replay cursor, its checkpoint.
+"""The stored state of one run: its description, its log with a replay cursor, its checkpoint.
 
 A session opens the journal once, inside `RunFolder.owned()`, and hands it down: `run.json` and
-`events.jsonl` are read once, whatever the session then does.
+`events.jsonl` are read only once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a method is handed: a task under a budget, with every step recorded."""
+"""The problem that a method is handed: a task under a budget, with every step recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run says of itself: its task, its method, and where and with what it ran."""
+"""Provenance of a run: its task, its method, and the machine, versions and code it ran with."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def name_evaluator(journal: Journal, task: Task) -> None:
 
 
 def describe_task(task: Task) -> dict[str, Any]:
-    """What tables and figures need to know of a task; its evaluator is added after setup."""
+    """Facts of a task that tables and figures need; its evaluator is added after setup."""
     return {
         "description": task.description,
         "family": task.family,
@@ -94,7 +94,7 @@ def describe_task(task: Task) -> dict[str, Any]:
 
 
 def describe_method(method: Method | type[Method]) -> dict[str, Any]:
-    """What tables and lists show of a method."""
+    """Facts of a method that tables and lists show."""
     doc = (method.__doc__ or "").strip().splitlines()
     return {
         "name": method.name,

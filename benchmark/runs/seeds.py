@@ -1,7 +1,7 @@
 """Seeds of one run, each hashed from named axes: stateless, so that a resumed run draws the same.
 
-What all methods have in common is seeded by (suite seed, task, run seed) and by what it is for,
-never by the method: initial weights, the order of data, and the noise of scores and of reported
+Randomness that all methods share is seeded by (suite seed, task, run seed) and its purpose, never
+by the method: initial weights, the order of data, and the noise of scores and of reported
 metrics are the same for every method of a run seed, so that differences are paired.
 """
 
@@ -11,8 +11,7 @@ import hashlib
 from dataclasses import dataclass
 
 TRAINING = "training"
-"""What the one long training of a single-run method is seeded by, and the first trial of a
-search."""
+"""Axis of the seed of a single-run method's one long training, and of a search's first trial."""
 
 
 def hashed_seed(*axes: str | int) -> int:

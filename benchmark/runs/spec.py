@@ -1,4 +1,4 @@
-"""What defines a run, and how one ended: plain values that travel to any worker and back."""
+"""The definition of a run and its outcome: plain values that travel to any worker and back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SpecMismatch(ValueError):
 class RunEnded(BaseException):
     """Ends a run for the reason that is its cause: the task failed, or the log does not fit.
 
-    Not an `Exception`: a method that caught it would go on from a step that is not in the log,
+    Not an `Exception`: a method that caught it would continue from a step that is not in the log,
     and could not be resumed.
     """
 
@@ -79,7 +79,7 @@ class RunSpec:
         return run_folder(Path(self.results), self.suite, self.task, self.label, self.seed)
 
     def identity(self) -> dict[str, Any]:
-        """What must not change between the sessions of one run."""
+        """Settings that must not change between the sessions of one run."""
         free = {
             *("budget", "results", "prices", "method", "task_file"),
             *("hard_limit", "runs_per_device"),

@@ -1,9 +1,9 @@
 """Ends the process of a run that does not end by itself.
 
-A method may wait for ever, loop without ever calling its problem, or catch what would stop it;
-nothing inside its thread can be relied on then. So a second thread counts the seconds, writes
-the reason and all stack traces to `hang.txt` and ends the process, whatever started it.
-Whoever opens the run next makes that a failure in its log (`RunFolder.mend`).
+A method may wait for ever, loop without calling its problem, or catch the exception that would stop
+it, so nothing inside its thread can be relied on. A second thread counts the seconds, writes the
+reason and all stack traces to `hang.txt` and ends the process. The next session that opens the run
+records a failure in its log (`RunFolder.mend`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What seconds are measured by: wall time, time of a GPU, or time of the processors.
+"""Watches for device time: wall time, time of a GPU, or processor time.
 
-Each watch counts from lap to lap, so that laps add up to what it has measured in all.
+Each watch counts from lap to lap, so that laps add up to the whole time.
 """
 
 from __future__ import annotations

@@ -43,18 +43,18 @@ class Run:
     stored: StoredRun
     description: dict[str, Any]
     digest: str
-    """Of the names and contents of all its files."""
+    """A hash of the names and contents of all its files."""
 
 
 @dataclass(frozen=True)
 class Merged:
-    """What `merge` did."""
+    """The result of `merge`."""
 
     added: int
     present: int
     """Runs that the target had already, with the same content."""
     unfinished: int
-    """Of the added ones."""
+    """Number of the added runs that are not finished."""
 
 
 def merge(target: Path, sources: Sequence[Path]) -> Merged:

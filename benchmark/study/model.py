@@ -84,7 +84,7 @@ class Method:
     description: str = ""
     citation: str = ""
     uses: str = "not stated"
-    """What it uses beyond the space."""
+    """Information that it uses beyond the space."""
     ranked: bool = True
     """Whether it competes: no oracle, no hindsight, the same lower level."""
     group: str = ""
@@ -217,7 +217,7 @@ class Task:
         return rows
 
     def trace(self, label: str, metric: str) -> list[Trace]:
-        """What each run of a method would have delivered at any moment, in order of seeds; without
+        """Metric of what each run of a method would have delivered at any moment, by seed; without
         runs that failed or delivered nothing. `metric` is a reported one, `param:NAME` or
         `shown:NAME`."""
         return self.study.traces.get((self.name, label, metric), [])
@@ -241,13 +241,13 @@ class Study:
     planned: tuple[tuple[str, str], ...] = ()
     """Pairs of task and label that were asked for, begun or not, in the suite's order."""
     design: Design = field(default_factory=Design)
-    """What the suite set out to compare."""
+    """The comparisons that the suite plans."""
     descriptions: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     """`run.json` of every run."""
     pictures: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """Sample grids of packed runs, by path."""
     stamp: str = field(default="", repr=False)
-    """Of the logs that `frame` is built from, if all runs have ended; see `results.save_frame`."""
+    """Hash of the logs that `frame` is built from, if all runs have ended: `results.save_frame`."""
 
     @classmethod
     def load(cls, path: Path | str) -> Study:

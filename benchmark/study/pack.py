@@ -15,7 +15,7 @@ samples     list of (name, png)  sample grids that tables and figures show, by f
 =========== ==================== ==============================================================
 
 The file's metadata hold `format` (`FORMAT`), `plan` and `design` (JSON, as in the suite's folder).
-The frame is not packed: it follows from the logs, and nobody could tell a wrong one.
+The frame is not packed: it follows from the logs, and a wrong one could not be recognised.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ SCHEMA = pa.schema(
 FILES = {"run.json": "description", "events.jsonl": "events", "error.txt": "error"}
 """Columns of a run's files."""
 SHARES = (0.1, 0.25, 0.5, 1.0)
-"""Of the budget: where figures show samples."""
+"""Shares of the budget at which figures show samples."""
 LEVEL = 12
-"""Of Zstandard: higher ones take ten times as long for a tenth of the size."""
+"""Level of Zstandard; higher ones take ten times as long to save a tenth of the size."""
 LARGEST_PACK = 2**31
 """Bytes that a pack may unfold to."""
 

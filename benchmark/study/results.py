@@ -1,4 +1,4 @@
-"""Loads a `Study` from stored runs, and keeps its frame for the next time."""
+"""Loads a `Study` from stored runs, and stores its frame for the next time."""
 
 from __future__ import annotations
 

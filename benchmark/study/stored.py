@@ -1,6 +1,6 @@
-"""A suite's stored runs, wherever they lie: run folders, or one packed file.
+"""A suite's stored runs: run folders, or one packed file.
 
-What is stored may come from a stranger: names, links and sizes are checked, nothing is executed.
+Both may come from a stranger: names, links and sizes are checked, nothing is executed.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class StoredRun(ABC):
         """Status and its reason; see `runs.folder.ending`."""
 
     def description(self) -> dict[str, Any] | None:
-        """What `run.json` holds, or None if there is none. Raises BadResults."""
+        """The content of `run.json`, or None if there is none. Raises BadResults."""
         file = self.where / "run.json"
         try:
             found = json.loads(self.content("run.json"))

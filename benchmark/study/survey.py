@@ -1,4 +1,4 @@
-"""How every run of a suite stands, from what is stored of it alone; reads no more than it must."""
+"""The status of every run of a suite, from stored files alone; reads no more than it must."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Suite:
     """Where a task computes in it; the others compute in float32."""
     runs_per_device: int = 1
     design: Design = field(default_factory=Design)
-    """What is compared. Narrowing a suite leaves it as it was stated."""
+    """The planned comparisons. Narrowing a suite leaves them as they were stated."""
 
     def pairs(self) -> list[tuple[TaskEntry, MethodEntry]]:
         """Tasks in order and, for each, the methods that take part in it."""

@@ -1,4 +1,4 @@
-"""What training at a noise level does to the upper level: the response of the weights, one step
+"""The effect of training at a noise level on the upper level: the response of the weights, one step
 deep.
 
 A training step at log signal-to-noise ratio l moves the weights by -rate P grad L_l, P being Adam's

@@ -1,1 +1,1 @@
-"""What must be there before a task runs: where it lies, how it is checked and fetched."""
+"""Files that a task needs before it runs: their places, and how they are checked and fetched."""

@@ -62,7 +62,7 @@ class FinetuneGaussian(FinetuneTask):
         }
 
     def _laws(self, params: Params, solver: Solver) -> list[Law]:
-        """What each class is drawn from."""
+        """The law of each class."""
         weight = upper_weight(solver)
         return [
             tilted_law(strength, weight, target)

@@ -88,7 +88,7 @@ class LatentTask(ImageTask):
         }
 
     def reference_images(self) -> str:
-        """What the Fréchet distance is measured to."""
+        """The images that the Fréchet distance is measured to."""
         return f"{self.dataset} report split, {len(datasets.load(self.dataset).report)} images"
 
     @classmethod

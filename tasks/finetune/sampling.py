@@ -48,7 +48,7 @@ def alpha_bar() -> Tensor:
 
 
 class Samples(NamedTuple):
-    """What a sampler delivers."""
+    """The output of a sampler."""
 
     clean: Tensor
     """Clean samples `(n, ...)`."""
@@ -59,7 +59,7 @@ class Samples(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What one denoising step knows at `x_t`."""
+    """Quantities of one denoising step at `x_t`."""
 
     eps: Tensor
     """Noise predicted by the pre-trained model, `(n, ...)`."""
@@ -164,7 +164,7 @@ class Step:
 
     @property
     def variance(self) -> float:
-        """Of the noise that the step adds; none at the last one."""
+        """Variance of the noise that the step adds; 0 at the last one."""
         if self.following == 1.0:
             return 0.0
         return (

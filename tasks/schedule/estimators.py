@@ -121,7 +121,7 @@ def draw_seed(generator: torch.Generator) -> int:
 
 
 def _seeds(generator: torch.Generator, common: bool) -> tuple[int, int]:
-    """Of the two sides of a difference."""
+    """Seeds of the two sides of a difference."""
     above = draw_seed(generator)
     return above, above if common else draw_seed(generator)
 

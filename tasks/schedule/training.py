@@ -81,7 +81,7 @@ def learning(layers: Sequence[nn.BatchNorm2d]) -> Iterator[None]:
 
 
 def statistics(layers: Sequence[nn.BatchNorm2d]) -> list[Tensor]:
-    """What batch normalisation remembers of its batches."""
+    """Running statistics of batch normalisation."""
     return [kept for m in layers for kept in (m.running_mean, m.running_var) if kept is not None]
 
 

@@ -1,4 +1,4 @@
-"""What each method would deliver if it were stopped now: quality against device time."""
+"""Quality of what each method would deliver if it were stopped now, against device time."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from benchmark.study.model import Study, Task
 
 TITLE = "How do the samples look over the budget?"
 SHARES = (0.25, 0.5, 1.0)
-"""Of the budget."""
+"""Shares of the budget at which samples are shown."""
 TILES = 6
 STORED_COLUMNS = 8
 """Tiles per row in a stored sample grid."""

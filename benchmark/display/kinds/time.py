@@ -1,4 +1,4 @@
-"""What the device time was spent on: training, sampling, scoring, gradients, the optimiser."""
+"""Device time by kind of work: training, sampling, scoring, gradients, the optimiser."""
 
 from __future__ import annotations
 
