@@ -38,18 +38,18 @@ class Progress:
     finished: int = 0
     failed: list[Outcome] = field(default_factory=list)
     elsewhere: list[Outcome] = field(default_factory=list)
-    """In the hands of another process."""
+    """Runs that another process executes."""
     _begun: float = field(default_factory=time.time)
     _durations: Durations = field(default_factory=Durations)
     _left: dict[Path, RunSpec] = field(default_factory=dict)
     _handed_out: dict[Path, float] = field(default_factory=dict)
-    """When, in seconds since the epoch."""
+    """Time in seconds since the epoch."""
 
     def __post_init__(self) -> None:
         self._left = {spec.folder.path: spec for spec in self.specs}
 
     def start(self, spec: RunSpec) -> None:
-        """Take note that a run has been handed out: only these are looked at for life."""
+        """Note that a run was handed out: only the heartbeats of such runs are read."""
         self._handed_out[spec.folder.path] = time.time()
 
     def record(self, outcome: Outcome) -> None:
@@ -73,7 +73,7 @@ class Progress:
             yield f"{len(self.failed)} runs failed; see: {advice}"
 
     def running(self) -> list[tuple[RunSpec, dict[str, Any]]]:
-        """Runs that have shown life recently, with their last heartbeat."""
+        """Runs with a recent heartbeat, and that heartbeat."""
         alive = []
         for path in list(self._handed_out):
             spec = self._left.get(path)  # another thread may record its end
@@ -83,7 +83,7 @@ class Progress:
         return alive
 
     def seconds_left(self) -> float:
-        """Wall time that the runs to come take, as the finished ones of their methods did."""
+        """Wall time that the pending runs take, judged by finished runs of their methods."""
         progress = {spec.folder.path: life["progress"] for spec, life in self.running()}
         left = [self._seconds(spec, progress.get(spec.folder.path)) for spec in self._to_come()]
         return max(sum(left) / self.workers, max(left, default=0.0))

@@ -19,9 +19,9 @@ from benchmark.runs.spec import RunSpec
 SLURM = "slurm"
 LOOPBACK = "127.0.0.1"
 NO_DASHBOARD = ("--no-dashboard", "--dashboard-address", f"{LOOPBACK}:0")
-"""Without the second, a worker's pages of its health are there for whoever reaches the machine."""
+"""Without the second option a worker's health pages are open to all who reach the machine."""
 NO_MEMORY_LIMIT = ("--memory-limit", "0")
-"""Slurm holds jobs to their memory; Dask would pause a worker near it, and its run for good."""
+"""Slurm limits the memory of jobs; Dask would pause a worker near its limit for good."""
 RESUBMIT_SPACING = 30.0
 """Seconds after which a job that Slurm has refused is submitted again."""
 SETTINGS: dict[str, type] = {

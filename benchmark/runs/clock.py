@@ -84,18 +84,18 @@ class Clock(ABC):
         return self._wall
 
     def carry(self, ledgers: Mapping[str, float], wall: float) -> None:
-        """Go on from the ledgers and the wall time of earlier sessions."""
+        """Continue from the ledgers and the wall time of earlier sessions."""
         self.ledgers.update(ledgers)
         self._wall += wall
 
     def switch(self, ledger: str) -> None:
-        """Close the running ledger and go on in `ledger`."""
+        """Close the running ledger and continue in `ledger`."""
         self._read()
         self._ledger = ledger
 
     @contextmanager
     def enter(self, ledger: str) -> Iterator[None]:
-        """Book what happens inside to `ledger`."""
+        """Book the time spent inside to `ledger`."""
         outside = self._ledger
         self.switch(ledger)
         try:
@@ -130,7 +130,7 @@ class Clock(ABC):
         raise BudgetExhausted
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything needed to go on later, as plain JSON values."""
+        """Everything needed to continue later, as plain JSON values."""
         self._read()
         return {
             "ledgers": dict(self.ledgers),

@@ -45,7 +45,7 @@ from benchmark.files import (
 
 Record = dict[str, Any]
 PLAN = "plan.json"
-"""In a suite's folder: the pairs [task, label] that were asked for."""
+"""File in a suite's folder: the pairs [task, label] that were asked for."""
 STEPS = ("trial", "report")
 """Records that a method's calls produced, in order: what a resumed run replays."""
 SESSION = ("start", "end", "retry")
@@ -212,7 +212,7 @@ class RunFolder:
         return events
 
     def hung(self) -> str:
-        """Why the last session was ended by its watchdog, or nothing."""
+        """Reason for which its watchdog ended the last session, or nothing."""
         try:
             reason = plain(read_bytes(self.hang).decode(errors="replace").partition("\n")[0])
         except FileNotFoundError:

@@ -134,7 +134,7 @@ def output_to(file: Path) -> Iterator[None]:
 
 
 class _Output(io.TextIOBase):
-    """A file that begins with its first text, ends at `OUTPUT_LIMIT`, and never gets in the way."""
+    """A file that begins with its first text, ends at `OUTPUT_LIMIT`, and never raises."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -17,7 +17,7 @@ from tasks.space import Params
 
 
 class ReplayMismatch(RuntimeError):
-    """A resumed method asked for something else than its log holds."""
+    """A resumed method asked for a step other than the next one of its log."""
 
 
 class Journal:
@@ -41,12 +41,12 @@ class Journal:
 
     @classmethod
     def read(cls, folder: RunFolder) -> Journal:
-        """For those who only look."""
+        """Open for reading alone."""
         return cls(folder, folder.events(), mine=False)
 
     @classmethod
     def open(cls, folder: RunFolder) -> Journal:
-        """For the owner of the folder: clears away what a crash has left."""
+        """Open as the owner of the folder, and clear away what a crash has left."""
         journal = cls(folder, folder.mend(), mine=True)
         journal._checkpoint = checkpoint.load(folder)
         return journal

@@ -66,7 +66,7 @@ def finite_ones(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def finite(value: Any) -> bool:
-    """Whether every number in `value` is: floats, tensors and arrays, and containers of them."""
+    """Whether all numbers in `value` are finite: floats, tensors, arrays and containers of them."""
     if isinstance(value, Mapping):
         return all(map(finite, value.values()))
     if isinstance(value, list | tuple):

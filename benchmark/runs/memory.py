@@ -29,7 +29,7 @@ class PeakMemory:
                 self._known = True
 
     def megabytes(self) -> float | None:
-        """In MB (10^6 bytes), or None."""
+        """Peak memory in MB (10^6 bytes), or None."""
         if self._device.startswith("cuda"):
             import torch
 

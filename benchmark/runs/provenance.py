@@ -26,7 +26,7 @@ VERSIONED = (
 
 
 def describe_run(spec: RunSpec, journal: Journal, task: Task, method: type[Method]) -> None:
-    """Write `run.json`: the run, its task and method, and where it ran with what."""
+    """Write `run.json`: the run, its task and method, and its machine, versions and code."""
     stored = journal.description
     if stored is not None:
         _check_place(spec, stored, task)
@@ -109,7 +109,7 @@ def describe_method(method: Method | type[Method]) -> dict[str, Any]:
 
 
 def provenance(device: str) -> dict[str, Any]:
-    """Where and with what a run is executed."""
+    """Machine, versions and code of a run."""
     return {
         "device": device_name(device),
         "platform": platform.platform(),

@@ -70,7 +70,7 @@ class Recorder:
         return self._append(step, candidate, score, incumbent=better, evaluated=better)
 
     def report(self, step: Record, candidate: Candidate, score: float | None) -> None:
-        """Record an incumbent, which is evaluated if it is time to."""
+        """Record an incumbent, and evaluate it if an evaluation is due."""
         share = self._clock.used / self._clock.budget
         spacing = np.clip(self._evaluated_at / 2, *EVALUATION_SPACING)
         due = share >= self._evaluated_at + spacing

@@ -33,7 +33,7 @@ FACTS = ("gpu_hours", "nfe", "train_images", "scored_images", "fidelity", "incum
 """Columns of the frame that every trial carries as user attributes, beside all its metrics."""
 
 START = datetime(1970, 1, 1)
-"""When a run's charged time begins, in the studies."""
+"""Date at which a run's charged time begins in the studies."""
 
 
 def export(stored: Study, path: Path) -> int:
@@ -95,7 +95,7 @@ class Journal:
 
 
 def _name_objective(study: OptunaStudy, objective: str) -> None:
-    """So that plots say what it is, not "Objective 0"."""
+    """Name the objective, which plots would call "Objective 0"."""
     from optuna.exceptions import ExperimentalWarning
 
     with warnings.catch_warnings():
@@ -141,6 +141,6 @@ def _trials(
 
 
 def _plain(value: Any) -> Any:
-    """As JSON can hold it; what is not finite becomes None."""
+    """`value` as JSON can hold it; numbers that are not finite become None."""
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -74,9 +74,9 @@ class FrameBuilder:
         }
         self.kinds: list[str] = []
         self.events = array("q")
-        """How many events each run has."""
+        """Number of events of each run."""
         self.counts = array("q")
-        """How many metrics each event has."""
+        """Number of metrics of each event."""
         self.metrics, self.values = array("q"), array("d")
         self.codes: dict[str, int] = {}
         self.params, self.shown, self.plain = (

@@ -60,7 +60,7 @@ class Merged:
 def merge(target: Path, sources: Sequence[Path]) -> Merged:
     """Copy the runs of all `sources` (suite folders, or packed suites) into the folder `target`.
 
-    Nothing is overwritten; the same again changes nothing. Raises MergeError before anything is
+    Nothing is overwritten; merging again changes nothing. Raises MergeError before anything is
     written if a source is unsafe or two runs of one name differ.
     """
     if target.name.endswith(PACKED):

@@ -22,9 +22,9 @@ from benchmark.study.traces import Trace, Traces
 T = TypeVar("T")
 SECONDS_PER_HOUR = 3600.0
 LAST_PLACE = 1000
-"""Where methods stand whose group has no place of its own."""
+"""Place of methods whose group has no place of its own."""
 NOT_RANKED = "not ranked"
-"""Said of a method that does not compete, wherever one is shown."""
+"""Mark of a method that does not compete, wherever one is shown."""
 WHY_NOT_RANKED = "an oracle that uses hindsight, or a method that solves another lower level"
 
 
@@ -36,7 +36,7 @@ class Metric:
     label: str
     higher_is_better: bool = False
     log: bool = False
-    """Drawn and averaged on a log scale."""
+    """Whether it is drawn and averaged on a log scale."""
     confirms: bool = False
     """Whether a lead in the primary metric must be there too."""
 
@@ -70,7 +70,7 @@ class Unit:
 
     @property
     def label(self) -> str:
-        """For example `device time (s)`."""
+        """Label of an axis, such as `device time (s)`."""
         return f"{self.device} time ({self.name})"
 
 

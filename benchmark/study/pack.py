@@ -66,7 +66,7 @@ SHARES = (0.1, 0.25, 0.5, 1.0)
 LEVEL = 12
 """Level of Zstandard; higher ones take ten times as long to save a tenth of the size."""
 LARGEST_PACK = 2**31
-"""Bytes that a pack may unfold to."""
+"""Largest size in bytes of an unpacked pack."""
 
 
 class PackError(UserError):
@@ -106,7 +106,7 @@ class PackedRun(StoredRun):
 
 
 class PackedSuite(StoredSuite):
-    """A packed suite. Raises BadResults for a file that is none, or is damaged."""
+    """A packed suite. Raises BadResults for another kind of file, or a damaged one."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.folder = path, path.with_name(path.name.removesuffix(PACKED))
@@ -153,7 +153,7 @@ def open_suite(path: Path) -> StoredSuite:
 
 
 def locate(results: Path, suite: str) -> Path:
-    """Where the results of a suite lie. `results` is the folder of all suites' results, or itself a
+    """Path of the results of a suite. `results` is the folder of all suites' results, or itself a
     suite's folder or a packed suite."""
     if results.is_file() or (results / "runs").is_dir():
         return results

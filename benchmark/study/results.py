@@ -21,7 +21,7 @@ from benchmark.study.pack import PackedSuite, open_suite
 from benchmark.study.stored import StoredRun
 
 FRAME = "frame.parquet"
-"""In a suite's folder: the frame, for whoever wants to read it, and the rows of `Study.runs`."""
+"""Files in a suite's folder: the frame, for other programs too, and the rows of `Study.runs`."""
 LARGEST_GRID = 2**26
 """Pixels of the largest sample grid that is drawn."""
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -31,7 +31,7 @@ Rows = list[dict[str, Any]]
 def load(path: Path) -> Study:
     """Read a suite's runs. Raises as `Study.load` says.
 
-    The stored frame is taken if it is of these very logs, as they are now: one that was copied, or
+    The stored frame is used if it was made from these logs as they are now: one that was copied, or
     came with the results, is built again.
     """
     suite = open_suite(path)
@@ -121,7 +121,7 @@ def _stamp(path: Path) -> str:
 
 
 def _stored_frame(path: Path, stamp: str) -> tuple[pd.DataFrame, Rows] | None:
-    """The frame and the rows of `Study.runs`, if they are of logs with this stamp."""
+    """The frame and the rows of `Study.runs`, if they were made from logs with this stamp."""
     if not stamp or path.is_symlink() or _stamp(path) != stamp:
         return None
     try:

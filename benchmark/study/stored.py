@@ -89,13 +89,13 @@ class StoredSuite(ABC):
 
     path: Path
     folder: Path
-    """Where its tables and figures go."""
+    """Folder of its tables and figures."""
     planned: tuple[tuple[str, str], ...]
     design: Design | None
 
     @abstractmethod
     def runs(self) -> Iterator[StoredRun]:
-        """In a stable order. Raises BadResults."""
+        """Its runs in a stable order. Raises BadResults."""
 
     @abstractmethod
     def stamp(self) -> str:

@@ -23,7 +23,7 @@ class State:
     status: str
     reason: str
     used: float | None
-    """Share of the budget."""
+    """Share of the budget that is used."""
     silent: float | None
     """Seconds since the last sign of life."""
     error: Path | None

@@ -23,11 +23,11 @@ class Trace:
     values: Array
     """`(k,)` the metric from then on; NaN where it was measured as not finite."""
     end: float
-    """Last moment at which the value is known: the budget, or where an unfinished run is."""
+    """Last moment of a known value: the budget, or the GPU-hours of an unfinished run."""
 
     @property
     def first(self) -> float:
-        """When the first finite value was there; infinity if never."""
+        """GPU-hours of the first finite value; infinity if there is none."""
         known = np.isfinite(self.values)
         return float(self.hours[known][0]) if known.any() else float("inf")
 
@@ -78,7 +78,7 @@ def traces(frame: pd.DataFrame, runs: pd.DataFrame) -> Traces:
 
 
 def _ends(runs: pd.DataFrame) -> dict[tuple[str, str, int], float]:
-    """Until when each run's value is known: a finished run holds its last until its budget."""
+    """End of each run's known values: a finished run keeps its last value until its budget."""
     good = runs[runs["status"] != "failed"]
     keys = zip(good["task"], good["method"], good["seed"], strict=True)
     return {key: float(end) for key, end in zip(keys, known_until(good), strict=True)}
