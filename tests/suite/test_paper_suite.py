@@ -47,7 +47,6 @@ def test_the_schedule_is_searched_in_the_published_box() -> None:
 def test_the_published_method_moves_in_that_box() -> None:
     space = registry.task("schedule/mnist60k-published").space
     point = torch.tensor([0.1, 0.9, 2.0, 0.01], dtype=torch.float64)
-    assert schedule.covers(space)
-    assert schedule.params(point, space) == {"start": 0.1, "end": 0.9, "tau": 2.0, "eps": 0.01}
+    assert schedule.named(point) == {"start": 0.1, "end": 0.9, "tau": 2.0, "eps": 0.01}
     for far in (point - 5, point + 5):
-        space.validate(schedule.params(schedule.bounded(far, space), space))
+        space.validate(schedule.named(schedule.bounded(far)))
