@@ -21,7 +21,9 @@ COLUMNS = [
 
 @lru_cache(maxsize=2)
 def planned(study: Study) -> pd.DataFrame:
-    """The planned contrasts of the tasks in the study, in the primary metric at the end.
+    """The planned contrasts of the study's tasks and methods, in the primary metric at the end.
+
+    A contrast that names a task or a method that was not chosen for these runs has no row.
 
     Columns: name, task, method, against (labels), other (the one of `against` that the method
     leads least, which the following numbers are about), metric, effect with low and high (ratio
@@ -38,7 +40,7 @@ def planned(study: Study) -> pd.DataFrame:
     is chosen, and the error probability is at most that of one test. Where one of them leads, p is
     that of its test times the number of methods (Bonferroni).
     """
-    found = [_row(study, contrast) for contrast in study.contrasts if contrast.task in study.tasks]
+    found = [_row(study, contrast) for contrast in study.contrasts if _chosen(study, contrast)]
     table = pd.DataFrame([row for row, _ in found], columns=COLUMNS)
     table["p_holm"] = comparison.holm(table["p"].to_numpy(dtype=float))
     smallest = study.design.smallest_effect
@@ -50,6 +52,12 @@ def planned(study: Study) -> pd.DataFrame:
         for outcome, (row, _) in zip(outcomes, found, strict=True)
     ]
     return table
+
+
+def _chosen(study: Study, contrast: Contrast) -> bool:
+    """Whether the contrast's task is in the study, and all of its methods take part in it."""
+    task = study.tasks.get(contrast.task)
+    return task is not None and {contrast.method, *contrast.against} <= task.methods.keys()
 
 
 def _row(study: Study, contrast: Contrast) -> tuple[dict[str, object], Lead]:

@@ -12,6 +12,7 @@ import pytest
 
 from benchmark.analysis import contrasts, pairwise
 from benchmark.analysis.verdict import verdict, verdicts
+from benchmark.display.tables import tables
 from benchmark.runs.design import Contrast, Design
 from benchmark.study.model import Study
 
@@ -263,6 +264,17 @@ def test_holm_is_over_the_planned_comparisons_alone(study: Callable[..., Study])
     )
     assert planned["p"].tolist() == [2 / 2**10] * 2
     assert planned["p_holm"].tolist() == [2 * 2 / 2**10] * 2
+
+
+def test_a_contrast_with_a_method_that_was_not_chosen_is_left_out(
+    study: Callable[..., Study], caplog: pytest.LogCaptureFixture
+) -> None:
+    both = (*VERSUS_RANDOM, Contrast("against default", TASK, "bilevel", ("default",)))
+    narrowed = study(levels(random=1.0, bilevel=0.8), both)
+    assert row(narrowed)["name"] == both[0].name
+    assert len(tables(narrowed)["contrasts"].data) == 1
+    assert not caplog.records
+    assert verdict(narrowed)[0].startswith("bilevel is better than random")
 
 
 def test_several_claims_are_counted_and_the_shortfalls_named(study: Callable[..., Study]) -> None:
