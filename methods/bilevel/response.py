@@ -21,6 +21,7 @@ longest tails.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +77,17 @@ def standardised(values: Tensor) -> Tensor:
     centred = values - values.median()
     spread = centred.abs().median().clamp(min=1e-30)
     return (centred / spread).clamp(-BOUND, BOUND)
+
+
+def significant(values: Sequence[Tensor], least: int = 4, errors: float = 2.0) -> Tensor:
+    """Mean of repeated estimates in units of their root mean square, -1 to 1 in each coordinate;
+    zero where it is within so many standard errors of zero, or for fewer than `least` estimates."""
+    found = torch.stack(list(values))
+    if len(found) < least:
+        return torch.zeros_like(found[0])
+    mean, error = found.mean(0), found.std(0) / len(found) ** 0.5
+    size = found.square().mean(0).sqrt().clamp(min=1e-30)
+    return torch.where(mean.abs() > errors * error, mean / size, 0.0)
 
 
 def _taken(net: nn.Module) -> Tensor:

@@ -6,12 +6,14 @@ sampled.
 
 **Training levels** (`learn_training`). "response": a dozen times in a run the influence of every
 noise level on F is measured, one step deep (`methods.bilevel.response`), and the plan takes a step
-along the hypergradient that follows. "penalty" is the paper's form of the same
+against the mean of the last few hypergradients, in those coordinates in which it stands out from
+their noise: where there is nothing to gain, it stays. "penalty" is the paper's form of the same
 (`methods.bilevel.penalty`). The partial gradient dF/dq at fixed weights is zero here: training
 levels reach F through the weights alone.
 
-**Sampling levels** (`learn_sampling`) follow the pathwise gradient of F through the sampler, which
-comes at no further cost with the gradient that "response" needs.
+**Sampling levels** (`learn_sampling`) follow the pathwise gradient of F through the sampler late in
+the run, from the averaged weights; a network that still changes asks for other levels than in the
+end. They are kept only if F is lower than at the start's levels by more than its noise.
 
 **The joint last phase** (`tail` > 0; off by default) takes small steps of the weights on F + L, F
 being that of moving moments of the features over many small batches (`memory`), and of the sampling
@@ -27,11 +29,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from methods.base import Problem
 from methods.bilevel.penalty import Lookahead, penalty_gradient
-from methods.bilevel.response import expected, influences
+from methods.bilevel.response import expected, influences, significant
 from methods.training_run import TrainingRun
 from tasks.metrics.frechet import Moments
 from tasks.space import Params
@@ -45,9 +47,15 @@ hundreds."""
 FIRST_SAMPLES = 256
 """Images for the first estimate of F in the last phase, and of its moments."""
 LEARNING = ("", "response", "penalty")
-FOLLOWING = (0.05, 0.9)
-"""Shares of the training phase between which the plan moves: not before there is something to
-sample, and not when the weights can no longer follow."""
+FOLLOWING = (0.05, 0.7)
+"""Shares of the training phase between which the training levels move: not before there is
+something to sample, and not when the weights can no longer follow."""
+WINDOW = 6
+"""Hypergradients whose mean is followed, at most."""
+LATE = 0.85
+"""Share of the training phase after which the sampling levels are learned."""
+COMPARED = 6
+"""Batches over which learned sampling levels are compared with the start's, with common noise."""
 
 OVERHEAD = 0.15
 """Largest share of the time that steps of the plan may have taken before another one: where a run
@@ -60,14 +68,17 @@ class Options:
 
     learn_training: str = "response"
     """How the training levels are learned: "response", "penalty" or, empty, not at all."""
-    learn_sampling: bool = True
-    """Whether the sampling levels follow F during training."""
+    learn_sampling: bool = False
+    """Whether the sampling levels are learned late in training. Off: on digits no learned levels
+    proved better than the start's, and trying took 3 % of the run."""
     follow_steps: int = 12
     """Steps of the plan during training."""
     follow_rate: float = 0.06
-    """Their length at first, in unit-cube coordinates; it falls to zero."""
-    follow_sampling_rate: float = 0.02
-    """The same for the sampling levels."""
+    """Their largest length at first, in unit-cube coordinates; it falls to zero."""
+    sampling_steps: int = 6
+    """Steps of the sampling levels."""
+    sampling_rate: float = 0.02
+    """Their length at first."""
     follow_samples: int = 128
     """Images per gradient of F."""
     follow_batches: int = 2
@@ -80,16 +91,11 @@ class Options:
     """Let the last phase keep the denoising loss beside F."""
     sampling: bool = True
     """Let the last phase move the sampling levels."""
-    pathwise: bool = True
-    """Differentiate F in the sampling levels through the sampler. If not, compare two sets along a
-    random diagonal per step, with common noise (Spall, IEEE TAC 1992)."""
-    perturbation: float = 0.02
-    """Half the distance of those two in each coordinate of the unit cube."""
     gamma: float = 10.0
     """Penalty on the loss, each level being measured in units of its value at the time the
     other term joins in: the objective is F / F0 + gamma L / L0."""
     samples: int = 128
-    """Images per pathwise gradient of the last phase."""
+    """Images per pathwise gradient in the sampling levels or of the last phase."""
     memory: float = 0.5
     """Share of the moving moments that each of these batches leaves of those before it. More
     memory lags behind the weights: the phase then circles around its goal."""
@@ -121,8 +127,6 @@ class Options:
             raise ValueError(f"learn_training must be one of {known}, got {self.learn_training!r}")
         if not 0 <= self.memory < 1:
             raise ValueError(f"memory must be in [0, 1), got {self.memory}")
-        if not 0 < self.perturbation < 0.5:
-            raise ValueError(f"perturbation must be in (0, 0.5), got {self.perturbation}")
 
 
 def run(problem: Problem, options: Options | None = None, params: Params | None = None) -> None:
@@ -140,65 +144,89 @@ class ScheduleRun(TrainingRun):
         start = self.task.position(params)
         self.position = start.clone().requires_grad_()
         """Training plan in the unit cube, `(d,)`."""
-        self.optimiser = torch.optim.Adam([self.position], betas=(0.8, 0.95))
+        self.slopes: list[Tensor] = []
+        """The last few hypergradients in the training plan, `(d,)` each."""
         self.sampling = start.clone().requires_grad_()
-        """Plan whose sampling levels are used, `(d,)`."""
+        """Plan whose sampling levels are being learned, `(d,)`."""
         self.sampling_optimiser = torch.optim.Adam([self.sampling], betas=(0.8, 0.95))
         self.average = start.clone()
-        """Moving average of `sampling` in the last phase: what is delivered there."""
+        """Plan whose sampling levels are delivered: a moving average of `sampling` in the last
+        phase, before it the start until `sampling` has proved better."""
         self.moments = Moments(options.memory)
         self.followed = 0
         """Steps that the plan has made during training."""
         self.spent = 0.0
         """Share of the run that they have taken."""
+        self.tried = 0
+        """Steps of the sampling levels, with those of their comparison."""
+        self.gains: list[Tensor] = []
+        """By how much F was lower, 0-d each, at the learned sampling levels than at the start's."""
         self.tuning = False
         self.weight = 0.0
         """Weight of F beside L in the last phase: L0 / (gamma F0)."""
 
     def work(self, progress: float) -> None:
-        trained = progress / (1 - self.options.tail)
+        options = self.options
+        trained = progress / (1 - options.tail)
         if trained >= 1:
-            self.tune((progress - (1 - self.options.tail)) / self.options.tail)
-            return
-        if self.follows(trained) and self.spent <= OVERHEAD * progress:
-            self.follow()
+            self.tune((progress - (1 - options.tail)) / options.tail)
+        elif self.spent <= OVERHEAD * progress and self.learns(trained):
             self.spent += self.progress() - progress
-        self.task.train_step(self.training, self.levels, trained)
+        else:
+            self.task.train_step(self.training, self.levels, trained)
 
     # -- during training --------------------------------------------------------------------
 
-    def follows(self, fraction: float) -> bool:
-        """Whether a step of the plan is due, `fraction` of the training phase being over."""
-        options = self.options
-        if not (options.learn_training or options.learn_sampling):
-            return False
-        begin, end = FOLLOWING
+    def learns(self, fraction: float) -> bool:
+        """Make a step of the plan if one is due, `fraction` of the training being over."""
+        options, (begin, end) = self.options, FOLLOWING
         share = self.followed / max(options.follow_steps, 1)
-        return share < 1 and fraction >= begin + (end - begin) * share
+        if options.learn_training and share < 1 and fraction >= begin + (end - begin) * share:
+            self.follow()
+        elif options.learn_sampling and fraction >= LATE and len(self.gains) < COMPARED:
+            self.learn_sampling()
+        else:
+            return False
+        return True
 
     def follow(self) -> None:
-        """One step of the training levels and of the sampling levels."""
+        """One step of the training levels."""
         task, options = self.task, self.options
-        left = 1 - self.followed / options.follow_steps
         generator = task.generator(self.seed("follow"))
-        moving = self.sampling if options.learn_sampling else self.sampling.detach()
-        sampling = task.sampling_levels(moving)
         if options.learn_training == "response":
+            sampling = task.sampling_levels(self.average)
             found = influences(
                 task, self.training, sampling, options.follow_samples, options.follow_batches,
                 generator,
             )  # fmt: skip
-            torch.autograd.backward(expected(found, task.training_levels(self.position)))
-            self.step(self.optimiser, self.position, options.follow_rate * left)
-        elif options.learn_sampling:
-            noise = task.noise(options.follow_samples, generator)
-            task.frechet_gradient(self.training.ema, sampling, noise)
-        if options.learn_training == "penalty":
+            mean = expected(found, task.training_levels(self.position))
+            self.slopes.append(torch.autograd.grad(mean, self.position)[0])
+            self.slopes = self.slopes[-WINDOW:]
+            rate = options.follow_rate * (1 - self.followed / options.follow_steps)
+            self.position.data.sub_(rate * significant(self.slopes)).clamp_(0, 1)
+        else:
             self.follow_penalty(generator)
-        if options.learn_sampling:
-            self.step(self.sampling_optimiser, self.sampling, options.follow_sampling_rate * left)
         self.levels = task.training_levels(self.position.detach())
         self.followed += 1
+
+    def learn_sampling(self) -> None:
+        """A step of the sampling levels from the averaged weights, or, after all of them, a batch
+        for their comparison with the start's; after its last one the better levels are kept."""
+        task, options, net = self.task, self.options, self.training.ema
+        noise = task.noise(options.samples, task.generator(self.seed("sampling")))
+        if self.tried < options.sampling_steps:
+            task.frechet_gradient(net, task.sampling_levels(self.sampling), noise)
+            rate = options.sampling_rate * (1 - self.tried / options.sampling_steps)
+            self.step(self.sampling_optimiser, self.sampling, rate)
+        else:
+            pair = (task.sampling_levels(x.detach()) for x in (self.average, self.sampling))
+            old, new = (task.frechet(task.sample(net, levels, noise)) for levels in pair)
+            self.gains.append(old - new)
+        self.tried += 1
+        if len(self.gains) == COMPARED:
+            if significant(self.gains) > 0:
+                self.average.copy_(self.sampling.detach())
+            self.sampling.data.copy_(self.average)
 
     def follow_penalty(self, generator: torch.Generator) -> None:
         """A step of fixed length against the penalty gradient."""
@@ -245,27 +273,9 @@ class ScheduleRun(TrainingRun):
         task, options = self.task, self.options
         noise = task.noise(options.samples, task.generator(self.seed("noise")))
         net = self.training.net if options.weights else self.training.ema  # that one is frozen
-        through = options.sampling and options.pathwise
-        if options.weights or through:
-            sampling = self.sampling if through else self.sampling.detach()
-            levels = task.sampling_levels(sampling)
-            task.frechet_gradient(net, levels, noise, self.weight, self.moments)
-        if options.sampling and not options.pathwise:
-            self.sampling.grad = self.weight * self.differences(net, noise)
-
-    def differences(self, net: nn.Module, noise: Tensor) -> Tensor:
-        """An estimate `(d,)` of dF / dq in the sampling levels from two batches, common noise."""
-        task, sampling = self.task, self.sampling.detach()
-        offset = torch.full_like(sampling, self.options.perturbation)
-        draws = torch.rand(
-            offset.shape, generator=task.generator(self.seed("signs")), device=task.device
-        )
-        offset = torch.where(draws < 0.5, -offset, offset)
-        upper, lower = (sampling + offset).clamp(0, 1), (sampling - offset).clamp(0, 1)
-        levels = torch.stack([task.sampling_levels(side) for side in (upper, lower)])
-        images = task.sample_each(net, levels, noise.expand(2, *noise.shape))
-        above, below = (task.frechet(side) for side in images)
-        return (above - below) / (upper - lower)
+        sampling = self.sampling if options.sampling else self.sampling.detach()
+        levels = task.sampling_levels(sampling)
+        task.frechet_gradient(net, levels, noise, self.weight, self.moments)
 
     def move_weights(self, left: float) -> None:
         """A step of the weights, `left` of the last phase remaining."""
@@ -286,12 +296,8 @@ class ScheduleRun(TrainingRun):
     # -- reports and resumption -------------------------------------------------------------
 
     def report(self) -> None:
-        sampling = self.average if self.tuning else self.sampling
-        self.problem.report(
-            self.task.candidate(
-                self.training.ema, self.params(self.position), self.params(sampling)
-            )
-        )
+        plans = self.params(self.position), self.params(self.average)
+        self.problem.report(self.task.candidate(self.training.ema, *plans))
 
     def params(self, position: Tensor) -> Params:
         return self.problem.space.from_unit(position.detach().cpu().numpy())
@@ -299,13 +305,15 @@ class ScheduleRun(TrainingRun):
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {
             "position": self.position.detach().clone(),
-            "optimiser": copy.deepcopy(self.optimiser.state_dict()),
+            "slopes": list(self.slopes),
             "sampling": self.sampling.detach().clone(),
             "sampling_optimiser": copy.deepcopy(self.sampling_optimiser.state_dict()),
             "average": self.average.clone(),
             "moments": (self.moments.first, self.moments.second),
             "followed": self.followed,
             "spent": self.spent,
+            "tried": self.tried,
+            "gains": list(self.gains),
             "tuning": self.tuning,
             "weight": self.weight,
         }
@@ -314,7 +322,7 @@ class ScheduleRun(TrainingRun):
         super().load_state_dict(state)
         self.position.data.copy_(state["position"])
         self.levels = self.task.training_levels(self.position.detach())
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.slopes = [slope.to(self.average) for slope in state["slopes"]]
         self.sampling.data.copy_(state["sampling"])
         self.sampling_optimiser.load_state_dict(state["sampling_optimiser"])
         self.average.copy_(state["average"])
@@ -324,5 +332,7 @@ class ScheduleRun(TrainingRun):
         )
         self.followed = state["followed"]
         self.spent = state["spent"]
+        self.tried = state["tried"]
+        self.gains = list(state["gains"])
         self.tuning = state["tuning"]
         self.weight = state["weight"]

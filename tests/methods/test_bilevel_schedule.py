@@ -16,7 +16,7 @@ from torch import Tensor
 from methods.base import Problem
 from methods.bilevel import Bilevel, schedule
 from methods.bilevel.penalty import penalty_gradient
-from methods.bilevel.response import CENTRES, expected, influences, standardised
+from methods.bilevel.response import CENTRES, expected, influences, significant, standardised
 from methods.bilevel.schedule import Options
 from tasks.base import Candidate
 from tasks.diffusion.sampler import noise_level, signal_and_spread
@@ -110,16 +110,14 @@ def test_reports_come_in_time_and_regularly(task: ScheduleGaussian) -> None:
     assert max(b - a for a, b in itertools.pairwise(shares)) < 0.12
 
 
-PLAIN: dict[str, Any] = {"learn_training": "", "learn_sampling": False}
+PLAIN: dict[str, Any] = {"learn_training": ""}
 TAIL: dict[str, Any] = PLAIN | {"tail": 0.4}
 LADDER: list[dict[str, Any]] = [
     {},
     TAIL | {"weights": False},
     TAIL | {"sampling": False},
-    TAIL | {"weights": False, "pathwise": False},
-    TAIL | {"pathwise": False},
-    {"learn_sampling": False},
-    {"learn_training": "", "tail": 0.2},
+    {"learn_sampling": True},
+    {"learn_training": "", "learn_sampling": True, "tail": 0.2},
     {"learn_training": "penalty", "follow_steps": 3, "lookahead": 2, "samples": 8},
 ]
 
@@ -139,7 +137,7 @@ def test_interrupted_run_continues_identically(
         assert torch.equal(weights(last), weights(expected))
 
 
-@pytest.mark.parametrize("options", LADDER[1:5])
+@pytest.mark.parametrize("options", LADDER[1:3])
 def test_what_is_left_out_of_the_last_phase_does_not_move(
     task: ScheduleGaussian, options: dict[str, Any]
 ) -> None:
@@ -158,26 +156,6 @@ def test_frozen_weights_are_those_of_the_training_phase(task: ScheduleGaussian) 
     tuned = [weights(candidate) for share, candidate in reports if share > 0.65]
     assert len(tuned) >= 3
     assert all(torch.equal(one, tuned[0]) for one in tuned)
-
-
-def test_differences_follow_the_gradient(task: ScheduleGaussian) -> None:
-    """The mean over diagonals of the two-sided slope is the pathwise gradient."""
-    method = schedule.ScheduleRun(
-        cast(Problem, PricedProblem(task, 1e9)), Options(weights=False), far(task)
-    )
-    (trained,) = task.iterate(task.space.default, (0.5,), 0)
-    method.training.ema.load_state_dict(trained.state["weights"])
-    noise = task.noise(500, task.generator(0))
-    estimates = []
-    for method.iteration in range(60):
-        estimates.append(method.differences(method.training.ema, noise))
-    task.frechet_gradient(method.training.ema, task.sampling_levels(method.sampling), noise)
-    exact = method.sampling.grad
-    assert exact is not None
-    mean = torch.stack(estimates).mean(0)
-    assert torch.cosine_similarity(mean, exact, dim=0) > 0.9
-    method.sampling.data.fill_(1.0)  # in a corner the two sides are kept in the box
-    assert method.differences(method.training.ema, noise).isfinite().all()
 
 
 def test_a_run_can_begin_late_and_elsewhere(task: ScheduleGaussian) -> None:
@@ -201,8 +179,6 @@ def test_options_that_leave_nothing_to_do_are_refused() -> None:
         Options(memory=1.0)
     with pytest.raises(ValueError, match="tail"):
         Options(tail=1.0)
-    with pytest.raises(ValueError, match="perturbation"):
-        Options(perturbation=0.0)
 
 
 def test_without_learning_it_is_plain_training(task: ScheduleGaussian) -> None:
@@ -210,20 +186,52 @@ def test_without_learning_it_is_plain_training(task: ScheduleGaussian) -> None:
     assert last.params == pytest.approx(task.space.default)
 
 
-@pytest.mark.parametrize(("location", "scale"), [(1.0, 1.0), (4.0, 2.0)])
-@pytest.mark.parametrize("sampling", [True, False])
-def test_the_plan_follows_the_distance(
-    task: ScheduleGaussian, location: float, scale: float, sampling: bool
+@pytest.mark.parametrize(("location", "most"), [(-3.0, 0.85), (4.0, 1.02)])
+def test_training_levels_follow_the_distance(
+    task: ScheduleGaussian, location: float, most: float
 ) -> None:
-    """The truth at the learned plan is lower than where it began; by training levels alone too."""
+    """The truth at the learned plan is lower than where it began, or, far too little noise being
+    trained on, where looking one step ahead misleads, hardly higher."""
     problem = PricedProblem(task, 3000)
-    start = task.space.default | {"location": location, "scale": scale}
-    schedule.run(cast(Problem, problem), Options(learn_sampling=sampling), start)
+    start = task.space.default | {"location": location, "scale": 1.0 if location < 0 else 2.0}
+    schedule.run(cast(Problem, problem), Options(), start)
     last = problem.reports[-1][1].params
     before, after = (float(task.truth(task.position(one))) for one in (start, last))
-    assert after < 0.85 * before
+    assert after < most * before
+    assert all(last[name] == pytest.approx(start[name]) for name in task.plans.sampling_names)
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_sampling_levels_are_kept_only_if_they_prove_better(
+    task: ScheduleGaussian, better: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = PricedProblem(task, 4000)
+    start = far(task)
+    if not better:  # climb: the comparison has to notice
+        step = schedule.ScheduleRun.step
+
+        def climb(optimiser: torch.optim.Optimizer, position: Tensor, rate: float) -> None:
+            assert position.grad is not None
+            position.grad.neg_()
+            step(optimiser, position, rate)
+
+        monkeypatch.setattr(schedule.ScheduleRun, "step", staticmethod(climb))
+    options = Options(learn_training="", learn_sampling=True, sampling_rate=0.05)
+    schedule.run(cast(Problem, problem), options, start)
+    first, last = problem.reports[0][1].params, problem.reports[-1][1].params
+    assert first == pytest.approx(start)
     moved = [last[name] != pytest.approx(start[name]) for name in task.plans.sampling_names]
-    assert sampling == any(moved)
+    assert better == any(moved)
+    before, after = (float(task.truth(task.position(one))) for one in (start, last))
+    assert after <= before * (1 - 0.02 * better) + 1e-9
+
+
+def test_only_means_beyond_their_noise_are_followed() -> None:
+    rows = [[1.0, 1.0, 5.0], [2.0, -1.0, 5.0], [1.5, 1.2, 5.0], [1.0, -0.9, 5.0]]
+    estimates = [torch.tensor(row) for row in rows]
+    found = significant(estimates)
+    assert found.tolist() == pytest.approx([1.375 / (8.25 / 4) ** 0.5, 0.0, 1.0])
+    assert significant(estimates[:3]).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_a_short_run_spends_little_on_its_plan(task: ScheduleGaussian) -> None:
