@@ -14,7 +14,7 @@ import pandas as pd
 
 from benchmark.analysis import comparison
 from benchmark.analysis.curves import at_fractions
-from benchmark.analysis.statistics import Array, on_scale
+from benchmark.analysis.statistics import Array, mean_interval, on_scale
 from benchmark.runs.design import LEVEL
 from benchmark.study.model import Metric, Task
 
@@ -51,18 +51,21 @@ class Lead:
     p: float
     """Exact two-sided sign-flip test."""
 
-    def outcome(self, p: float, smallest: float) -> str:
-        """`better`, `worse`, `tied`, `undecided` or `missing`, by a corrected `p` and the smallest
-        relative effect of interest. Tied: the whole 95 % interval is below that effect."""
+    def outcome(self, p: float, smallest: float, confirmed: str) -> str:
+        """`better`, `worse`, `tied`, `undecided` or `missing`, by a corrected `p`, the smallest
+        relative effect of interest, and what a second measure `confirms`. Tied: the whole 95 %
+        interval is below that effect. A lead that the second measure denies is undecided."""
         if not self.n:
             return MISSING
         level = self.failed == self.failed_other
         if level and self.slack < smallest:
             return TIED
         matters = not level or abs(self.lead) >= smallest
-        if p < LEVEL and matters and self.ahead:
-            return BETTER if self.ahead > 0 else WORSE
-        return UNDECIDED
+        if not (p < LEVEL and matters and self.ahead):
+            return UNDECIDED
+        if self.ahead < 0:
+            return WORSE
+        return BETTER if confirmed in ("", CONFIRMED) else UNDECIDED
 
     def confirms(self, smallest: float) -> str:
         """What this lead in a second measure makes of one in the first: `confirmed`, `absent`
@@ -131,11 +134,9 @@ def _effect(d: Array, metric: Metric) -> tuple[float, float, float]:
     if len(d) and not len(finite):
         ends = [sign * float(np.sign(d).sum()) * np.inf, np.nan, np.nan]
     else:
-        found = comparison.paired(finite, np.zeros_like(finite))
-        low, high = sorted((sign * float(found.low), sign * float(found.high)))
-        ends = [sign * float(found.value), low, high]
-    with np.errstate(invalid="ignore"):
-        value, low, high = (float(np.exp(end)) if metric.log else float(end) for end in ends)
+        value, *interval = (sign * end for end in mean_interval(finite).numbers)
+        ends = [value, *sorted(interval)]
+    value, low, high = (float(np.exp(end)) if metric.log else end for end in ends)
     return value, low, high
 
 

@@ -1,77 +1,56 @@
-"""Two samples against each other: paired over seeds, unpaired, and corrected for many pairs.
-
-All functions work along the first axis and take samples of any trailing shape, so that one call
-compares two methods at every fraction of the budget. Values that are not finite do not enter.
-"""
+"""Tests of differences: exact over paired seeds, unpaired, and corrected for many pairs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 
-from benchmark.analysis.statistics import CONFIDENCE
+from benchmark.analysis.statistics import CONFIDENCE, Array, finite, on_scale
 
-Array = npt.NDArray[np.float64]
 MOST_EXACT = 40
 """Differences up to which all vectors of signs are counted."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """First minus second sample, or their ratio on the log scale; one entry per column."""
+    """First minus second sample, or their ratio on the log scale, with its interval."""
 
-    value: Array
-    low: Array
-    high: Array
-    p: Array
+    effect: float
+    low: float
+    high: float
+    p: float
     """Two-sided p value of no difference; NaN where the interval is."""
-    n: Array
-    """Pairs that entered, or the size of the smaller sample; below two there is no interval."""
+    n: int
+    """Size of the smaller sample, of finite values; below two there is no interval."""
 
 
-def paired(
-    first: ArrayLike, second: ArrayLike, log: bool = False, confidence: float = CONFIDENCE
-) -> Difference:
-    """Paired Student t test and interval of the mean difference d of rows of the same seed.
-
-        mean(d) ± t(1 - α/2, n - 1) · s_d / √n,    p = 2 P(T > |mean(d)| √n / s_d)
-
-    (Student, 1908; e.g. NIST/SEMATECH e-Handbook of Statistical Methods, 7.3.1.1.) With `log`,
-    d = log first - log second and the result is exp of it: a ratio of geometric means.
-    Assumes differences of independent seeds that are close to normal. Samples that agree in
-    every row have p = 1, samples that differ by a constant p = 0.
-    """
-    x, y = _scaled(first, log), _scaled(second, log)
-    both = np.isfinite(x) & np.isfinite(y)
-    d = np.where(both, np.where(both, x, 0.0) - np.where(both, y, 0.0), np.nan)
-    n, mean, variance = _moments(d)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        error = np.sqrt(variance / n)
-    return _student(mean, error, n - 1, n, log, confidence)
-
-
-def unpaired(
-    first: ArrayLike, second: ArrayLike, log: bool = False, confidence: float = CONFIDENCE
-) -> Difference:
-    """Welch's t test and interval of the difference of two means.
+def unpaired(first: ArrayLike, second: ArrayLike, log: bool = False) -> Difference:
+    """Welch's t test and 95 % interval of the difference of the means of two samples.
 
         mean(x) - mean(y) ± t(1 - α/2, ν) · √(v_x + v_y),    v = s² / n,
         ν = (v_x + v_y)² / (v_x² / (n_x - 1) + v_y² / (n_y - 1))
 
-    (Welch, Biometrika 1947.) With `log` as in `paired`. Assumes two independent samples that
-    are close to normal; their variances and sizes may differ.
+    (Welch, Biometrika 1947.) With `log`, the same on log x and log y, and the result is exp of it:
+    a ratio of geometric means. Assumes two independent samples that are close to normal; their
+    variances and sizes may differ. Samples without spread have p = 1 where they agree, else p = 0.
     """
-    (nx, mx, sx), (ny, my, sy) = (_moments(_scaled(sample, log)) for sample in (first, second))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        vx, vy = sx / nx, sy / ny
-        freedom = (vx + vy) ** 2 / (vx**2 / (nx - 1) + vy**2 / (ny - 1))
-        # Two constant samples: any degrees of freedom give the same interval of no width.
-        freedom = np.where(vx + vy == 0, nx + ny - 2, freedom)
-    return _student(mx - my, np.sqrt(vx + vy), freedom, np.minimum(nx, ny), log, confidence)
+    x, y = (finite(on_scale(sample, log)) for sample in (first, second))
+    n = min(len(x), len(y))
+    effect = x.mean() - y.mean() if n else np.nan
+    half = p = np.nan
+    if n > 1:
+        vx, vy = x.var(ddof=1) / len(x), y.var(ddof=1) / len(y)
+        half, p = 0.0, float(effect == 0)
+        if error := np.sqrt(vx + vy):
+            freedom = error**4 / (vx**2 / (len(x) - 1) + vy**2 / (len(y) - 1))
+            half = stdtrit(freedom, 0.5 + CONFIDENCE / 2) * error
+            p = 2 * stdtr(freedom, -abs(effect) / error)
+    ends = (effect, effect - half, effect + half)
+    value, low, high = (float(np.exp(end) if log else end) for end in ends)
+    return Difference(value, low, high, float(p), n)
 
 
 def holm(p: ArrayLike) -> Array:
@@ -102,7 +81,7 @@ def sign_flip(differences: ArrayLike) -> float:
     any sum of finite ones and equal to each other. NaN without any difference; above 40 of them,
     100,000 random vectors of signs and the observed one.
     """
-    d = bounded(_array(differences))
+    d = bounded(np.asarray(differences, dtype=float))
     if not len(d):
         return float("nan")
     least = abs(d.sum()) - 1e-12 * np.abs(d).sum()
@@ -136,35 +115,3 @@ def _sums(d: Array) -> Array:
     for entry in d:
         sums = np.concatenate([sums - entry, sums + entry])
     return sums
-
-
-def _array(sample: ArrayLike) -> Array:
-    return np.asarray(sample, dtype=float)
-
-
-def _scaled(sample: ArrayLike, log: bool) -> Array:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log(_array(sample)) if log else _array(sample)
-
-
-def _moments(x: Array) -> tuple[Array, Array, Array]:
-    """Number, mean and variance (n - 1) of the finite values of each column."""
-    known = np.isfinite(x)
-    n = known.sum(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.where(known, x, 0.0).sum(axis=0) / n
-        squares = np.where(known, x - mean, 0.0) ** 2
-        return n, mean, squares.sum(axis=0) / (n - 1)
-
-
-def _student(
-    mean: Array, error: Array, freedom: Array, n: Array, log: bool, confidence: float
-) -> Difference:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = np.where(n > 1, freedom, np.nan)
-        half = stdtrit(freedom, 0.5 + confidence / 2) * error
-        p = 2 * stdtr(freedom, -np.abs(mean / error))
-        p = np.where((error == 0) & (n > 1), np.where(mean == 0, 1.0, 0.0), p)
-        bounds = [mean, mean - half, mean + half]
-        value, low, high = (np.asarray(np.exp(x) if log else x) for x in bounds)
-    return Difference(value, low, high, np.asarray(p), np.asarray(n))

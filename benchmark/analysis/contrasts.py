@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 
 from benchmark.analysis import comparison
-from benchmark.analysis.claims import BETTER, CONFIRMED, UNDECIDED, Lead, compare, ends
+from benchmark.analysis.claims import Lead, compare, ends
 from benchmark.runs.design import Contrast
 from benchmark.study.model import Metric, Study
 
@@ -44,12 +45,9 @@ def planned(study: Study) -> pd.DataFrame:
     table = pd.DataFrame([row for row, _ in found], columns=COLUMNS)
     table["p_holm"] = comparison.holm(table["p"].to_numpy(dtype=float))
     smallest = study.design.smallest_effect
-    outcomes = [
-        lead.outcome(p, smallest) for (_, lead), p in zip(found, table["p_holm"], strict=True)
-    ]
     table["outcome"] = [
-        UNDECIDED if outcome == BETTER and row["confirmed"] not in ("", CONFIRMED) else outcome
-        for outcome, (row, _) in zip(outcomes, found, strict=True)
+        lead.outcome(p, smallest, str(row["confirmed"]))
+        for (row, lead), p in zip(found, table["p_holm"], strict=True)
     ]
     return table
 
@@ -71,11 +69,9 @@ def _row(study: Study, contrast: Contrast) -> tuple[dict[str, object], Lead]:
         p = min(1.0, lead.p * len(leads))
     else:
         p = max(found.p for found in leads.values())
-    row: dict[str, object] = {
+    row: dict[str, object] = asdict(lead) | {
         "name": contrast.name, "task": task.name, "method": contrast.method,
-        "against": contrast.against, "other": other, "metric": task.primary.name,
-        "effect": lead.effect, "low": lead.low, "high": lead.high, "lead": lead.lead, "n": lead.n,
-        "wins": lead.wins, "failed": lead.failed, "failed_other": lead.failed_other, "p": p,
+        "against": contrast.against, "other": other, "metric": task.primary.name, "p": p,
         "smallest_p": comparison.smallest_p(min(found.n for found in leads.values())),
         "second": "", "second_other": "", "confirmed": "",
     }  # fmt: skip

@@ -72,7 +72,7 @@ def _at(runs: Sequence[Trace], moments: Array) -> Array:
 class Cost:
     """Expected running time to a target."""
 
-    hours: float
+    gpu_hours: float
     """Infinity if no run reached the target, NaN if there are no runs."""
     low: float
     high: float
@@ -111,4 +111,4 @@ def expected_running_time(hits: ArrayLike, spent: ArrayLike, censored: float) ->
         return Cost(np.nan, np.nan, np.nan, 0, 0, censored)
     total = float(np.where(reached, hits, spent).sum())
     found = statistics.running_time_interval(total, successes, runs)
-    return Cost(float(found.value), float(found.low), float(found.high), successes, runs, censored)
+    return Cost(*found.numbers, successes, runs, censored)

@@ -136,7 +136,7 @@ def _mean(task: Task, label: str, seeds: Sequence[int] | None = None) -> str:
     values = _ends(task, label)
     values = values if seeds is None else values[list(seeds)]
     found = statistics.mean_interval(values.to_numpy(dtype=float), task.primary.log)
-    return words.interval(float(found.value), float(found.low), float(found.high))
+    return words.interval(*found.numbers)
 
 
 def unranked(task: Task) -> Iterator[str]:

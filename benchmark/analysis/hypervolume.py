@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analysis import statistics
-from benchmark.analysis.measures import FRACTIONS
+from benchmark.analysis.measures import FRACTIONS, INTERVAL
 from benchmark.study.model import Study, Task
 from benchmark.study.traces import Array
 
@@ -70,9 +70,8 @@ def means(study: Study) -> pd.DataFrame:
     groups = hypervolumes(study).groupby(["task", "method", "fraction"], sort=False)
     for (task, method, fraction), own in groups:
         found = statistics.mean_interval(own["hypervolume"])
-        ends = (float(found.value), float(found.low), float(found.high))
-        rows.append((task, method, fraction, *ends, int(found.n)))
-    return pd.DataFrame(rows, columns=["task", "method", "fraction", "mean", "low", "high", "n"])
+        rows.append((task, method, fraction, *found.numbers, int(found.n)))
+    return pd.DataFrame(rows, columns=["task", "method", "fraction", *INTERVAL, "n"])
 
 
 def _scale(task: Task) -> tuple[str, float, float, float] | None:

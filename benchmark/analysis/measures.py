@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields
 from functools import lru_cache
 
 import numpy as np
@@ -15,14 +16,11 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from benchmark.analysis import statistics
-from benchmark.analysis.curves import at_fractions, cost_to_target
+from benchmark.analysis.curves import Cost, at_fractions, cost_to_target
 from benchmark.study.model import Study, Task
 
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)
-COST_COLUMNS = [
-    "task", "target", "value", "method", "gpu_hours", "low", "high", "successes", "runs",
-    "censored",
-]  # fmt: skip
+INTERVAL = ("mean", "low", "high")
 KINDS = {
     "training": ("train_step", "loss", "loss_gradient", "update"),
     "sampling": ("denoise", "guided_denoise", "denoise_forward", "decode"),
@@ -34,10 +32,10 @@ KINDS = {
 LEDGERS = ("method", "evaluation", "checkpoint", "setup", "wall")
 
 
-def pairs(study: Study) -> Iterator[tuple[str, str]]:
+def pairs(study: Study) -> Iterator[tuple[Task, str]]:
     """Every task with the methods that run on it, in the suite's order."""
-    for task in study.tasks:
-        for method in study.task(task).methods:
+    for task in study.tasks.values():
+        for method in task.methods:
             yield task, method
 
 
@@ -46,27 +44,18 @@ def quality(study: Study) -> pd.DataFrame:
     """Every reported metric at fractions of the budget, over seeds.
 
     Columns: task, method, metric, fraction, gpu_hours, mean, low, high (95 % Student-t, on
-    the log scale for log metrics), median with median_low and median_high (order statistics,
-    from 6 runs on), iqm with iqm_low and iqm_high (Tukey-McLaughlin, from 4 runs on, on the
-    scale of the mean), n (finite values), runs (all runs).
+    the log scale for log metrics), n (finite values), runs (all runs).
     """
-    columns = ["task", "method", "metric", "fraction", "gpu_hours", "mean", "low", "high"]
-    columns += ["median", "median_low", "median_high", "iqm", "iqm_low", "iqm_high", "n", "runs"]
     rows = []
-    for name, method in pairs(study):
-        task = study.task(name)
+    for task, method in pairs(study):
         runs = len(task.runs(method))
         for metric in task.metrics:
             values = at_fractions(task.trace(method, metric.name), task.budget, FRACTIONS)
             for fraction, own in zip(FRACTIONS, values.T, strict=True):
-                mean = statistics.mean_interval(own, metric.log)
-                middle = statistics.median_interval(own)
-                core = statistics.iqm_interval(own, metric.log)
-                numbers = [
-                    float(end) for x in (mean, middle, core) for end in (x.value, x.low, x.high)
-                ]
-                key = (name, method, metric.name, fraction, fraction * task.budget)
-                rows.append((*key, *numbers, int(mean.n), runs))
+                found = statistics.mean_interval(own, metric.log)
+                key = (task.name, method, metric.name, fraction, fraction * task.budget)
+                rows.append((*key, *found.numbers, int(found.n), runs))
+    columns = ["task", "method", "metric", "fraction", "gpu_hours", *INTERVAL, "n", "runs"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -90,8 +79,7 @@ def usage(study: Study) -> pd.DataFrame:
     groups = healthy.groupby(["task", "method"])
     means = groups.mean().join(groups.size().rename("n"))
     states = study.runs.groupby(["task", "method"])["status"].agg(_states)
-    table = means.join(states, how="outer").reindex(_index(study)).reset_index()
-    table["n"] = table["n"].fillna(0).astype(int)
+    table = _all_pairs(study, means.join(states, how="outer"))
     table["status"] = table["status"].fillna("no run yet")
     return table
 
@@ -130,11 +118,10 @@ def costs(study: Study) -> pd.DataFrame:
     for name, target, _, value in targets(study).itertuples(index=False, name=None):
         for method in study.task(name).methods:
             cost = cost_to_target(study, name, method, value)
-            times = (cost.hours, cost.low, cost.high)
-            rows.append(
-                (name, target, value, method, *times, cost.successes, cost.runs, cost.censored)
-            )
-    return pd.DataFrame(rows, columns=COST_COLUMNS)
+            rows.append({"task": name, "target": target, "value": value, "method": method}
+                        | asdict(cost))  # fmt: skip
+    columns = ["task", "target", "value", "method", *(part.name for part in fields(Cost))]
+    return pd.DataFrame(rows, columns=columns)
 
 
 @lru_cache(maxsize=2)
@@ -146,16 +133,11 @@ def gains(study: Study) -> pd.DataFrame:
     Tasks without two different references are left out.
     """
     rows = []
-    for task in study.tasks.values():
-        for method in task.methods if task.references else ():
-            own = _normalised(task, method, FRACTIONS)
+    for task, method in pairs(study):
+        for fraction, own in _normalised(task, method, FRACTIONS).items():
             found = statistics.mean_interval(own)
-            numbers = np.transpose([found.value, found.low, found.high])
-            rows += [
-                (task.name, method, fraction, *numbers[place], int(found.n[place]), len(own))
-                for place, fraction in enumerate(FRACTIONS)
-            ]
-    columns = ["task", "method", "fraction", "mean", "low", "high", "n", "runs"]
+            rows.append((task.name, method, fraction, *found.numbers, int(found.n), len(own)))
+    columns = ["task", "method", "fraction", *INTERVAL, "n", "runs"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -168,17 +150,18 @@ def scores(study: Study) -> pd.DataFrame:
     """
     rows = [
         (task.name, method, seed, score if np.isfinite(score) else -np.inf)
-        for task in study.tasks.values()
-        if task.references
-        for method in task.methods
-        for seed, score in _normalised(task, method, (1.0,))[1.0].items()
+        for task, method in pairs(study)
+        for _, own in _normalised(task, method, (1.0,)).items()
+        for seed, score in own.items()
     ]
     return pd.DataFrame(rows, columns=["task", "method", "seed", "score"])
 
 
 def _normalised(task: Task, method: str, fractions: Sequence[float]) -> pd.DataFrame:
-    """Shares of the gain by seed and fraction; NaN where nothing finite is known."""
-    assert task.references is not None
+    """Shares of the gain by seed and fraction; NaN where nothing finite is known. No fractions
+    where the task has no references."""
+    if task.references is None:
+        return pd.DataFrame()
     traces = task.trace(method, task.primary.name)
     values = at_fractions(traces, task.budget, fractions)
     shares = statistics.normalised(values, *task.references, task.primary.log)
@@ -191,22 +174,19 @@ def profile(scores: pd.DataFrame, thresholds: ArrayLike) -> pd.DataFrame:
     """Performance profile: share of a method's runs with a score above each threshold.
 
     (Agarwal et al., NeurIPS 2021, "run-score distribution".) Columns: method, threshold, share,
-    low, high (95 % Wilson), n (runs), tasks. Only methods with runs on every task of `scores`:
+    low, high (95 % Wilson), n (runs). Only methods with runs on every task of `scores`:
     the others' shares would be over other tasks.
     """
-    columns = ["method", "threshold", "share", "low", "high", "n", "tasks"]
-    tasks = set(scores["task"])
     limits = np.asarray(thresholds, dtype=float)
     rows = []
-    for method, own in scores.groupby("method", sort=False):
-        if set(own["task"]) == tasks:
-            above = (own["score"].to_numpy() > limits[:, None]).sum(axis=1)
-            share = statistics.share_interval(above, len(own))
-            rows += [
-                (method, *numbers, len(own), len(tasks))
-                for numbers in zip(limits, share.value, share.low, share.high, strict=True)
-            ]
-    return pd.DataFrame(rows, columns=columns)
+    for method, own in _everywhere(scores):
+        above = (own["score"].to_numpy() > limits[:, None]).sum(axis=1)
+        share = statistics.share_interval(above, len(own))
+        rows += [
+            (method, *numbers, len(own))
+            for numbers in zip(limits, share.value, share.low, share.high, strict=True)
+        ]
+    return pd.DataFrame(rows, columns=["method", "threshold", "share", "low", "high", "n"])
 
 
 def aggregate(scores: pd.DataFrame) -> pd.DataFrame:
@@ -215,15 +195,20 @@ def aggregate(scores: pd.DataFrame) -> pd.DataFrame:
     Columns: method, mean, low, high (95 % Welch-Satterthwaite, for these tasks), n (finite runs),
     runs, tasks. Only methods with runs on every task of `scores`.
     """
-    columns = ["method", "mean", "low", "high", "n", "runs", "tasks"]
-    tasks = list(dict.fromkeys(scores["task"]))
     rows = []
+    for method, own in _everywhere(scores):
+        by_task = [values for _, values in own.groupby("task", sort=False)["score"]]
+        found = statistics.mean_of_means(by_task)
+        rows.append((method, *found.numbers, int(found.n), len(own), len(by_task)))
+    return pd.DataFrame(rows, columns=["method", *INTERVAL, "n", "runs", "tasks"])
+
+
+def _everywhere(scores: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Methods with runs on every task, and their scores."""
+    tasks = scores["task"].nunique()
     for method, own in scores.groupby("method", sort=False):
-        if set(own["task"]) == set(tasks):
-            found = statistics.mean_of_means([own[own["task"] == t]["score"] for t in tasks])
-            ends = (float(found.value), float(found.low), float(found.high))
-            rows.append((method, *ends, int(found.n), len(own), len(tasks)))
-    return pd.DataFrame(rows, columns=columns)
+        if own["task"].nunique() == tasks:
+            yield str(method), own
 
 
 def ledgers(study: Study) -> pd.DataFrame:
@@ -236,9 +221,7 @@ def ledgers(study: Study) -> pd.DataFrame:
     groups = healthy.groupby(["task", "method"])
     means = groups[[f"{ledger}_s" for ledger in LEDGERS]].mean()
     means = means.join(groups["peak_memory_mb"].max()).join(groups.size().rename("n"))
-    table = means.reindex(_index(study)).reset_index()
-    table["n"] = table["n"].fillna(0).astype(int)
-    return table
+    return _all_pairs(study, means)
 
 
 def operations(study: Study) -> pd.DataFrame:
@@ -268,8 +251,12 @@ def breakdown(text: object) -> dict[str, float]:
     return parts
 
 
-def _index(study: Study) -> pd.MultiIndex:
-    return pd.MultiIndex.from_tuples(list(pairs(study)), names=["task", "method"])
+def _all_pairs(study: Study, table: pd.DataFrame) -> pd.DataFrame:
+    """The table by task and method with a row for every pair; `n` is 0 where there was none."""
+    index = [(task.name, method) for task, method in pairs(study)]
+    names = ["task", "method"]
+    found = table.reindex(pd.MultiIndex.from_tuples(index, names=names)).reset_index()
+    return found.assign(n=found["n"].fillna(0).astype(int))
 
 
 def _states(status: pd.Series) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import lru_cache
 from itertools import combinations
 
 import pandas as pd
 
 from benchmark.analysis import claims, comparison
-from benchmark.analysis.claims import BETTER, CONFIRMED, UNDECIDED, Lead, ends, losses
+from benchmark.analysis.claims import BETTER, Lead, ends, losses
 from benchmark.study.model import Metric, Study, Task
 
 COLUMNS = [
@@ -95,17 +96,13 @@ def _rows(
     rows: list[dict[str, object]] = []
     for (method, other), lead in leads.items():
         p = float(p_holm.get((method, other), p_holm.get((other, method), 1.0)))
-        outcome = lead.outcome(p, smallest)
         confirmed = again[method, other].confirms(smallest) if (method, other) in again else ""
-        if outcome == BETTER and confirmed not in ("", CONFIRMED):
-            outcome = UNDECIDED
+        outcome = lead.outcome(p, smallest, confirmed)
         rows.append(
-            {
+            asdict(lead) | {
                 "task": task.name, "metric": metric.name, "method": method, "other": other,
-                "effect": lead.effect, "low": lead.low, "high": lead.high, "lead": lead.lead,
-                "p": lead.p, "p_holm": p, "pairs": int(pd.notna(corrected).sum()), "n": lead.n,
-                "wins": lead.wins, "failed": lead.failed, "failed_other": lead.failed_other,
-                "outcome": outcome, "better": outcome == BETTER,
+                "p_holm": p, "pairs": int(pd.notna(corrected).sum()), "outcome": outcome,
+                "better": outcome == BETTER,
             }
         )  # fmt: skip
     return rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 
 from benchmark.analysis import claims, comparison, statistics
 from benchmark.analysis.claims import ends
+from benchmark.analysis.measures import INTERVAL
 from benchmark.runs.design import LEVEL
 from benchmark.study.model import Study
 
@@ -113,22 +114,15 @@ def _rows(task: str, a: Study, b: Study, same_seeds: bool) -> Iterator[dict[str,
         row: dict[str, Any] = {"task": task, "method": method, "metric": metric.name}
         for side, values in (("a", first), ("b", second)):
             own = statistics.mean_interval(values, metric.log)
-            row |= {
-                f"mean_{side}": float(own.value), f"low_{side}": float(own.low),
-                f"high_{side}": float(own.high), f"n_{side}": int(own.n),
-                f"failed_{side}": int(values.isna().sum()),
-            }  # fmt: skip
+            row |= dict(zip([f"{end}_{side}" for end in INTERVAL], own.numbers, strict=True))
+            row |= {f"n_{side}": int(own.n), f"failed_{side}": int(values.isna().sum())}
         paired = same_seeds and len(first.index.intersection(second.index)) > 1
         found = (
             claims.compare(second, first, metric)
             if paired
-            else comparison.unpaired(second.dropna(), first.dropna(), metric.log)
+            else comparison.unpaired(second, first, metric.log)
         )
-        value = found.effect if isinstance(found, claims.Lead) else found.value
-        yield row | {
-            "effect": float(value), "low": float(found.low), "high": float(found.high),
-            "p": float(found.p), "test": PAIRED if paired else WELCH, "n": int(found.n),
-        }  # fmt: skip
+        yield row | {"test": PAIRED if paired else WELCH} | asdict(found)
 
 
 def _too_few(data: pd.DataFrame) -> pd.Series:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 from numpy.typing import ArrayLike
-from scipy.special import bdtr, gammaincinv, ndtri, stdtrit  # scipy.stats takes long to import
+from scipy.special import gammaincinv, ndtri, stdtrit  # scipy.stats takes long to import
 
 Array = npt.NDArray[np.float64]
 CONFIDENCE = 0.95
@@ -31,6 +30,11 @@ class Estimate:
     high: Array
     n: Array
     """How many finite values entered; the interval is NaN below two, the value below one."""
+
+    @property
+    def numbers(self) -> tuple[float, float, float]:
+        """Value, low and high of a single sample."""
+        return float(self.value), float(self.low), float(self.high)
 
 
 def mean_interval(sample: ArrayLike, log: bool = False, confidence: float = CONFIDENCE) -> Estimate:
@@ -56,55 +60,6 @@ def mean_interval(sample: ArrayLike, log: bool = False, confidence: float = CONF
             with np.errstate(over="ignore"):  # an end beyond all numbers is infinite
                 mean, low, high = np.exp(mean), np.exp(low), np.exp(high)
     return Estimate(np.asarray(mean), np.asarray(low), np.asarray(high), np.asarray(n))
-
-
-def median_interval(sample: ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
-    """Median of the finite values with its distribution-free interval of order statistics.
-
-        [x(k), x(n + 1 - k)],  k the largest with 2 P(B <= k - 1) <= α,  B ~ Binomial(n, 1/2)
-
-    (Thompson, Annals of Mathematical Statistics 1936; Conover, Practical Nonparametric
-    Statistics, 3.2.) It covers at least 95 % whatever the distribution, and takes six values:
-    below that it is NaN.
-    """
-    x = np.sort(_finite(sample))
-    n = len(x)
-    k = _outermost(n, confidence)
-    low, high = (x[k - 1], x[n - k]) if k > 0 else (np.nan, np.nan)
-    return _estimate(np.median(x) if n else np.nan, low, high, n)
-
-
-@cache
-def _outermost(n: int, confidence: float) -> int:
-    """The k of `median_interval`; 0 if there is none."""
-    below = bdtr(np.arange(n), n, 0.5)  # P(B <= k - 1) for k = 1 ... n
-    return int((2 * below <= 1 - confidence).sum())
-
-
-def iqm_interval(sample: ArrayLike, log: bool = False, confidence: float = CONFIDENCE) -> Estimate:
-    """Interquartile mean with its interval: what is left after trimming g = ⌊n / 4⌋ at each end.
-
-        mean of x(g + 1) ... x(n - g) ± t(1 - α/2, h - 1) · s_w √n / h,    h = n - 2 g
-
-    (Agarwal et al., NeurIPS 2021, "Deep RL at the Edge of the Statistical Precipice", for the
-    estimate; Tukey and McLaughlin, Sankhya 1963, for the interval.) s_w is the standard
-    deviation of the sample with the trimmed values set to the outermost kept ones. With `log`,
-    the same on log x and back. Assumes a symmetric distribution if the interval is to be one
-    of the mean. Below four values nothing would be trimmed, so the answer is NaN.
-    """
-    x = on_scale(sample, log)
-    x = np.sort(x[~np.isnan(x)])
-    n = len(x)
-    if n < 4:
-        return _estimate(np.nan, np.nan, np.nan, n)
-    cut = n // 4
-    kept = x[cut : n - cut]
-    with np.errstate(invalid="ignore"):  # a zero on the log scale has no interval
-        winsorised = np.clip(x, kept[0], kept[-1]).std(ddof=1)
-    half = stdtrit(len(kept) - 1, 0.5 + confidence / 2) * winsorised * np.sqrt(n) / len(kept)
-    middle = float(kept.mean())
-    value, low, high = (np.exp(x) if log else x for x in (middle, middle - half, middle + half))
-    return _estimate(value, low, high, n)
 
 
 def share_interval(successes: ArrayLike, n: int, confidence: float = CONFIDENCE) -> Estimate:
@@ -155,7 +110,7 @@ def mean_of_means(samples: Sequence[ArrayLike], confidence: float = CONFIDENCE) 
     (Satterthwaite, Biometrics Bulletin 1946.) The interval is for these tasks: it says nothing
     of others. `n` counts runs. Needs two values in every stratum, else the interval is NaN.
     """
-    strata = [_finite(sample) for sample in samples]
+    strata = [finite(sample) for sample in samples]
     n = sum(map(len, strata))
     if not strata or min(map(len, strata)) < 1:
         return _estimate(np.nan, np.nan, np.nan, n)
@@ -206,7 +161,8 @@ def on_scale(values: ArrayLike, log: bool) -> Array:
         return np.asarray(np.log(np.where((x < 0) & (x > -ROUNDING), 0.0, x)))
 
 
-def _finite(sample: ArrayLike) -> Array:
+def finite(sample: ArrayLike) -> Array:
+    """The finite values."""
     x: Array = np.asarray(sample, dtype=float)
     return x[np.isfinite(x)]
 

@@ -55,10 +55,11 @@ def _number(key: str, written: Callable[[float], str] = number) -> Callable[[Row
     return lambda row: Cell(written(row[key]), _key(row[key]))
 
 
-def _interval(value: str = "mean", low: str = "low", high: str = "high") -> Callable[[Row], Cell]:
+def _interval(value: str = "mean") -> Callable[[Row], Cell]:
     def cell(row: Row) -> Cell:
-        ends = (row[low], row[value], row[high])
-        return Cell(estimate(row[value], row[low], row[high]), _key(row[value]), interval=ends)
+        ends = (row["low"], row[value], row["high"])
+        text = estimate(row[value], row["low"], row["high"])
+        return Cell(text, _key(row[value]), interval=ends)
 
     return cell
 
@@ -168,14 +169,6 @@ def _metrics(study: Study) -> Table:
     parts = [
         Part("metric", lambda row: Cell(titles[row["task"], row["metric"]])),
         Part(FINAL, _interval()),
-        Part(
-            "median", _interval("median", "median_low", "median_high"),
-            "with its interval of order statistics from six runs on",
-        ),
-        Part(
-            "IQM", _interval("iqm", "iqm_low", "iqm_high"),
-            "interquartile mean, Tukey-McLaughlin interval, from four runs on",
-        ),
         Part("n", lambda row: Cell(f"{row['n']}/{row['runs']}", row["n"]), "finite of all runs"),
     ]  # fmt: skip
     return _alike(study, "metrics", "All metrics at the end", caption, final, parts)

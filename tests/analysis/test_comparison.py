@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmark.analysis.comparison import Difference, holm, paired, sign_flip, smallest_p, unpaired
+from benchmark.analysis.claims import compare
+from benchmark.analysis.comparison import Difference, holm, sign_flip, smallest_p, unpaired
+from benchmark.study.model import Metric
 
 finite = st.floats(-1e3, 1e3)
 
@@ -19,17 +21,6 @@ finite = st.floats(-1e3, 1e3)
 def samples(seed: int, n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     return rng.normal(1.0, 2.0, n), rng.normal(0.0, 1.0, m)
-
-
-@given(st.integers(0, 10**6), st.integers(2, 12))
-def test_paired_is_scipys(seed: int, n: int) -> None:
-    x, y = samples(seed, n, n)
-    expected = stats.ttest_rel(x, y)
-    interval = expected.confidence_interval(0.95)
-    found = paired(x, y)
-    assert found.p == pytest.approx(expected.pvalue)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-    assert found.n == n
 
 
 @given(st.integers(0, 10**6), st.integers(2, 12), st.integers(2, 12))
@@ -43,34 +34,31 @@ def test_unpaired_is_scipys_welch(seed: int, n: int, m: int) -> None:
     assert found.n == min(n, m)
 
 
-@pytest.mark.parametrize("compare", [paired, unpaired])
-def test_on_the_log_scale_it_is_a_ratio(compare: Callable[..., Difference]) -> None:
+def test_on_the_log_scale_it_is_a_ratio() -> None:
     x, y = np.array([2.0, 4.0, 9.0]), np.array([1.0, 3.0, 2.0])
-    found, plain = compare(x, y, log=True), compare(np.log(x), np.log(y))
-    assert found.value == pytest.approx((2 * 4 * 9 / (1 * 3 * 2)) ** (1 / 3))
+    found, plain = unpaired(x, y, log=True), unpaired(np.log(x), np.log(y))
+    assert found.effect == pytest.approx((2 * 4 * 9 / (1 * 3 * 2)) ** (1 / 3))
     assert found.low == pytest.approx(np.exp(plain.low))
     assert found.p == pytest.approx(plain.p)
 
 
-def test_only_whole_pairs_enter() -> None:
-    x = np.array([[1.0, 1.0], [2.0, np.nan], [4.0, np.inf], [5.0, 2.0]])
-    y = np.array([[0.0, 1.0], [0.5, 2.0], [np.nan, 3.0], [3.0, 3.0]])
-    found = paired(x, y)
-    assert found.n.tolist() == [3, 2]
-    assert found.p[0] == pytest.approx(stats.ttest_rel(x[[0, 1, 3], 0], y[[0, 1, 3], 0]).pvalue)
+def test_values_that_are_not_finite_do_not_enter() -> None:
+    found = unpaired([1.0, 2.0, np.nan, 5.0, np.inf], [0.0, 0.5, np.nan])
+    assert found == unpaired([1.0, 2.0, 5.0], [0.0, 0.5])
+    assert found.n == 2
 
 
-def test_one_pair_has_no_interval() -> None:
-    found = paired([1.0], [0.0])
-    assert found.value == 1.0
+@pytest.mark.parametrize("log", [False, True])
+def test_one_value_has_no_interval(log: bool) -> None:
+    found = unpaired([1.0], [1.0, 1.0], log)
+    assert found.effect == (1.0 if log else 0.0)
     assert np.isnan([found.low, found.high, found.p]).all()
+    assert np.isnan(unpaired([], [1.0, 2.0], log).effect)
 
 
 def test_samples_without_spread() -> None:
-    assert paired([1, 1, 1], [1, 1, 1]).p == 1
-    assert paired([2, 2, 2], [1, 1, 1]).p == 0
     assert unpaired([1, 1, 1], [1, 1]).p == 1
-    assert unpaired([2, 2, 2], [1, 1]).p == 0
+    assert unpaired([2, 2, 2], [1, 1]) == Difference(1.0, 1.0, 1.0, 0.0, 2)
 
 
 def test_holm_worked_example() -> None:
@@ -95,7 +83,7 @@ def test_holm_holds_the_family() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(5, 4, 1000))
     first, second = np.triu_indices(4, 1)
-    p = paired(x[:, first], x[:, second]).p
+    p = stats.ttest_rel(x[:, first], x[:, second]).pvalue
     wrong = np.mean([holm(column).min() < 0.05 for column in p.T])
     alone = np.mean(p.min(axis=0) < 0.05)
     assert wrong < 0.05 + 2 * np.sqrt(0.05 * 0.95 / 1000)
@@ -148,3 +136,17 @@ def test_sign_flip_of_nothing_and_of_zeros() -> None:
     assert np.isnan(sign_flip([]))
     assert np.isnan(smallest_p(0))
     assert sign_flip([0.0, 0.0]) == 1.0
+
+
+@given(st.integers(0, 10**6), st.integers(2, 12), st.booleans(), st.booleans())
+def test_the_interval_of_an_effect_is_scipys_paired_one(
+    seed: int, n: int, log: bool, higher: bool
+) -> None:
+    x, y = samples(seed, n, n)
+    metric = Metric("m", "m", log=log, higher_is_better=higher)
+    expected = stats.ttest_rel(x, y)
+    ends = [np.mean(x - y), *expected.confidence_interval(0.95)]
+    values = [pd.Series(np.exp(sample) if log else sample) for sample in (x, y)]
+    found = compare(*values, metric)
+    assert [found.effect, found.low, found.high] == pytest.approx(np.exp(ends) if log else ends)
+    assert found.n == n

@@ -95,10 +95,10 @@ def test_values_at_fractions() -> None:
 def test_expected_running_time_is_all_cost_over_successes() -> None:
     """Two hits at 1 and 3 hours, one run of 8 hours without: 12 / 2."""
     cost = expected_running_time([1, 3, np.inf], [8, 8, 8], censored=8)
-    assert (cost.hours, cost.successes, cost.runs) == (6.0, 2, 3)
+    assert (cost.gpu_hours, cost.successes, cost.runs) == (6.0, 2, 3)
     assert cost.low < 6.0 < cost.high
-    assert expected_running_time([np.inf], [8], censored=8).hours == np.inf
-    assert np.isnan(expected_running_time([], [], censored=np.nan).hours)
+    assert expected_running_time([np.inf], [8], censored=8).gpu_hours == np.inf
+    assert np.isnan(expected_running_time([], [], censored=np.nan).gpu_hours)
 
 
 def test_traces_take_incumbents_and_reported_metrics_alone(make_results: Make) -> None:
@@ -135,13 +135,13 @@ def test_cost_to_target_counts_failed_runs_as_misses(make_results: Make) -> None
     first = [run.hours[0] for run in study.task("schedule/digits").trace("random", "fid")]
     cost = cost_to_target(study, "schedule/digits", "random", target=1e9)
     assert (cost.successes, cost.runs) == (2, 3)
-    assert cost.hours == pytest.approx((sum(first) + 0.002) / 2)
+    assert cost.gpu_hours == pytest.approx((sum(first) + 0.002) / 2)
 
 
 def test_a_target_beyond_reach_is_censored_at_the_budget(make_results: Make) -> None:
     study = make_results(tasks=1, methods=("random",), seeds=2)
     cost = cost_to_target(study, "schedule/digits", "random", target=0.0)
-    assert cost.hours == np.inf
+    assert cost.gpu_hours == np.inf
     assert cost.censored == pytest.approx(60 / 3600)
 
 

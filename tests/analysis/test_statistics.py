@@ -11,10 +11,8 @@ from scipy.stats import binomtest
 
 from benchmark.analysis.statistics import (
     denormalised,
-    iqm_interval,
     mean_interval,
     mean_of_means,
-    median_interval,
     normalised,
     running_time_interval,
     share_interval,
@@ -78,7 +76,6 @@ def test_a_distance_of_zero_is_a_value(zero: float) -> None:
     assert np.isnan(estimate.low[0])
     assert np.isnan(estimate.high[0])
     assert mean_interval([zero, zero], log=True).value == 0.0
-    assert iqm_interval([zero, 1.0, 1.0, 5.0], log=True).n == 4
 
 
 def test_coverage_at_three_seeds() -> None:
@@ -87,47 +84,6 @@ def test_coverage_at_three_seeds() -> None:
     estimate = mean_interval(sample)
     coverage = np.mean((estimate.low < 0) & (estimate.high > 0))
     assert 0.94 < coverage < 0.96
-
-
-def test_iqm_trims_a_quarter_at_each_end_from_four_values_on() -> None:
-    assert np.isnan(iqm_interval([1, 2, 3]).value)
-    assert iqm_interval([1000, 2, 4, -1000]).value == 3
-    assert iqm_interval(range(8)).value == pytest.approx(np.mean([2, 3, 4, 5]))
-    assert np.isnan(iqm_interval([1, 2, 3, np.nan]).value)
-
-
-@given(st.lists(finite, min_size=4, max_size=20))
-def test_iqm_is_scipys_trimmed_mean(sample: list[float]) -> None:
-    assert iqm_interval(sample).value == pytest.approx(stats.trim_mean(sample, 0.25), abs=1e-9)
-
-
-@given(st.integers(0, 10**6), st.sampled_from([8, 12, 20]))
-def test_iqm_interval_is_scipys(seed: int, n: int) -> None:
-    sample = np.random.default_rng(seed).normal(size=n)
-    expected = stats.mstats.trimmed_mean_ci(sample, (0.25, 0.25))
-    estimate = iqm_interval(sample)
-    assert (estimate.low, estimate.high) == pytest.approx(tuple(expected))
-
-
-def test_iqm_on_the_log_scale() -> None:
-    plain, log = iqm_interval(np.log([1, 2, 4, 8])), iqm_interval([1, 2, 4, 8], log=True)
-    assert log.value == pytest.approx(np.sqrt(8))
-    assert log.low == pytest.approx(np.exp(plain.low))
-
-
-@pytest.mark.parametrize("n", [1, 5, 6, 7, 10, 19, 20, 33])
-def test_median_interval_is_scipys(n: int) -> None:
-    sample = np.random.default_rng(n).normal(size=n)
-    expected = stats.quantile_test(sample, p=0.5).confidence_interval(0.95)
-    estimate = median_interval(sample)
-    assert estimate.value == np.median(sample)
-    np.testing.assert_array_equal([estimate.low, estimate.high], expected)
-    assert np.isnan(estimate.low) == (n < 6)
-
-
-def test_median() -> None:
-    assert median_interval([3, np.nan, 1]).value == 2
-    assert np.isnan(median_interval([]).value)
 
 
 def test_share_is_wilsons() -> None:
