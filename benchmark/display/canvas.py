@@ -286,7 +286,7 @@ def _sheet(chart: Chart) -> Figure:
             edge.set_visible(False)
         axes.set_xticks([])
         axes.set_yticks(places, names if column == 0 else [""] * len(names))
-        axes.tick_params(length=0, labelsize=style.RC["font.size"])
+        axes.tick_params(length=0, labelsize="medium")
         beside_tiles: dict[str, Any] = {"textcoords": "offset points", "fontsize": NOTE_SIZE}
         for place, row in zip(places, rows, strict=True):
             axes.annotate(

@@ -12,7 +12,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
 
 from benchmark.display.chart import Look
 from benchmark.study.model import Study
@@ -42,44 +42,13 @@ DOUBLE = 6.9
 """Width of a page in inches."""
 DPI = 200
 
-RC: dict[str, Any] = {
-    "figure.dpi": DPI,
-    "savefig.dpi": DPI,
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
-    "font.size": 7.5,
-    "text.parse_math": False,  # labels may come from anybody, and hold a dollar
-    "axes.titlesize": 8,
-    "axes.titley": 1.0,  # fixed: finding room above the ticks takes a tenth of the time
-    "axes.labelsize": 7.5,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "legend.frameon": False,
-    "legend.handlelength": 2.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.minor.width": 0.4,
-    "ytick.minor.width": 0.4,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.5,
-    "axes.axisbelow": True,
-    "lines.linewidth": 1.2,
-    "lines.markersize": 3.5,
-    "pdf.fonttype": 42,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "diffusion-tuning-benchmark",
-}
+STYLE = Path(__file__).with_name("figures.mplstyle")
 
 
 @contextmanager
 def applied() -> Iterator[None]:
-    """The rc settings, for the time of drawing and saving."""
-    with quiet(), mpl.rc_context():
-        mpl.rcdefaults()  # a user's matplotlibrc must not change a figure
-        mpl.rcParams.update(RC)
+    """The settings of `STYLE` and no others, for the time of drawing and saving."""
+    with quiet(), mpl.rc_context(fname=STYLE):
         yield
 
 
