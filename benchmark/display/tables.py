@@ -321,15 +321,10 @@ def _gains(study: Study) -> Table:
     """Shares of the attainable gain by task, and over all tasks for the methods that ran on all."""
     data = measures.gains(study)
     final = [Part(FINAL, _interval()), Part("n", _number("n", str), "runs with a finite value")]
-    parts = [_name(study), *_early(), *final]
-    bare = [name for name, task in study.tasks.items() if task.references is None]
-    blocks = [
-        _block(task.name, parts, _by_share(_of(data, task)))
-        for task in study.tasks.values()
-        if task.name not in bare
-    ]
+    blocks = _over_the_budget(study, data, final)
     everywhere = measures.aggregate(measures.scores(study)).to_dict("records")
     blocks += [_block("all tasks", [_name(study), *final], everywhere)] if everywhere else []
+    bare = [name for name, task in study.tasks.items() if task.references is None]
     caption = (
         "Share of the attainable gain at shares of the budget: 0 is the task's stored default, 1 "
         "its stored tuned run, on the log scale for metrics on one. Mean and 95 % Student-t "
@@ -340,16 +335,20 @@ def _gains(study: Study) -> Table:
     return Table("gain", "Share of the attainable gain", caption, data, blocks)
 
 
-def _hypervolumes(study: Study) -> Table:
-    data = hypervolume.means(study)
-    parts = [
-        _name(study), *_early(), Part(FINAL, _interval()), Part("n", _number("n", str), "runs")
-    ]  # fmt: skip
-    blocks = [
+def _over_the_budget(study: Study, data: pd.DataFrame, final: Sequence[Part]) -> list[Block]:
+    """Means at shares of the budget, for the tasks that `data` is about."""
+    parts = [_name(study), *_early(), *final]
+    return [
         _block(task.name, parts, _by_share(_of(data, task)))
         for task in study.tasks.values()
         if task.name in set(data["task"])
     ]
+
+
+def _hypervolumes(study: Study) -> Table:
+    data = hypervolume.means(study)
+    final = [Part(FINAL, _interval()), Part("n", _number("n", str), "runs")]
+    blocks = _over_the_budget(study, data, final)
     caption = (
         "Trade-off of E[r1] and -KL: area that the models delivered so far dominate above the "
         "stored default's E[r1] and twice the KL of the stored tuned run, which alone has 0.5. "

@@ -20,7 +20,7 @@ from benchmark.analysis import verdict
 from benchmark.analysis.verdict import TaskVerdict
 from benchmark.display import style
 from benchmark.display.chart import Chart
-from benchmark.display.figures import BY_TASK, OVERALL, left_out
+from benchmark.display.figures import describe, left_out
 from benchmark.display.formatting import duration
 from benchmark.display.kinds import samples
 from benchmark.display.page import content, provenance
@@ -74,13 +74,12 @@ class Page:
     def __post_init__(self) -> None:
         self.methods = {label: self.looks[look] for label, look in style.looks(self.study).items()}
 
-    def add(self, what: str, describe: Callable[[], Chart | None]) -> list[int]:
+    def add(self, what: str, kind: str, task: str | None = None) -> list[int]:
         """The number of the figure, or nothing, with a line, where it cannot be made."""
 
         def made() -> dict[str, Any] | None:
-            if (chart := describe()) is None:
-                return None
-            return content.described(chart, self.looks) | {"kind": chart.name}
+            chart = describe(self.study, kind, task)
+            return content.described(chart, self.looks) | {"kind": chart.name} if chart else None
 
         found = attempt(what, made)
         self.charts += [found] if found else []
@@ -91,13 +90,7 @@ class Page:
         time = duration(task.budget, task.unit)
         charts: list[int] = []
         for kind in KINDS:
-            one = BY_TASK.get(kind)
-            describe = (
-                (lambda one=one: one(study, task))
-                if one
-                else (lambda kind=kind: OVERALL[kind](study, [task]))
-            )
-            charts += self.add(f"figure {kind} of {task.name}", describe)
+            charts += self.add(f"figure {kind} of {task.name}", kind, task.name)
         found = [(made[name], made[name].block(task.name)) for name in SHOWN if name in made]
 
         def gallery() -> Gallery | None:
@@ -139,13 +132,12 @@ def render(study: Study) -> str:
     made = tables(study)
     said = verdict.verdicts(study)
     sections = [page.section(one, made) for one in said]
-    tasks = list(study.tasks.values())
 
     def still() -> str | None:
-        overview = OVERALL["anytime"](study, tasks)
+        overview = describe(study, "anytime")
         return content.still(overview) if overview else None
 
-    profile = page.add("figure profile", lambda: OVERALL["profile"](study, tasks))
+    profile = page.add("figure profile", "profile")
     css = (HERE / "report.css").read_text(encoding="utf-8") + page.looks.stylesheet()
     script = "".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     environment = Environment(
