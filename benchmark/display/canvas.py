@@ -7,7 +7,7 @@ user's own pyplot session.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmark.display import style
 from benchmark.display.chart import Array, Axis, Chart, Look, Panel, Series, bounded
+from benchmark.display.drawing import FORMATS
 
 with style.quiet():
     from matplotlib.axes import Axes
@@ -317,33 +318,25 @@ def save(made: Figure, folder: Path, name: str, formats: Sequence[str]) -> list[
     written = []
     for extension in formats:
         path = folder / f"{name}.{extension}"
-        _WRITERS[extension](made, path)
+        _write(made, path)
         made.set_dpi(style.DPI)  # vector formats leave theirs behind
         written.append(path)
     return written
 
 
-def _write_png(made: Figure, path: Path) -> None:
-    FigureCanvasAgg(made).print_png(path)
+def _write(made: Figure, path: Path) -> None:
+    """Straight to the back ends, each imported where it is asked for: `Figure.savefig` would draw
+    each figure a second time for layout."""
+    match path.suffix:
+        case ".png":
+            FigureCanvasAgg(made).print_png(path)
+        case ".pdf":
+            from matplotlib.backends.backend_pdf import FigureCanvasPdf
 
+            FigureCanvasPdf(made).print_pdf(path, metadata={"CreationDate": None})
+        case ".svg":
+            from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-def _write_pdf(made: Figure, path: Path) -> None:
-    from matplotlib.backends.backend_pdf import FigureCanvasPdf
-
-    FigureCanvasPdf(made).print_pdf(path, metadata={"CreationDate": None})
-
-
-def _write_svg(made: Figure, path: Path) -> None:
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
-    FigureCanvasSVG(made).print_svg(path, metadata={"Date": None})
-
-
-# Straight to the back ends, each imported where it is asked for: `Figure.savefig` would draw each
-# figure a second time for layout.
-_WRITERS: dict[str, Callable[[Figure, Path], None]] = {
-    "png": _write_png,
-    "pdf": _write_pdf,
-    "svg": _write_svg,
-}
-FORMATS = tuple(_WRITERS)
+            FigureCanvasSVG(made).print_svg(path, metadata={"Date": None})
+        case other:
+            raise ValueError(f"figures are written as {', '.join(FORMATS)}, not as {other!r}")

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.display import canvas, style
 from benchmark.display.chart import Chart
+from benchmark.display.drawing import FORMATS
 from benchmark.display.kinds import (
     anytime,
     cost,
@@ -95,7 +96,7 @@ def plot(study: Study, kind: str, task: str | None = None) -> Figure:
 def write_figures(
     study: Study,
     folder: Path,
-    formats: Sequence[str] = canvas.FORMATS,
+    formats: Sequence[str] = FORMATS,
     processes: int = 1,
     pattern: str = "*",
 ) -> list[Path]:
@@ -122,11 +123,10 @@ def write_figures(
         else:
             parts = [write(drawing) for drawing in drawings]
     written = [path for part in parts for path in part]
-    for name in ("profile",):  # drawn while fewer tasks had runs, and true no longer
-        tried = any(drawing[0] == name for drawing in drawings)
-        if tried and not any(path.stem == name for path in written):
-            for extension in canvas.FORMATS:
-                (folder / f"{name}.{extension}").unlink(missing_ok=True)
+    tried, made = {name for name, _ in drawings}, {path.stem for path in written}
+    if "profile" in tried - made:  # drawn while fewer tasks had runs, and true no longer
+        for extension in FORMATS:
+            (folder / f"profile.{extension}").unlink(missing_ok=True)
     return written
 
 
