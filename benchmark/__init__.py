@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,4 +52,11 @@ def _refuse_strangers() -> None:
             raise ImportError(reason)
 
 
+def _forget_bad_epoch() -> None:
+    """Drop a parent process's SOURCE_DATE_EPOCH that is no number: numpy fails with it."""
+    if not os.environ.get("SOURCE_DATE_EPOCH", "0").isdecimal():
+        del os.environ["SOURCE_DATE_EPOCH"]
+
+
 _refuse_strangers()
+_forget_bad_epoch()
