@@ -28,7 +28,7 @@ def status(suite: SuiteOption = "quick", results: ResultsOption = Path("results"
     """Show every run of a suite: how far it is, or why it ended."""
     with output.clear_errors():
         from benchmark.engine.estimate import clock_time
-        from benchmark.study.pack import locate
+        from benchmark.study.stored import locate
         from benchmark.study.survey import survey
 
         states = survey(locate(results, suite))
@@ -63,7 +63,7 @@ def table(suite: SuiteOption = "quick", results: ResultsOption = Path("results")
 
 def _load(results: Path, suite: str) -> Study:
     from benchmark.study.model import Study
-    from benchmark.study.pack import locate
+    from benchmark.study.stored import locate
 
     return Study.load(locate(results, suite))
 
@@ -183,9 +183,8 @@ def pack(
 ) -> None:
     """Write all runs of a suite into one file, which every reading command takes."""
     with output.clear_errors():
-        from benchmark.study.pack import open_suite
         from benchmark.study.pack import pack as write_pack
-        from benchmark.study.stored import PACKED
+        from benchmark.study.stored import PACKED, open_suite
 
         target = file or folder.with_name(folder.name + PACKED)
         count = write_pack(open_suite(folder), target)

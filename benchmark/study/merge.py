@@ -23,9 +23,8 @@ from benchmark.errors import UserError
 from benchmark.files import BadResults, write_atomic, write_json
 from benchmark.runs.design import DESIGN, combined
 from benchmark.runs.folder import PLAN
-from benchmark.study.pack import open_suite
 from benchmark.study.results import load
-from benchmark.study.stored import PACKED, StoredRun, StoredSuite
+from benchmark.study.stored import PACKED, StoredRun, StoredSuite, open_suite
 
 SEED = re.compile(r"0|[1-9][0-9]{0,9}")
 PNG = b"\x89PNG\r\n\x1a\n"

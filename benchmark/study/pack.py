@@ -39,7 +39,6 @@ from benchmark.study.stored import (
     LARGEST,
     PACKED,
     SAMPLES,
-    FolderSuite,
     StoredRun,
     StoredSuite,
     identity,
@@ -139,25 +138,6 @@ class PackedSuite(StoredSuite):
 
     def stamp(self) -> str:
         return identity(self.path)
-
-
-def open_suite(path: Path) -> StoredSuite:
-    """A suite's folder, a packed suite, or the packed suite beside a folder without runs.
-
-    Raises BadResults and FileNotFoundError.
-    """
-    packed = path if path.name.endswith(PACKED) else path.with_name(path.name + PACKED)
-    if packed.is_file() and not (path / "runs").is_dir():
-        return PackedSuite(packed)
-    return FolderSuite(path)
-
-
-def locate(results: Path, suite: str) -> Path:
-    """Path of the results of a suite. `results` is the folder of all suites' results, or itself a
-    suite's folder or a packed suite."""
-    if results.is_file() or (results / "runs").is_dir():
-        return results
-    return results / Path(suite).name.removesuffix(".toml")
 
 
 def pack(suite: StoredSuite, path: Path) -> int:

@@ -17,8 +17,8 @@ from benchmark.runs.design import Design
 from benchmark.runs.folder import SESSION, NoRuns, Record, last_clock
 from benchmark.study.frame import COLUMNS, RUN_COLUMNS, FrameBuilder
 from benchmark.study.model import Study
-from benchmark.study.pack import PackedSuite, open_suite
-from benchmark.study.stored import StoredRun
+from benchmark.study.pack import PackedSuite
+from benchmark.study.stored import StoredRun, open_suite
 
 FRAME = "frame.parquet"
 """Files in a suite's folder: the frame, for other programs too, and the rows of `Study.runs`."""

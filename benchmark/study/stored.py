@@ -157,3 +157,24 @@ def identity(path: Path) -> str:
     except FileNotFoundError:
         return "none"
     return f"{found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+
+
+def open_suite(path: Path) -> StoredSuite:
+    """A suite's folder, a packed suite, or the packed suite beside a folder without runs.
+
+    Raises BadResults and FileNotFoundError.
+    """
+    packed = path if path.name.endswith(PACKED) else path.with_name(path.name + PACKED)
+    if packed.is_file() and not (path / "runs").is_dir():
+        from benchmark.study.pack import PackedSuite  # needs pyarrow, which takes long to import
+
+        return PackedSuite(packed)
+    return FolderSuite(path)
+
+
+def locate(results: Path, suite: str) -> Path:
+    """Path of the results of a suite. `results` is the folder of all suites' results, or itself a
+    suite's folder or a packed suite."""
+    if results.is_file() or (results / "runs").is_dir():
+        return results
+    return results / Path(suite).name.removesuffix(".toml")

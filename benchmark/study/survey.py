@@ -9,8 +9,7 @@ from pathlib import Path
 
 from benchmark.files import BadResults
 from benchmark.runs.folder import NoRuns, Record, last_clock
-from benchmark.study.pack import open_suite
-from benchmark.study.stored import FolderRun, StoredRun
+from benchmark.study.stored import FolderRun, StoredRun, open_suite
 
 
 @dataclass(frozen=True)

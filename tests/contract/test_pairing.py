@@ -26,10 +26,14 @@ class Watched(ScheduleGaussian):
 
     starts: list[torch.Tensor]
     batches: list[torch.Tensor]
+    others: list[torch.Generator]
+    """Generators of further trainings, which a method may take in turns with the first."""
 
     def begin(self, seed):
         training = super().begin(seed)
         if self.meter_is_running():
+            if type(self).starts:
+                type(self).others.append(training.generator)
             type(self).starts.append(nn.utils.parameters_to_vector(training.net.parameters()))
         return training
 
@@ -38,7 +42,7 @@ class Watched(ScheduleGaussian):
 
     def batch(self, generator):
         batch = super().batch(generator)
-        if self.meter_is_running():
+        if self.meter_is_running() and all(generator is not other for other in self.others):
             type(self).batches.append(batch.images.clone())
             if len(type(self).batches) == STEPS:
                 raise Stopped
@@ -46,7 +50,7 @@ class Watched(ScheduleGaussian):
 
 
 def first_training(method: str, monkeypatch, folder: Path, seed: int = 0) -> torch.Tensor:
-    Watched.starts, Watched.batches = [], []
+    Watched.starts, Watched.batches, Watched.others = [], [], []
     known = registry.all_tasks() | {TASK: Watched}
     monkeypatch.setattr(registry, "all_tasks", lambda: known)
     prices = dict.fromkeys(

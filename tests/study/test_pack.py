@@ -22,7 +22,8 @@ from benchmark.display.tables import tables
 from benchmark.files import BadResults
 from benchmark.runs.design import Design, record_design
 from benchmark.study.model import Study
-from benchmark.study.pack import FORMAT, SCHEMA, open_suite, pack
+from benchmark.study.pack import FORMAT, SCHEMA, pack
+from benchmark.study.stored import open_suite
 
 RUNS = ("finetune/gaussian/default", "schedule/digits/random", "schedule/digits/bilevel")
 
@@ -226,7 +227,7 @@ def test_the_format_is_a_plain_table(packed: Path) -> None:
 
 def test_reading_a_pack_imports_no_learning_library(packed: Path) -> None:
     code = (
-        "import sys; from benchmark.study.pack import open_suite; from pathlib import Path; "
+        "import sys; from benchmark.study.stored import open_suite; from pathlib import Path; "
         f"list(open_suite(Path({str(packed)!r})).runs()); "
         "assert not {'torch', 'pandas'} & set(sys.modules)"
     )
