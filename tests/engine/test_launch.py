@@ -94,11 +94,14 @@ def test_another_programs_names_are_refused_in_one_line(
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_signals_stop_and_their_handlers_come_back(name: str) -> None:
     number = getattr(signal, name)
-    before = signal.getsignal(number)
-    with pytest.raises(Stopped) as caught, stop_signals():
-        signal.raise_signal(number)
-    assert caught.value.exit_code == 128 + number
-    assert signal.getsignal(number) == before
+    before = signal.signal(number, signal.SIG_DFL)  # under nohup SIGHUP is ignored
+    try:
+        with pytest.raises(Stopped) as caught, stop_signals():
+            signal.raise_signal(number)
+        assert caught.value.exit_code == 128 + number
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
 
 
 def test_a_signal_that_is_ignored_stays_so() -> None:
