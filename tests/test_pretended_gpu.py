@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -82,7 +83,10 @@ def test_the_command_runs_everything_and_names_the_device(tmp_path: Path) -> Non
     said = on_gpus("-m", "benchmark", "run", *tasks, *small, "--device", "cuda", cwd=tmp_path)
     assert "0.72 s of cuda time" in said
     runs = list((tmp_path / "results/quick/runs").rglob("run.json"))
-    assert said.count(": finished") == len(runs) == 17
+    (planned,) = map(int, re.findall(r"^(\d+) runs, ", said, re.MULTILINE))
+    assert said.count(": finished") == len(runs) == planned
+    assert {run.parents[2].name for run in runs} == {"digits"}
+    assert sum(run.parents[1].name == "bilevel" for run in runs) == 2
     devices = {json.loads(run.read_text())["provenance"]["device"] for run in runs}
     assert devices == {"cuda: Pretended"}
 

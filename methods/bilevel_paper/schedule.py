@@ -294,5 +294,5 @@ def bounded(point: Tensor) -> Tensor:
 
 def named(point: Tensor) -> Params:
     """`point` by name, cut off at the bounds of the box that floating point may miss."""
-    values = zip(BOX.items(), point.tolist(), strict=True)
+    values = zip(BOX.items(), point.cpu().tolist(), strict=True)
     return {name: min(max(x, low), high) for (name, (low, high)), x in values}
