@@ -5,14 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from methods.base import Method, Problem
-from methods.edm import EDM
-from methods.training_run import TrainingRun
-from tasks.base import Task
+from methods.fixed_table import FixedTable
 from tasks.schedule.plans import BOUND, TABLE, log_ratio
 
 
-class ZeroSNR(Method):
+class ZeroSNR(FixedTable):
     """DDPM's linear betas with zero terminal signal-to-noise ratio, sampled at trailing steps.
 
     The published remedy predicts v at the last step; the noise prediction of the tasks' networks
@@ -21,19 +18,11 @@ class ZeroSNR(Method):
 
     name = "zero-snr"
     citation = "Lin et al., WACV 2024, arXiv:2305.08891"
-    uses = "nothing"
-    group = "fixed"
 
-    @classmethod
-    def supports(cls, task: type[Task]) -> bool:
-        return EDM.supports(task)
-
-    def run(self, problem: Problem) -> None:
-        run = TrainingRun(problem)
-        table = rescaled().to(run.task.device)
-        last = torch.arange(run.task.evaluations, 0, -1) * TABLE // run.task.evaluations - 1
-        run.train_at(table, table[last.to(table.device)])
-        run.run()
+    def levels(self, evaluations: int, device: str) -> tuple[Tensor, Tensor]:
+        table = rescaled()
+        last = torch.arange(evaluations, 0, -1) * TABLE // evaluations - 1
+        return table.to(device), table[last].to(device)
 
 
 def rescaled() -> Tensor:

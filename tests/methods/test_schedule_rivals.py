@@ -10,18 +10,23 @@ import torch
 from test_bilevel_schedule import PricedProblem, weights
 
 from methods.base import Method, Problem
+from methods.ddss import DDSS
 from methods.edm import EDM
 from methods.fd_loss import FDLoss
+from methods.info_noise import CENTRES, InfoNoise, Run, entropy_rate, informed
 from methods.laplace import Laplace
 from methods.ld3 import LD3
 from methods.min_snr import GAMMA, MinSNR
 from methods.pbt import PBT
 from methods.zero_snr import ZeroSNR, rescaled
 from tasks.base import FreeMeter
-from tasks.schedule.gaussian import ScheduleGaussian
+from tasks.diffusion.sampler import signal_and_spread
+from tasks.schedule.gaussian import SCALES, LinearDenoiser, ScheduleGaussian
 from tasks.schedule.plans import KARRAS, NORMAL, PLAN, PUBLISHED, resampled
 
-TRAININGS: list[Callable[[], Method]] = [MinSNR, ZeroSNR, FDLoss, LD3, PBT]
+TRAININGS: list[Callable[[], Method]] = [
+    MinSNR, ZeroSNR, FDLoss, LD3, DDSS, InfoNoise, PBT,
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -127,6 +132,76 @@ def test_ld3_moves_towards_the_images_of_its_teacher(task: ScheduleGaussian) -> 
         for levels in (start, last.state["levels"])
     ]
     assert errors[1] < 0.8 * errors[0]
+
+
+def test_ddss_lowers_the_distance_at_fixed_weights(task: ScheduleGaussian) -> None:
+    """From few, badly placed evaluations; the weights are the same, so only the levels differ."""
+    task.plans = task.plans.starting_at(rho=1.5)  # type: ignore[misc]
+    task.space = task.plans.space  # type: ignore[misc]
+    last = run(DDSS(share=0.6), PricedProblem(task, 1500)).reports[-1][1]
+    task.meter = FreeMeter()
+    start = task.sampling_levels(task.position(task.space.default))
+    net = task.network(last)
+    assert isinstance(net, LinearDenoiser)
+    before, after = (
+        float(task.distance(net.coefficients, levels)) for levels in (start, last.state["levels"])
+    )
+    assert after < 0.7 * before
+    task.check(last)
+
+
+def information(lsnr: torch.Tensor) -> torch.Tensor:
+    """Mutual information of an image of `ScheduleGaussian` and its noisy form, nats a dimension."""
+    scales = torch.tensor(SCALES, dtype=torch.float64)
+    return torch.log1p(lsnr.exp()[:, None] * scales**2).mean(dim=1) / 2
+
+
+class Bayes(torch.nn.Module):
+    """The best denoiser of `ScheduleGaussian`."""
+
+    def forward(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        lsnr = -2 * torch.tan(level * torch.pi / 2).log()
+        signal, spread = (part.view(-1, 1, 1, 1) for part in signal_and_spread(lsnr))
+        scales = torch.tensor(SCALES, dtype=torch.float64)
+        return spread * x / (signal**2 * scales**2 + spread**2)
+
+
+def test_measured_losses_are_the_rate_at_which_noise_takes_information(
+    task: ScheduleGaussian,
+) -> None:
+    problem = PricedProblem(task, 10_000)
+    found = Run(cast(Problem, problem))
+    found.training.ema = Bayes()
+    for found.iteration in range(30 * len(CENTRES)):
+        found.measure()
+    exact = (information(CENTRES + 0.01) - information(CENTRES - 0.01)) / 0.02
+    assert float((entropy_rate(found.losses) - exact).abs().max()) < 0.05
+    assert found.losses[-1] > 5 * found.losses[CENTRES.tolist().index(-3)]
+
+
+def test_info_noise_trains_where_noise_takes_information(task: ScheduleGaussian) -> None:
+    """Against the density that exact losses ask for, and against the start it moved away from."""
+    exact = (information(CENTRES + 0.01) - information(CENTRES - 0.01)) / 0.01
+    wanted = informed(exact)
+    task.plans = task.plans.starting_at(location=-4.0)  # type: ignore[misc]
+    task.space = task.plans.space  # type: ignore[misc]
+    problem = PricedProblem(task, 1500)
+    found = Run(cast(Problem, problem))
+    start = found.levels
+    found.run()
+    assert float((found.levels - wanted).abs().mean()) < 0.7
+    assert float((start - wanted).abs().mean()) > 3
+    last = problem.reports[-1][1]
+    assert last.params["location"] > -2
+    assert last.params["sigma_max"] == task.space.default["sigma_max"]
+
+
+def test_info_noise_follows_the_losses() -> None:
+    """A bump of the loss draws the levels there."""
+    for centre in (-4.0, 2.0):
+        levels = informed(torch.exp(-((CENTRES - centre) ** 2) / 2))
+        assert float((levels - centre).abs().mean()) < 1.3
+        assert (levels.diff() >= 0).all()
 
 
 def test_pbt_leaves_bad_plans(task: ScheduleGaussian) -> None:
