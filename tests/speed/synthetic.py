@@ -75,7 +75,6 @@ def _trials(template: dict[str, Any], count: int, seed: int) -> list[dict[str, A
         record |= {"score": score, "incumbent": score < best, "clock": clock}
         best = min(best, score)
         values = {name: value - score / 10 for name, value in template["metrics"].items()}
-        values["path_kl"] = abs(values["path_kl"])
         record["metrics"] = values if record["incumbent"] else None
         trials.append(record)
     return trials
