@@ -90,9 +90,13 @@ def read_bytes(path: Path | str, largest: int = LARGEST_FILE, first: int | None 
 def read_json(path: Path) -> Any:
     """The parsed file, or None if there is none. Raises BadResults if it is not JSON."""
     try:
-        content = read_bytes(path)
+        return parse_json(read_bytes(path), path)
     except FileNotFoundError:
         return None
+
+
+def parse_json(content: bytes, path: Path) -> Any:
+    """The value that is stored at `path`. Raises BadResults if it is not JSON."""
     try:
         value = json.loads(content)
         if value is None:

@@ -26,8 +26,7 @@ from benchmark.engine.stopping import stop_signals
 from benchmark.errors import UserError
 from benchmark.files import StorageError, read_json, storing, write_json
 from benchmark.prepare import unavailable
-from benchmark.runs.design import record_design
-from benchmark.runs.folder import PLAN, planned
+from benchmark.runs.design import PLAN, planned, record_design
 from benchmark.runs.runner import standing
 from benchmark.runs.spec import Outcome, RunSpec
 from benchmark.suite import Suite, load, select

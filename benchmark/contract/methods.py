@@ -15,7 +15,7 @@ from benchmark.contract.equality import same
 from benchmark.contract.tasks import Check
 from benchmark.runs import calibration
 from benchmark.runs.clock import Clock, PricedClock
-from benchmark.runs.folder import effective_steps
+from benchmark.runs.log import effective_steps
 from benchmark.runs.runner import execute
 from benchmark.runs.spec import Outcome, RunSpec
 from methods.base import Method

@@ -15,7 +15,6 @@ import tasks
 from benchmark import registry
 from benchmark.files import read_json, write_json
 from benchmark.runs.description import read_description
-from benchmark.runs.folder import RunFolder
 from benchmark.runs.isolation import isolated
 from benchmark.runs.provenance import device_name
 from benchmark.runs.spec import RunSpec
@@ -56,7 +55,7 @@ def stored(spec: RunSpec) -> dict[str, float] | None:
     task that are compared have the same."""
     runs = Path(spec.results) / spec.suite / "runs" / spec.task
     for file in sorted(runs.glob("*/*/run.json")):
-        known = (read_description(RunFolder(file.parent)) or {}).get("spec", {})
+        known = (read_description(file) or {}).get("spec", {})
         kind = known.get("clock"), known.get("device"), known.get("precision", "float32")
         if kind == ("priced", spec.device, spec.precision):
             found: dict[str, float] = known["prices"]

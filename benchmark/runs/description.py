@@ -5,23 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmark.files import BadResults, read_json
-from benchmark.runs.folder import RunFolder
+from benchmark.files import BadResults, parse_json, read_bytes
 
 SCHEMA_VERSION = 1
 DESCRIBED = {"spec", "task", "method", "space_hash", "provenance"}
 """Keys of every `run.json`."""
 
 
-def read_description(folder: RunFolder) -> dict[str, Any] | None:
-    """The content of `run.json`, or None if there is none yet. Raises BadResults if it is
-    unreadable or of another schema."""
-    found = read_json(folder.description)
-    return None if found is None else checked(found, folder.description)
+def read_description(path: Path) -> dict[str, Any] | None:
+    """The content of the `run.json` at `path`, or None if there is none yet. Raises BadResults."""
+    try:
+        return parse_description(read_bytes(path), path)
+    except FileNotFoundError:
+        return None
 
 
-def checked(found: Any, path: Path) -> dict[str, Any]:
-    """The content of the `run.json` at `path`. Raises BadResults for another schema."""
+def parse_description(content: bytes, path: Path) -> dict[str, Any]:
+    """A stored `run.json`. Raises BadResults if it cannot be read or is of another schema."""
+    found = parse_json(content, path)
     schema = found.get("schema") if isinstance(found, dict) else None
     if schema != SCHEMA_VERSION or not found.keys() >= DESCRIBED:
         raise BadResults(

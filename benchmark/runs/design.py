@@ -1,4 +1,4 @@
-"""The design of a comparison: the contrasts that a suite plans, stored beside its runs.
+"""What a suite plans, stored beside its runs: pairs of task and method, and contrasts.
 
 Contrasts count as planned only if they were stated before any run began, so the design is written
 with the plan of the first session, and a later change is recorded as one.
@@ -7,14 +7,19 @@ with the plan of the first session, and a later change is recorded as one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmark.files import BadResults, plain, read_json, storing, write_json
 
+T = TypeVar("T")
+Pairs = tuple[tuple[str, str], ...]
+"""Pairs of task and label, in the order of the suite."""
+PLAN = "plan.json"
 DESIGN = "design.json"
+"""Files in a suite's folder: the pairs that were asked for, and the design."""
 LEVEL = 0.05
 """Error probability of all planned contrasts together."""
 SMALLEST_EFFECT = 0.01
@@ -54,17 +59,23 @@ class Design:
         return math.floor(math.log2(len(self.contrasts) / LEVEL) + 1) + 1 if self.contrasts else 1
 
 
+def planned(suite_folder: Path) -> Pairs:
+    """The pairs that were asked for. Raises BadResults for a damaged plan."""
+    return _read(suite_folder / PLAN, parse_plan, ())
+
+
 def read_design(suite_folder: Path) -> Design:
     """The stored design; an empty one for results that have none. Raises BadResults."""
-    path = suite_folder / DESIGN
+    return _read(suite_folder / DESIGN, parse_design, Design())
+
+
+def _read(path: Path, parse: Callable[[Any], T], missing: T) -> T:
     found = read_json(path)
-    if found is None:
-        return Design()
     try:
-        return parse_design(found)
+        return missing if found is None else parse(found)
     except (LookupError, TypeError, ValueError) as error:
         raise BadResults(
-            f"{path} is damaged ({error}); run the suite again to restore it"
+            f"{path} is damaged ({error}); delete it, and run the suite again to restore it"
         ) from None
 
 
@@ -89,24 +100,23 @@ def combined(designs: Iterable[Design], last_wins: bool = False) -> Design:
     return replace(kept, changed=len(stated) > 1 or any(design.changed for design in known))
 
 
+def parse_plan(stored: Any) -> Pairs:
+    """Stored pairs. Raises TypeError or ValueError for anything else."""
+    return tuple((_text(task), _text(label)) for task, label in stored)
+
+
 def parse_design(stored: dict[str, Any]) -> Design:
     """A stored design. Raises LookupError, TypeError or ValueError for what no session writes."""
     found = plain(stored)
-    focus, targets = found["focus"], tuple(map(float, found["targets"]))
-    contrasts = tuple(
-        Contrast(
-            _text(entry["name"]),
-            _text(entry["task"]),
-            _text(entry["method"]),
-            tuple(map(_text, entry["against"])),
-        )
-        for entry in found["contrasts"]
-    )
+    contrasts = []
+    for entry in found["contrasts"]:
+        name, task, method = (_text(entry[key]) for key in ("name", "task", "method"))
+        contrasts.append(Contrast(name, task, method, tuple(map(_text, entry["against"]))))
     return Design(
-        focus=None if focus is None else _text(focus),
+        focus=found["focus"] and _text(found["focus"]),
         smallest_effect=float(found["smallest_effect"]),
-        targets=targets,
-        contrasts=contrasts,
+        targets=tuple(map(float, found["targets"])),
+        contrasts=tuple(contrasts),
         changed=bool(found["changed"]),
     )
 

@@ -11,7 +11,8 @@ from typing import Any
 from benchmark.files import storing, write_json
 from benchmark.runs import checkpoint
 from benchmark.runs.description import read_description
-from benchmark.runs.folder import Record, RunFolder, effective_steps, ending, last_clock
+from benchmark.runs.folder import RunFolder, ending
+from benchmark.runs.log import STEPS, Record, effective_steps, last_clock
 from benchmark.runs.spec import RunSpec, check_identity
 from tasks.space import Params
 
@@ -25,7 +26,7 @@ class Journal:
 
     def __init__(self, folder: RunFolder, events: list[Record], mine: bool) -> None:
         self.folder = folder
-        self.description = read_description(folder)
+        self.description = read_description(folder.description)
         self.ended = ending(folder, events, mine)
         """Status of the run before this session, and the reason of its end."""
         self.clock = last_clock(events)
@@ -78,7 +79,7 @@ class Journal:
         """Append one record to the log."""
         with storing():
             self.folder.append(record)
-        self.recorded += record["kind"] in ("trial", "report")
+        self.recorded += record["kind"] in STEPS
 
     # -- replay -----------------------------------------------------------------------------
 

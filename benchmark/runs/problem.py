@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from benchmark.runs.clock import BudgetExhausted, Clock
-from benchmark.runs.folder import Record
 from benchmark.runs.journal import Journal
 from benchmark.runs.judge import Judge
+from benchmark.runs.log import Record
 from benchmark.runs.recorder import Recorder
 from benchmark.runs.seeds import TRAINING, Seeds
 from benchmark.runs.spec import ending_run

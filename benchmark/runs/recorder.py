@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from benchmark.runs.clock import WORK, Clock
-from benchmark.runs.folder import Record
 from benchmark.runs.journal import Journal
 from benchmark.runs.judge import Judge
+from benchmark.runs.log import Record
 from benchmark.runs.spec import ending_run
 from tasks.base import Candidate
 from tasks.space import Params

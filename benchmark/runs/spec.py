@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark.runs.folder import RunFolder, run_folder
+from benchmark.runs.folder import RunFolder
 
 REASON_LENGTH = 500
 """Characters of an error's message that its record keeps; all of it is in `error.txt`."""
@@ -76,7 +76,8 @@ class RunSpec:
 
     @property
     def folder(self) -> RunFolder:
-        return run_folder(Path(self.results), self.suite, self.task, self.label, self.seed)
+        path = Path(self.results, self.suite, "runs", self.task, self.label, str(self.seed))
+        return RunFolder(path)
 
     def identity(self) -> dict[str, Any]:
         """Settings that must not change between the sessions of one run."""

@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmark.files import plain
-from benchmark.runs.folder import Record, effective_steps
+from benchmark.runs.log import Record, effective_steps
 
 COLUMNS = {
     "suite": "str", "task": "str", "method": "str", "seed": "int64", "event": "int64",
@@ -55,108 +56,79 @@ RUN_COLUMNS = (
     "method_s", "evaluation_s", "checkpoint_s", "wall_s", "breakdown", "device", "clock",
     "peak_memory_mb", "samples", "tile",
 )  # fmt: skip
+TYPES = {"int64": "q", "float64": "d", "bool": "b"}
+"""Codes of `array` by type of a column."""
 
 
 class FrameBuilder:
-    """The frame while it grows, column by column: what a run has once (`names`, `of_runs`), what
-    an event has once (`kinds`, `of_events`), and one entry per metric (`metrics`, `values`).
+    """The frame while it grows, column by column: what an event has once, and its metrics.
 
     Numbers are kept in typed arrays; anything else is a TypeError.
     """
 
     def __init__(self) -> None:
-        self.names: dict[str, list[str]] = {"suite": [], "task": [], "method": []}
-        self.of_runs: dict[str, array[Any]] = {"seed": array("q"), "budget": array("d")}
-        self.of_events: dict[str, array[Any]] = {
-            name: array({"int64": "q", "float64": "d", "bool": "b"}[kind])
-            for name, kind in COLUMNS.items()
-            if kind != "str" and name not in self.of_runs and name != "value"
+        self.columns: dict[str, list[str] | array[Any]] = {
+            name: [] if kind == "str" else array(TYPES[kind]) for name, kind in COLUMNS.items()
         }
-        self.kinds: list[str] = []
-        self.events = array("q")
-        """Number of events of each run."""
         self.counts = array("q")
         """Number of metrics of each event."""
-        self.metrics, self.values = array("q"), array("d")
-        self.codes: dict[str, int] = {}
-        self.params, self.shown, self.plain = (
-            _Codes(prefix, self.codes) for prefix in ("param:", "shown:", "")
-        )
 
     def add(self, key: dict[str, Any], records: list[Record]) -> None:
-        """All steps of one run."""
+        """All steps of one run; `key` has the columns that are the same for all of them."""
         steps = effective_steps(records)
-        for name in self.names:
-            self.names[name].append(key[name])
-        for name in self.of_runs:
-            self.of_runs[name].append(key[name])
-        self.events.append(len(steps))
         clocks = [step["clock"] for step in steps]
         work = [clock["work"] for clock in clocks]
-        self.kinds += [step["kind"] for step in steps]
-        for name, numbers in (
-            ("event", list(range(len(steps)))),
-            ("trial", [step["trial"] for step in steps]),
-            ("fidelity", [_number_or_nan(step.get("fidelity")) for step in steps]),
-            ("gpu_hours", [clock["ledgers"]["method"] / 3600 for clock in clocks]),
-            ("nfe", [counts["nfe"] for counts in work]),
-            ("train_images", [counts["train_images"] for counts in work]),
-            ("scored_images", [counts["scored_images"] for counts in work]),
-            ("incumbent", [step["incumbent"] for step in steps]),
-        ):
-            self.of_events[name].fromlist(numbers)
+        events = {name: [value] * len(steps) for name, value in key.items()} | {
+            "event": range(len(steps)),
+            "kind": [step["kind"] for step in steps],
+            "trial": [step["trial"] for step in steps],
+            "fidelity": [_number_or_nan(step.get("fidelity")) for step in steps],
+            "gpu_hours": [clock["ledgers"]["method"] / 3600 for clock in clocks],
+            "nfe": [counts["nfe"] for counts in work],
+            "train_images": [counts["train_images"] for counts in work],
+            "scored_images": [counts["scored_images"] for counts in work],
+            "incumbent": [step["incumbent"] for step in steps],
+        }
         finals = {record["trial"]: record for record in records if record["kind"] == "final"}
-        metrics: list[int] = []
-        values: list[float] = []
-        for step in steps:
-            before = len(values)
-            final = finals.get(step["trial"], {}).get("metrics") or {}
-            reported = (step["metrics"] or {}) | final
-            for codes, named in (
-                (self.params, step["params"]),
-                (self.shown, step.get("shown", {})),
-                (self.plain, {} if step["score"] is None else {"score": step["score"]}),
-                (self.plain, reported),
-            ):
-                metrics += [codes[name] for name in named]
-                values += named.values()
-            self.counts.append(len(values) - before)
-        self.metrics.fromlist(metrics)
-        self.values.fromlist(values)
+        metrics = [_metrics(step, finals.get(step["trial"], {})) for step in steps]
+        self.counts.extend(map(len, metrics))
+        events["metric"] = [name for named in metrics for name in named]
+        events["value"] = [value for named in metrics for value in named.values()]
+        for name, values in events.items():
+            self.columns[name].extend(values)
 
     def frame(self) -> pd.DataFrame:
         event = np.repeat(np.arange(len(self.counts)), self.counts)
-        run = np.repeat(np.arange(len(self.events)), self.events)[event]
-        columns: dict[str, Any] = {
-            name: np.asarray(numbers)[event].astype(COLUMNS[name])
-            for name, numbers in self.of_events.items()
+        each = np.arange(len(event))
+        columns = {
+            name: _column(values, kind, each if name in ("metric", "value") else event)
+            for (name, kind), values in zip(COLUMNS.items(), self.columns.values(), strict=True)
         }
-        columns |= {name: np.asarray(numbers)[run] for name, numbers in self.of_runs.items()}
-        columns |= {name: _strings(values, run) for name, values in self.names.items()}
-        columns["kind"] = _strings(self.kinds, event)
-        known = pd.Index([plain(name) for name in self.codes], dtype="str")
-        columns["metric"] = known.take(np.asarray(self.metrics))
-        columns["value"] = np.asarray(self.values)
-        return pd.DataFrame(columns, columns=list(COLUMNS))
+        return pd.DataFrame(columns)
 
 
-class _Codes(dict[str, int]):
-    """Numbers of the metrics with a prefix, by name without it; all prefixes count together."""
+def _metrics(step: Record, final: Record) -> dict[str, float]:
+    """The values of one step by name of the metric, those measured at the end included."""
+    found = {_metric("param:", name): value for name, value in step["params"].items()}
+    found |= {_metric("shown:", name): value for name, value in step.get("shown", {}).items()}
+    if step["score"] is not None:
+        found["score"] = step["score"]
+    reported = (step["metrics"] or {}) | (final.get("metrics") or {})
+    return found | {_metric("", name): value for name, value in reported.items()}
 
-    def __init__(self, prefix: str, all_codes: dict[str, int]) -> None:
-        self.prefix, self.all_codes = prefix, all_codes
 
-    def __missing__(self, name: str) -> int:
-        self[name] = self.all_codes.setdefault(self.prefix + name, len(self.all_codes))
-        return self[name]
+@lru_cache
+def _metric(prefix: str, name: str) -> str:
+    return str(plain(prefix + name))
 
 
 def _number_or_nan(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _strings(values: list[str], places: npt.NDArray[np.int64]) -> pd.Index:
-    """`values` at `places`; there are few different ones."""
+def _column(values: list[str] | array[Any], kind: str, places: npt.NDArray[np.int64]) -> Any:
+    """`values` at `places`; of strings there are few different ones."""
+    if not isinstance(values, list):
+        return np.asarray(values)[places].astype(kind)
     codes, known = pd.factorize(np.asarray(values, dtype=object))
-    taken: pd.Index = pd.Index(known, dtype="str").take(codes[places])
-    return taken
+    return pd.Index(known, dtype="str").take(codes[places])

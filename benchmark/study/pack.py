@@ -22,8 +22,9 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -33,15 +34,18 @@ import pyarrow.parquet as pq
 
 from benchmark.errors import UserError
 from benchmark.files import LARGEST_PICTURE, BadResults, plain, write_atomic
-from benchmark.runs.design import Design, parse_design
-from benchmark.runs.folder import NAME, NoRuns, Record, as_pairs, effective_steps, refuse_links
+from benchmark.runs.design import parse_design, parse_plan
+from benchmark.runs.log import Record, effective_steps
 from benchmark.study.stored import (
     LARGEST,
+    NAME,
     PACKED,
     SAMPLES,
+    NoRuns,
     StoredRun,
     StoredSuite,
     identity,
+    without_links,
 )
 
 FORMAT = "diffusion-tuning-benchmark results 1"
@@ -60,8 +64,8 @@ SCHEMA = pa.schema(
 )
 FILES = {"run.json": "description", "events.jsonl": "events", "error.txt": "error"}
 """Columns of a run's files."""
-SHARES = (0.1, 0.25, 0.5, 1.0)
-"""Shares of the budget at which figures show samples."""
+SHARES = (0.1, 0.25, 0.5, math.inf)
+"""Shares of the budget at which figures show samples, the last one at the end of a run."""
 LEVEL = 12
 """Level of Zstandard; higher ones take ten times as long to save a tenth of the size."""
 LARGEST_PACK = 2**31
@@ -109,7 +113,7 @@ class PackedSuite(StoredSuite):
 
     def __init__(self, path: Path) -> None:
         self.path, self.folder = path, path.with_name(path.name.removesuffix(PACKED))
-        refuse_links(self.folder)
+        list(without_links(self.folder))  # tables and figures will be written there
         if path.is_symlink():
             raise BadResults(f"{path} is a link: results are plain files")
         try:
@@ -121,20 +125,15 @@ class PackedSuite(StoredSuite):
                 if sum(group.total_byte_size for group in groups) > LARGEST_PACK:
                     raise BadResults(f"{path} unfolds to more than {LARGEST_PACK / 2**30:.0f} GiB")
                 rows = file.read(columns=SCHEMA.names).cast(SCHEMA).to_pylist()
-            self._runs = [PackedRun(path, row) for row in rows]
-            self.planned = as_pairs(json.loads(found[b"plan"]))
+            self.runs = [PackedRun(path, row) for row in rows]
+            self.planned = parse_plan(json.loads(found[b"plan"]))
             design = json.loads(found[b"design"])
-            self.design: Design | None = parse_design(design) if design else None
-        except FileNotFoundError:
+            self.design = parse_design(design) if design else None
+        except (FileNotFoundError, BadResults):
             raise
         except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
-            if isinstance(error, BadResults):
-                raise
             reason = " ".join(str(error).split())
             raise BadResults(f"{path} is damaged or no packed suite ({reason})") from None
-
-    def runs(self) -> Iterator[PackedRun]:
-        yield from self._runs
 
     def stamp(self) -> str:
         return identity(self.path)
@@ -154,12 +153,11 @@ def pack(suite: StoredSuite, path: Path) -> int:
             raise PackError(
                 f"{path} exists and is not a packed suite; choose another name"
             ) from None
-    runs = [run for run in suite.runs() if run.description() is not None]
+    runs = [run for run in suite.runs if run.description() is not None]
     if not runs:
         raise NoRuns(suite.path)
-    events = {run.place: run.events() for run in runs}
-    shown = _seeds_shown(runs)
-    rows = [_row(run, events[run.place], run.place in shown) for run in runs]
+    shown = _runs_shown(runs)
+    rows = [_row(run, run.place in shown) for run in runs]
     metadata = {
         "format": FORMAT,
         "plan": json.dumps(suite.planned),
@@ -175,11 +173,10 @@ def pack(suite: StoredSuite, path: Path) -> int:
     return len(rows)
 
 
-def _row(run: StoredRun, events: list[Record], shown: bool) -> dict[str, Any]:
+def _row(run: StoredRun, shown: bool) -> dict[str, Any]:
     task, label, seed = str(run.place.parent.parent), run.place.parent.name, run.place.name
+    events, names = run.events(), run.names()
     status, reason = run.ending(events)
-    description = run.content("run.json")
-    names = run.names()
     return {
         "task": task,
         "method": label,
@@ -187,46 +184,39 @@ def _row(run: StoredRun, events: list[Record], shown: bool) -> dict[str, Any]:
         # A running one is, in this file, where it was interrupted.
         "status": "interrupted" if status == "running" else status,
         "reason": reason,
-        "description": description,
+        "description": run.content("run.json"),
         "events": run.content("events.jsonl") if "events.jsonl" in names else b"",
         "error": run.content("error.txt") if "error.txt" in names else None,
         "samples": [
             {"name": name.removeprefix("artifacts/"), "png": run.content(name)}
-            for name in (_grids_shown(run, description, events) if shown else ())
+            for name in (_grids_shown(run, events) if shown else ())
         ],
     }
 
 
-def _seeds_shown(runs: list[StoredRun]) -> set[PurePosixPath]:
-    """Runs whose samples figures show: of each task the seed that most methods have samples of, and
-    the first seed of methods that have none of that."""
-    seeds: dict[tuple[PurePosixPath, str], list[int]] = {}
-    for run in runs:
-        if run.grids():
-            place = run.place
-            seeds.setdefault((place.parent.parent, place.parent.name), []).append(int(place.name))
-    counts: dict[PurePosixPath, Counter[int]] = {}
-    for (task, _), own in seeds.items():
-        counts.setdefault(task, Counter()).update(own)
-    shown = set()
-    for (task, label), own in seeds.items():
-        most = max(counts[task].values())
-        common = min(seed for seed, count in counts[task].items() if count == most)
-        shown.add(task / label / str(common if common in own else min(own)))
-    return shown
+def _runs_shown(runs: Sequence[StoredRun]) -> set[PurePosixPath]:
+    """One run of each method and task, whose samples figures show: that of the seed of which most
+    methods of the task have samples."""
+    places = [run.place for run in runs if run.grids()]
+    methods = Counter((place.parent.parent, place.name) for place in places)
+    places.sort(key=lambda place: (-methods[place.parent.parent, place.name], int(place.name)))
+    shown: dict[PurePosixPath, PurePosixPath] = {}
+    for place in places:
+        shown.setdefault(place.parent, place)
+    return set(shown.values())
 
 
-def _grids_shown(run: StoredRun, description: bytes, events: list[Record]) -> list[str]:
-    """Sample grids of what would have been delivered at `SHARES` of the budget."""
-    names = {int(match[1]): name for name in run.grids() if (match := SAMPLES.search(name))}
-    budget = 3600 * json.loads(description)["spec"]["budget"]
+def _grids_shown(run: StoredRun, events: list[Record]) -> list[str]:
+    """The newest sample grid, and those of what would have been delivered at `SHARES` of the
+    budget."""
+    grids = run.grids()
+    budget = 3600 * (run.description() or {})["spec"]["budget"]
     taken = [
-        (step["clock"]["ledgers"]["method"], names[step["trial"]])
+        (step["clock"]["ledgers"]["method"] / budget, name)
         for step in effective_steps(events)
-        if step["incumbent"] and step["trial"] in names
+        if step["incumbent"] and (name := f"artifacts/samples-{step['trial']:06d}.png") in grids
     ]
-    shown = {max(names.values())} if names else set()
+    shown = set(grids[-1:])
     for share in SHARES:
-        before = [name for seconds, name in taken if seconds <= share * budget or share == 1.0]
-        shown |= set(before[-1:])
+        shown |= set([name for used, name in taken if used <= share][-1:])
     return sorted(shown)

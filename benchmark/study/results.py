@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.files import REMEDY, BadResults, plain, write_atomic
+from benchmark.runs.clock import LEDGERS
 from benchmark.runs.design import Design
-from benchmark.runs.folder import SESSION, NoRuns, Record, last_clock
+from benchmark.runs.log import Record, last_clock, last_session
 from benchmark.study.frame import COLUMNS, RUN_COLUMNS, FrameBuilder
 from benchmark.study.model import Study
 from benchmark.study.pack import PackedSuite
-from benchmark.study.stored import StoredRun, open_suite
+from benchmark.study.stored import NoRuns, StoredRun, open_suite
 
 FRAME = "frame.parquet"
-"""Files in a suite's folder: the frame, for other programs too, and the rows of `Study.runs`."""
+"""File in a suite's folder: the frame, for other programs too, and the rows of `Study.runs`."""
 LARGEST_GRID = 2**26
 """Pixels of the largest sample grid that is drawn."""
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -37,54 +39,44 @@ def load(path: Path) -> Study:
     suite = open_suite(path)
     stamp = suite.stamp()
     known = _stored_frame(suite.folder / FRAME, stamp)
-    builder = FrameBuilder()
-    runs: Rows = []
+    builder, rows = FrameBuilder(), known[1] if known else []
     described: Rows = []
     tasks: dict[str, dict[str, Any]] = {}
     methods: dict[str, dict[str, Any]] = {}
     pictures: dict[str, bytes] = {}
     places: dict[tuple[str, str, int], Path] = {}
     settled = True
-    for run in suite.runs():
+    for run in suite.runs:
         description = run.description()
         if description is None:  # it ended before it had any
             continue
-        try:
+        with _as_runs_write(run):
             spec = _spec(run, description)
+            key = {"task": spec["task"], "method": spec["label"], "seed": spec["seed"]}
             if spec["task"] not in tasks:
                 tasks[spec["task"]] = _described_task(description["task"])
             if spec["label"] not in methods:
                 methods[spec["label"]] = _described_method(description["method"])
             if known is None:
                 events = run.events()
-                key = {
-                    "suite": str(plain(spec["suite"])), "task": spec["task"],
-                    "method": spec["label"], "seed": spec["seed"],
-                }  # fmt: skip
-                builder.add(key | {"budget": float(spec["budget"])}, events)
-                runs.append(key | _run_row(run, description, events))
-                settled &= _has_ended(events)
-        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            if isinstance(error, BadResults):
-                raise
-            raise BadResults(
-                f"{run.where} holds what no run writes ({type(error).__name__}: {error}); {REMEDY}"
-            ) from None
+                key |= {"suite": str(plain(spec["suite"])), "budget": float(spec["budget"])}
+                builder.add(key, events)
+                rows.append(key | _run_row(run, description, events))
+                settled &= last_session(events).get("kind") == "end"  # else it may still change
         described.append(description)
         places[spec["task"], spec["label"], spec["seed"]] = run.where
         if isinstance(suite, PackedSuite):
             pictures |= {str(run.where / name): run.content(name) for name in run.grids()}
     if not described:
         raise NoRuns(suite.folder)
-    frame, rows = (builder.frame(), runs) if known is None else known
-    for row in rows if known else ():  # the folder may be called another way this time
-        if row["samples"]:
+    for row in rows:
+        if row["samples"]:  # the folder may be called another way than when the row was stored
             where = places[row["task"], row["method"], row["seed"]]
             row["samples"] = str(where / "artifacts" / Path(row["samples"]).name)
     return Study(
         name=suite.folder.name,
         folder=suite.folder,
-        frame=frame,
+        frame=known[0] if known else builder.frame(),
         runs=pd.DataFrame(rows, columns=list(RUN_COLUMNS)),
         task_facts=tasks,
         method_facts=methods,
@@ -94,6 +86,19 @@ def load(path: Path) -> Study:
         pictures=pictures,
         stamp=stamp if settled else "",
     )
+
+
+@contextmanager
+def _as_runs_write(run: StoredRun) -> Iterator[None]:
+    """Raise BadResults, naming the run, where stored values are not what a run writes."""
+    try:
+        yield
+    except BadResults:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise BadResults(
+            f"{run.where} holds what no run writes ({type(error).__name__}: {error}); {REMEDY}"
+        ) from None
 
 
 def save_frame(study: Study) -> Path:
@@ -133,20 +138,13 @@ def _stored_frame(path: Path, stamp: str) -> tuple[pd.DataFrame, Rows] | None:
     return (frame, rows) if list(frame.columns) == list(COLUMNS) else None
 
 
-def _has_ended(events: list[Record]) -> bool:
-    """Whether the log itself says how the run ended: nothing else can change that."""
-    sessions = (record["kind"] for record in reversed(events) if record["kind"] in SESSION)
-    return next(sessions, "") == "end"
-
-
 def _spec(run: StoredRun, description: dict[str, Any]) -> dict[str, Any]:
     """The stored spec. Raises ValueError unless it is of the run at whose place it lies."""
     spec: dict[str, Any] = description["spec"]
     *task, label, seed = run.place.parts
-    if (spec["task"], spec["label"], str(spec["seed"])) != ("/".join(task), label, seed):
-        raise ValueError(
-            f"run.json is of {spec['task']!r}, {spec['label']!r}, seed {spec['seed']!r}"
-        )
+    named = spec["task"], spec["label"], str(spec["seed"])
+    if not task or named != ("/".join(task), label, seed):
+        raise ValueError(f"run.json is of {named}")
     if not isinstance(spec["seed"], int):
         raise TypeError(f"the seed is {spec['seed']!r}")
     return spec
@@ -169,40 +167,30 @@ def _described_method(stored: dict[str, Any]) -> dict[str, Any]:
 
 def _described_task(stored: dict[str, Any]) -> dict[str, Any]:
     task: dict[str, Any] = plain(stored)
-    for metric in task["metrics"]:
-        if not isinstance(metric["name"], str):
-            raise TypeError(f"a metric is called {metric['name']!r}")
-    if not task["metrics"]:
-        raise ValueError("the task has no metrics")
+    names = [metric["name"] for metric in task["metrics"]]
+    if not names or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"the metrics are called {names}")
     if not isinstance(task.get("evaluator") or {}, dict):
         raise TypeError(f"the evaluator is {task['evaluator']!r}")
     return task
 
 
-def _run_row(
-    run: StoredRun, description: dict[str, Any], events: Sequence[Record]
-) -> dict[str, Any]:
-    spec = description["spec"]
-    clock = last_clock(events)
-    if clock is None:
-        clock = {"ledgers": {}, "breakdown": {}}
-    ledgers = {
-        f"{name}_s": float(clock["ledgers"].get(name, 0.0))
-        for name in ("setup", "method", "evaluation", "checkpoint")
-    }
+def _run_row(run: StoredRun, description: dict[str, Any], events: list[Record]) -> dict[str, Any]:
+    """The columns of `Study.runs` that do not say which run it is."""
+    clock = last_clock(events) or {"ledgers": {}, "breakdown": {}}
+    ledgers = {f"{name}_s": float(clock["ledgers"].get(name, 0.0)) for name in LEDGERS}
     end = events[-1] if events and events[-1]["kind"] == "end" else {}
     samples, tile = _last_samples(run)
-    status, reason = run.ending(list(events))
+    status, reason = run.ending(events)
     return {
         "status": status,
         "reason": reason,
-        "budget": float(spec["budget"]),
         "gpu_hours": ledgers["method_s"] / 3600,
         **ledgers,
         "wall_s": float(clock.get("wall", sum(ledgers.values()))),
         "breakdown": json.dumps(plain(clock["breakdown"])),
         "device": plain(description["provenance"]["device"]),
-        "clock": plain(spec["clock"]),
+        "clock": plain(description["spec"]["clock"]),
         "peak_memory_mb": end.get("peak_memory_mb"),
         "samples": samples,
         "tile": tile,
@@ -210,7 +198,7 @@ def _run_row(
 
 
 def _last_samples(run: StoredRun) -> tuple[str | None, int | None]:
-    """The newest sample grid and its tile size: grids are eight tiles wide.
+    """Name of the newest sample grid, and its tile size: grids are eight tiles wide.
 
     Raises BadResults for a picture of more pixels than a grid has: whoever draws it would unpack
     them all.
@@ -218,9 +206,8 @@ def _last_samples(run: StoredRun) -> tuple[str | None, int | None]:
     grids = run.grids()
     if not grids:
         return None, None
-    path = run.where / grids[-1]
     head = run.content(grids[-1], first=24)
     width, height = (int.from_bytes(head[at : at + 4]) for at in (16, 20))
     if not head.startswith(PNG) or not 0 < width * height <= LARGEST_GRID:
-        raise BadResults(f"{path} is not a grid of samples")
-    return str(path), width // 8
+        raise BadResults(f"{run.where / grids[-1]} is not a grid of samples")
+    return grids[-1], width // 8

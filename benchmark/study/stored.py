@@ -6,33 +6,44 @@ Both may come from a stranger: names, links and sizes are checked, nothing is ex
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from benchmark.files import LARGEST_FILE, LARGEST_PICTURE, REMEDY, BadResults, read_bytes
-from benchmark.runs.description import checked
-from benchmark.runs.design import DESIGN, Design, read_design
-from benchmark.runs.folder import (
-    Record,
-    RunFolder,
-    ending,
-    parse_events,
-    planned,
-    refuse_links,
-    run_folders,
-)
+from benchmark.files import LARGEST_FILE, LARGEST_PICTURE, TEMPORARY, BadResults, read_bytes
+from benchmark.runs.description import parse_description
+from benchmark.runs.design import DESIGN, Design, Pairs, planned, read_design
+from benchmark.runs.folder import RunFolder, ending
+from benchmark.runs.log import Record, parse_log
 
 MIB = 2**20
 LARGEST = {"run.json": MIB, "events.jsonl": LARGEST_FILE, "error.txt": MIB}
 """Files that are read of a run, and their largest size in bytes."""
 SAMPLES = re.compile(r"samples-([0-9]{1,9})\.png")
 """Sample grids in `artifacts/`, by number of trial or report."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Names of folders that hold results: nothing that means something to a shell or terminal."""
+DEEPEST = 8
+"""Levels below `runs/` at which a run may lie."""
 PACKED = ".parquet"
+
+
+class NoRuns(FileNotFoundError):
+    """A suite folder without runs; the message names the suites beside it that have some."""
+
+    def __init__(self, suite_folder: Path) -> None:
+        beside = sorted(path.parent.name for path in suite_folder.parent.glob("*/runs"))
+        near = get_close_matches(suite_folder.name, beside, n=1)
+        hint = "start some with: benchmark run"
+        if beside:
+            hint = f"{suite_folder.parent} has runs of {', '.join(beside)}"
+        if near:
+            hint = f"did you mean {near[0]!r}?"
+        super().__init__(f"{suite_folder} holds no runs; {hint}")
 
 
 class StoredRun(ABC):
@@ -44,7 +55,7 @@ class StoredRun(ABC):
     @abstractmethod
     def names(self) -> list[str]:
         """Names of the files of `LARGEST` that it has, and of its sample grids in order, as
-        `artifacts/NAME`. Raises BadResults for links."""
+        `artifacts/NAME`."""
 
     @abstractmethod
     def content(self, name: str, first: int | None = None) -> bytes:
@@ -56,28 +67,17 @@ class StoredRun(ABC):
 
     def description(self) -> dict[str, Any] | None:
         """The content of `run.json`, or None if there is none. Raises BadResults."""
-        file = self.where / "run.json"
         try:
-            found = json.loads(self.content("run.json"))
+            return parse_description(self.content("run.json"), self.where / "run.json")
         except FileNotFoundError:
             return None
-        except (ValueError, RecursionError) as error:
-            if isinstance(error, BadResults):
-                raise
-            raise BadResults(f"{file} is damaged ({error}); {REMEDY}") from None
-        return checked(found, file)
 
     def events(self) -> list[Record]:
         """All whole records of the log; a torn end is left out. Raises BadResults."""
-        log = self.where / "events.jsonl"
         try:
-            return parse_events(self.content("events.jsonl"))[0]
+            return parse_log(self.content("events.jsonl"), self.where / "events.jsonl")[0]
         except FileNotFoundError:
             return []
-        except ValueError as error:
-            if isinstance(error, BadResults):
-                raise
-            raise BadResults(f"{log} is damaged at {error}; {REMEDY}") from None
 
     def grids(self) -> list[str]:
         """Names of the sample grids in order."""
@@ -85,17 +85,14 @@ class StoredRun(ABC):
 
 
 class StoredSuite(ABC):
-    """All runs of a suite, with its plan and its design."""
+    """All runs of a suite in a stable order, with its plan and its design."""
 
     path: Path
     folder: Path
     """Folder of its tables and figures."""
-    planned: tuple[tuple[str, str], ...]
+    planned: Pairs
     design: Design | None
-
-    @abstractmethod
-    def runs(self) -> Iterator[StoredRun]:
-        """Its runs in a stable order. Raises BadResults."""
+    runs: Sequence[StoredRun]
 
     @abstractmethod
     def stamp(self) -> str:
@@ -109,12 +106,7 @@ class FolderRun(StoredRun):
         self.run, self.where, self.place = folder, folder.path, place
 
     def names(self) -> list[str]:
-        found = []
-        with os.scandir(self.where) as entries:
-            for entry in entries:
-                if entry.is_symlink():
-                    raise BadResults(f"{entry.path} is a link: results are plain files and folders")
-                found.append(entry.name)
+        found = os.listdir(self.where)
         grids: list[str] = []
         if "artifacts" in found:
             grids = sorted(filter(SAMPLES.fullmatch, os.listdir(self.run.artifacts)))
@@ -128,25 +120,53 @@ class FolderRun(StoredRun):
 
 
 class FolderSuite(StoredSuite):
-    """A suite's folder with `runs/` in it."""
+    """A suite's folder with `runs/` in it. Raises BadResults for links and foreign names."""
 
     def __init__(self, path: Path) -> None:
-        refuse_links(path)
         self.path = self.folder = path
+        self.runs: list[FolderRun] = []
+        for folder, folders, files in without_links(path):
+            parent, *place = PurePosixPath(folder).relative_to(path).parts or ("",)
+            if parent != "runs":
+                continue
+            if not {"run.json", "events.jsonl"}.isdisjoint(files):
+                self.runs.append(FolderRun(RunFolder(Path(folder)), PurePosixPath(*place)))
+                folders.clear()
+                continue
+            folders[:] = [name for name in folders if not _is_being_deleted(name)]
+            for name in folders:
+                if not NAME.fullmatch(name) or len(place) >= DEEPEST:
+                    where = os.path.join(folder, name)
+                    raise BadResults(f"{where!r} is no folder of a task, a method or a seed")
         self.planned = planned(path)
         self.design = read_design(path) if (path / DESIGN).exists() else None
 
-    def runs(self) -> Iterator[FolderRun]:
-        root = self.path / "runs"
-        for run in run_folders(self.path):
-            yield FolderRun(run, PurePosixPath(run.path.relative_to(root).as_posix()))
-
     def stamp(self) -> str:
         digest = hashlib.sha256()
-        for run in run_folders(self.path):
-            for file in (run.description, run.log, run.artifacts, run.hang):
-                digest.update(f"{file.relative_to(self.path)} {identity(file)}\n".encode())
+        for run in self.runs:
+            for file in (run.run.description, run.run.log, run.run.artifacts, run.run.hang):
+                digest.update(f"{run.place} {file.name} {identity(file)}\n".encode())
         return digest.hexdigest()
+
+
+def without_links(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` in order, which raises BadResults for a link and OSError for a folder that cannot
+    be read: nothing outside the folder is ever read, or written through a link."""
+
+    def fail(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # deleted meanwhile
+            raise error
+
+    for folder, folders, files in os.walk(root, onerror=fail):
+        folders.sort()
+        for name in (*folders, *files):
+            if os.path.islink(path := os.path.join(folder, name)):
+                raise BadResults(f"{path!r} is a link: results are plain files and folders")
+        yield folder, folders, files
+
+
+def _is_being_deleted(name: str) -> bool:
+    return name.startswith(".") and name.endswith(TEMPORARY)
 
 
 def identity(path: Path) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.files import BadResults
-from benchmark.runs.folder import NoRuns, Record, last_clock
-from benchmark.study.stored import FolderRun, StoredRun, open_suite
+from benchmark.runs.log import Record, last_clock
+from benchmark.study.stored import FolderRun, NoRuns, StoredRun, open_suite
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class State:
 
 def survey(path: Path) -> list[State]:
     """All runs that were ever begun. Raises NoRuns when there is none, and BadResults."""
-    found = [_state(run) for run in open_suite(path).runs()]
+    found = [_state(run) for run in open_suite(path).runs]
     if not found:
         raise NoRuns(path)
     return found

@@ -17,7 +17,7 @@ from benchmark import registry, suite
 from benchmark.files import BadResults
 from benchmark.registry import BrokenModule, UnknownName
 from benchmark.runs import calibration
-from benchmark.runs.folder import effective_steps
+from benchmark.runs.log import effective_steps
 from benchmark.runs.runner import execute
 from benchmark.study import results
 from benchmark.suite import SuiteError

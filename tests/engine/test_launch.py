@@ -15,7 +15,7 @@ import pytest
 from benchmark import launch
 from benchmark.engine.stopping import Stopped, interrupts_ignored, stop_signals
 from benchmark.launch import LaunchError, Request, record_plan
-from benchmark.runs.folder import planned
+from benchmark.runs.design import planned
 
 SUITE = """
 seeds = 1

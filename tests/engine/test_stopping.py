@@ -13,7 +13,8 @@ import pytest
 from distributed import Client
 
 from benchmark.engine.cluster import Cluster
-from benchmark.runs.folder import effective_steps, run_folders
+from benchmark.runs.log import effective_steps
+from benchmark.study.stored import FolderSuite
 from benchmark.study.survey import survey
 from tests.engine.conftest import (
     PATIENCE,
@@ -111,7 +112,8 @@ def test_runs_that_signals_cut_short_on_local_workers_end_as_undisturbed(command
 
     def trials() -> list[int]:
         return [
-            len(effective_steps(run.events())) for run in run_folders(tmp_path / "results/mini")
+            len(effective_steps(run.events()))
+            for run in FolderSuite(tmp_path / "results/mini").runs
         ]
 
     for asks, number, stop in ((3, signal.SIGINT, os.killpg), (6, signal.SIGTERM, os.kill)):

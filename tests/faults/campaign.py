@@ -24,7 +24,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.runs.folder import RunFolder, effective_steps, ending, status
+from benchmark.runs.folder import RunFolder, ending
+from benchmark.runs.log import effective_steps
 from benchmark.study.survey import survey
 from tests.faults import injection
 from tests.faults.injection import FailingDisk, Tripwire
@@ -117,7 +118,7 @@ class Case:
         for label, before in self.finished.items():
             require(folders[label].log.read_bytes() == before, f"finished run {label} was touched")
         for label, folder in folders.items():
-            if status(folder) == "finished":
+            if ending(folder)[0] == "finished":
                 self.finished[label] = folder.log.read_bytes()
 
     def check_failed(self, *reasons: str) -> None:
@@ -261,7 +262,7 @@ class Case:
     def damaged_checkpoint(self) -> bool:
         """A checkpoint is cut off, emptied, or holds something else."""
         folder = folders_of(self.results).get(self.victim)
-        if folder is None or not folder.checkpoint.exists() or status(folder) == "finished":
+        if folder is None or not folder.checkpoint.exists() or ending(folder)[0] == "finished":
             return False
         content = folder.checkpoint.read_bytes()
         folder.checkpoint.write_bytes(

@@ -55,7 +55,7 @@ MUTANTS = (
         'with open(path, "wb") as file:\n            file.write(data)\n',
     ),
     Mutant("the lock is ignored", "runs/folder", "lock.acquire(timeout=LOCK_TIMEOUT)", "pass"),
-    Mutant("a rewind is ignored", "runs/folder", 'record["kind"] == "rewind"', "False"),
+    Mutant("a rewind is ignored", "runs/log", 'record["kind"] == "rewind"', "False"),
     Mutant("no record is forced to disk", "runs/folder", "os.fsync(file.fileno())", "pass"),
     Mutant("no whole file is forced to disk", "files", "os.fsync(file.fileno())", "pass"),
     Mutant(
@@ -179,8 +179,8 @@ MUTANTS = (
     Mutant(
         "a hang is forgotten",
         "runs/folder",
-        "if reason and _last_session",
-        "if not reason and _last_session",
+        "if reason and last_session",
+        "if not reason and last_session",
     ),
     Mutant(
         "SIGTERM is not heard",

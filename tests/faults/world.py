@@ -23,8 +23,9 @@ import pandas as pd
 
 from benchmark import cli, registry
 from benchmark.runs import calibration
-from benchmark.runs.folder import RunFolder, run_folders
+from benchmark.runs.folder import RunFolder
 from benchmark.study import results
+from benchmark.study.stored import FolderSuite
 from tasks.base import Task
 from tests.conftest import PRICES, ToyTask
 from tests.toy_methods import Descent, Oracle
@@ -197,4 +198,4 @@ def frame_of(results_folder: Path) -> pd.DataFrame:
 
 def folders_of(results_folder: Path) -> dict[str, RunFolder]:
     """Run folders by label."""
-    return {run.path.parent.name: run for run in run_folders(results_folder / SUITE)}
+    return {run.where.parent.name: run.run for run in FolderSuite(results_folder / SUITE).runs}

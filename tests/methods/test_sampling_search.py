@@ -10,7 +10,7 @@ import pytest
 
 from benchmark import registry
 from benchmark.runs import calibration
-from benchmark.runs.folder import effective_steps
+from benchmark.runs.log import effective_steps
 from benchmark.runs.runner import execute
 from benchmark.runs.spec import RunSpec
 from methods.best_fixed import STORED, BestFixed, stored

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from benchmark import registry
 from benchmark.contract.methods import crash, essence
-from benchmark.runs.folder import effective_steps
+from benchmark.runs.log import effective_steps
 from benchmark.runs.runner import execute
 from methods.base import Search
 from methods.grid import refining_grid

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from benchmark import registry
 from benchmark.contract.methods import crash
 from benchmark.contract.methods import essence as shared_by_runs
-from benchmark.runs.folder import effective_steps
+from benchmark.runs.log import effective_steps
 from benchmark.runs.runner import execute
 from benchmark.runs.spec import RunSpec
 from benchmark.study import results

@@ -7,7 +7,8 @@ import pytest
 from benchmark import launch
 from benchmark.files import BadResults, read_json
 from benchmark.runs import runner
-from benchmark.runs.folder import planned, status
+from benchmark.runs.design import planned
+from benchmark.runs.folder import ending
 from benchmark.runs.runner import execute, standing
 from benchmark.runs.spec import SpecMismatch
 from benchmark.runs.watches import ProcessorWatch, Stopwatch
@@ -73,7 +74,7 @@ def test_a_failed_run_keeps_its_reason_and_traceback(toy_spec, monkeypatch):
     spec = toy_spec()
     outcome = execute(spec)
     assert (outcome.status, outcome.reason) == ("failed", "RuntimeError: no heat")
-    assert status(spec.folder) == "failed"
+    assert ending(spec.folder)[0] == "failed"
     assert "no heat" in spec.folder.error.read_text()
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.files import write_atomic
-from benchmark.runs.folder import Busy, RunFolder, effective_steps, parse_events, status
+from benchmark.runs.folder import Busy, RunFolder, ending
+from benchmark.runs.log import effective_steps, parse_log
 
 STEP = st.builds(lambda n: {"kind": "trial", "n": n}, st.integers())
 
@@ -16,7 +17,7 @@ STEP = st.builds(lambda n: {"kind": "trial", "n": n}, st.integers())
 @given(steps=st.lists(STEP, max_size=20), cut=st.integers(0, 2000))
 def test_a_log_cut_anywhere_reads_as_its_whole_lines(steps, cut):
     content = "".join(json.dumps(step) + "\n" for step in steps).encode()[:cut]
-    read, length = parse_events(content)
+    read, length = parse_log(content, Path("log"))
     assert read == steps[: content.count(b"\n")]
     assert length == content.rfind(b"\n") + 1
 
@@ -63,10 +64,10 @@ def test_a_folder_has_one_owner_and_a_dead_one_frees_it(tmp_path):
     folder.append({"kind": "start"})
     with pytest.raises(Busy, match="another process"), folder.owned():
         pass
-    assert status(folder) == "running"
+    assert ending(folder)[0] == "running"
     owner.kill()
     owner.join()
-    assert status(folder) == "interrupted"
+    assert ending(folder)[0] == "interrupted"
     with folder.owned():
         pass
 

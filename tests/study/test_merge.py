@@ -11,11 +11,14 @@ from typing import Any
 
 import old_results
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from benchmark.cli import app
+from benchmark.files import BadResults
 from benchmark.study.merge import MergeError, merge
 from benchmark.study.results import load
+from benchmark.study.stored import NoRuns
 
 RUNS = ("finetune/gaussian/default", "finetune/gaussian/random", "schedule/digits/default")
 
@@ -157,6 +160,12 @@ def _no_picture(run: Path) -> None:
     (run / "artifacts" / "samples-000001.png").write_bytes(b"MZ")
 
 
+def _no_first_picture(run: Path) -> None:
+    (run / "artifacts").mkdir(exist_ok=True)
+    (run / "artifacts" / "samples-000000.png").write_bytes(b"MZ")
+    Image.new("L", (64, 8)).save(run / "artifacts" / "samples-000001.png")
+
+
 def _pipe(run: Path) -> None:
     (run / "error.txt").unlink(missing_ok=True)
     os.mkfifo(run / "error.txt")
@@ -172,10 +181,11 @@ def _huge(run: Path) -> None:
     [
         (_link_to_file, "is a link"), (_link_to_folder, "is a link"),
         (_link_to_lock, "is a link"), (_linked_run, "is a link"),
-        (_other_seed, "run.json is of"), (_bad_seed, "no whole number"),
+        (_other_seed, "run.json is of"), (_bad_seed, "run.json is of"),
         (_bad_name, "no folder of a task"), (_climbing, "run.json is of"),
         (_no_json, "run.json is damaged"), (_no_log, "events.jsonl is damaged at line 1"),
-        (_odd_log, "can be read"), (_old_schema, "schema 99"), (_no_picture, "no PNG"),
+        (_odd_log, "no run writes"), (_old_schema, "schema 99"), (_no_picture, "not a grid"),
+        (_no_first_picture, "samples-000000.png is not a grid"),
         (_pipe, "error.txt"), (_huge, "more than the 1 MiB"),
     ],
 )  # fmt: skip
@@ -183,8 +193,9 @@ def test_what_strangers_may_send(
     first: Path, second: Path, tmp_path: Path, spoil: Callable[[Path], None], message: str
 ) -> None:
     spoil(second / "runs" / RUNS[1] / "2")
-    with pytest.raises(MergeError, match=message):
+    with pytest.raises((MergeError, BadResults), match=message) as refused:
         merge(tmp_path / "joined", [first, second])
+    assert "\n" not in str(refused.value)
     assert not (tmp_path / "joined").exists()
 
 
@@ -202,7 +213,7 @@ def test_folders_that_are_no_results(first: Path, tmp_path: Path) -> None:
     with pytest.raises(MergeError, match="no folder `runs`"):
         merge(tmp_path / "joined", [tmp_path])
     (tmp_path / "empty" / "runs").mkdir(parents=True)
-    with pytest.raises(MergeError, match="holds no runs"):
+    with pytest.raises(NoRuns, match="holds no runs"):
         merge(tmp_path / "joined", [tmp_path / "empty"])
     with pytest.raises(MergeError, match="folder to merge into"):
         merge(first, [first])
