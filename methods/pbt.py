@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from methods.base import Method, Problem
-from methods.training_run import TrainingRun
+from methods.training_run import SingleRun
 from tasks.base import Task
 from tasks.schedule.training import Training
 from tasks.space import Params
+from tasks.training import TrainingTask
 
 LAST = 0.8
 """Share of the budget after which the best member trains on alone."""
@@ -40,14 +41,14 @@ class PBT(Method):
 
     @classmethod
     def supports(cls, task: type[Task]) -> bool:
-        return task.family == "schedule"
+        return issubclass(task, TrainingTask)
 
     def run(self, problem: Problem) -> None:
         Population(problem, self).run()
 
 
-class Population(TrainingRun):
-    """All members; `training`, `plan` and `levels` are those of the best so far."""
+class Population(SingleRun):
+    """All members; `training` and `plan` are those of the best so far."""
 
     def __init__(self, problem: Problem, options: PBT) -> None:
         super().__init__(problem)
@@ -72,8 +73,8 @@ class Population(TrainingRun):
             self.compare()
         alone = progress >= LAST
         member = self.best if alone else self.iteration % self.options.members
-        levels = self.task.training_levels(self.task.position(self.plans[member]))
-        self.task.train_step(self.trainings[member], levels, progress)
+        condition = self.task.condition(self.plans[member])
+        self.task.train_step(self.trainings[member], condition, progress)
 
     def compare(self) -> None:
         """Score all members; the worst goes on from the best."""

@@ -27,7 +27,7 @@ class SharedGrid(Search):
 
     @classmethod
     def supports(cls, task: type[Task]) -> bool:
-        return task.family == "finetune"
+        return task.family in ("finetune", "finetune-trained")
 
     def start(self, space: Space, rng: np.random.Generator) -> None:
         self.space = space

@@ -21,7 +21,10 @@ from benchmark.runs.spec import Outcome, RunSpec
 from methods.base import Method
 from tasks.base import Task
 
-TASKS = ("finetune/gaussian", "finetune/gaussian-perclass", "schedule/gaussian")
+TASKS = (
+    "finetune/gaussian", "finetune/gaussian-perclass", "finetune/gaussian-trained",
+    "schedule/gaussian",
+)  # fmt: skip
 """Where methods are checked: closed form, so a run takes about a second."""
 HARD_LIMIT = 300.0
 """Seconds after which a checked run, and with it the check, is ended."""

@@ -59,7 +59,7 @@ class FinetuneTask(Task):
     """
 
     family = "finetune"
-    oracles = FinetuneOracles
+    oracles: ClassVar[type] = FinetuneOracles
     space = Space((STRENGTH,))
     fidelities = False  # fewer samples only make a noisier score of the same thing
     samples: ClassVar[int]

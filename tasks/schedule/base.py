@@ -11,14 +11,14 @@ per primitive, gradients included. Gradient oracles accumulate into `.grad` like
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tasks.base import Candidate, Metric, Task
+from tasks.base import Candidate, Metric
 from tasks.diffusion import sampler
 from tasks.diffusion.precision import BFLOAT16, FULL, lowered
 from tasks.diffusion.sampler import SOLVERS, Denoiser
@@ -37,17 +37,17 @@ from tasks.schedule.training import (
     normalisations,
 )
 from tasks.space import Params
+from tasks.training import TrainingTask
 
 Features = Callable[[Tensor], Tensor]
 
 
-class ScheduleTask(Task):
+class ScheduleTask(TrainingTask):
     """A data set, a network and a family of plans."""
 
     family = "schedule"
-    oracles = ScheduleOracles
+    oracles: ClassVar[type] = ScheduleOracles
     citation = "Xiao et al., ICML 2025, arXiv:2502.08808"
-    fidelities = True
     precisions: ClassVar[tuple[str, ...]] = (FULL, BFLOAT16)
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("fid", "FID", log=True),
@@ -60,8 +60,6 @@ class ScheduleTask(Task):
     """Network evaluations per sampled image."""
     solver: ClassVar[str] = "DPM-Solver++(2M)"
     """One of `sampler.SOLVERS`."""
-    trial_steps: ClassVar[int]
-    """Training steps of the standard trial."""
     rate: ClassVar[float] = 2e-3
     """Peak learning rate of the lower level."""
     batch_size: ClassVar[int] = BATCH
@@ -97,10 +95,6 @@ class ScheduleTask(Task):
             net = self.build().to(self.device)
         return Training.begin(net, self.generator(seed))
 
-    def generator(self, seed: int) -> torch.Generator:
-        """A seeded generator on the task's device."""
-        return torch.Generator(self.device).manual_seed(seed)
-
     def position(self, params: Params) -> Tensor:
         """`params` in the unit cube of the space, `(d,)` float64 on the task's device."""
         return torch.as_tensor(self.space.to_unit(params), device=self.device)
@@ -109,36 +103,13 @@ class ScheduleTask(Task):
         """Training levels `(TABLE,)` at `position` `(d,)` in the unit cube; differentiable."""
         return self.plans.training_levels(position)
 
+    def condition(self, params: Params) -> Tensor:
+        """The training levels of `params`."""
+        return self.training_levels(self.position(params))
+
     def sampling_levels(self, position: Tensor) -> Tensor:
         """Sampling levels `(evaluations,)` at `position` `(d,)`; differentiable."""
         return self.plans.sampling_levels(position, self.evaluations)
-
-    def iterate(
-        self,
-        params: Params,
-        stops: Sequence[float],
-        seed: int,
-        progress: Callable[[], float] | None = None,
-        resume: dict[str, Any] | None = None,
-    ) -> Iterator[Candidate]:
-        training = self.begin(seed)
-        passed = 0.0
-        if resume is not None:
-            training.load_state_dict(resume["training"])
-            passed = resume["stop"]
-
-        def position() -> float:
-            return training.step / self.trial_steps if progress is None else progress()
-
-        levels = self.training_levels(self.position(params))
-        for stop in stops:
-            if stop <= passed:
-                continue
-            while (now := position()) < stop:
-                self.train_step(training, levels, now / stops[-1])
-            yield self.candidate(training.ema, params, resume={
-                "training": training.state_dict(), "stop": stop
-            })  # fmt: skip
 
     def candidate(
         self,
@@ -233,7 +204,7 @@ class ScheduleTask(Task):
         """`net` in the task's precision."""
         return lowered(net, self.precision)
 
-    def train_step(self, training: Training, levels: Tensor, fraction: float) -> None:
+    def train_step(self, training: Training, levels: Tensor, fraction: float, /) -> None:
         """One lower-level step at training `levels`, `fraction` of the horizon being over."""
         batch = self.batch(training.generator)
         with self.meter.charge("train_step", train_images=len(batch.images)):

@@ -10,22 +10,20 @@ from torch import Tensor, nn
 
 from tasks.base import Candidate
 from tasks.metrics.frechet import Moments
-from tasks.oracles import Oracles
 from tasks.schedule.plans import PlanFamily
 from tasks.schedule.training import EMA, Batch, Training
 from tasks.space import Params
+from tasks.training import TrainingOracles
 
 
 @runtime_checkable
-class ScheduleOracles(Oracles, Protocol):
+class ScheduleOracles(TrainingOracles, Protocol):
     """What a method may call of a schedule task; `ScheduleTask` documents the members."""
 
     device: str
     rate: float
     plans: PlanFamily
     evaluations: int
-
-    def begin(self, seed: int) -> Training: ...
 
     def generator(self, seed: int) -> torch.Generator: ...
 
@@ -48,8 +46,6 @@ class ScheduleOracles(Oracles, Protocol):
     def batch(self, generator: torch.Generator) -> Batch: ...
 
     def noise(self, count: int, generator: torch.Generator) -> Tensor: ...
-
-    def train_step(self, training: Training, levels: Tensor, fraction: float) -> None: ...
 
     def loss(self, net: nn.Module, levels: Tensor, batch: Batch) -> Tensor: ...
 
