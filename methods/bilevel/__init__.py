@@ -8,14 +8,14 @@ from typing import Any
 from methods.base import Method, Problem, settings
 from tasks.base import Task
 
-FAMILIES = ("finetune", "schedule")
+FAMILIES = ("finetune", "finetune-trained", "schedule")
 
 
 class Bilevel(Method):
     """Follow the hypergradient of a single run instead of comparing many.
 
-    `finetune` and `schedule` hold options of the family's solver: fields of
-    `methods.bilevel.finetune.Options` and `methods.bilevel.schedule.Options`.
+    `finetune`, `trained` and `schedule` hold options of the family's solver: fields of `Options` in
+    `methods.bilevel.finetune`, `methods.bilevel.trained` and `methods.bilevel.schedule`.
     """
 
     name = "bilevel"
@@ -27,21 +27,26 @@ class Bilevel(Method):
         self,
         finetune: Mapping[str, Any] | None = None,
         schedule: Mapping[str, Any] | None = None,
+        trained: Mapping[str, Any] | None = None,
     ) -> None:
         from methods.bilevel.finetune import Options as FinetuneOptions
         from methods.bilevel.schedule import Options as ScheduleOptions
+        from methods.bilevel.trained import Options as TrainedOptions
 
         self.finetune = settings(FinetuneOptions, finetune)
         self.schedule = settings(ScheduleOptions, schedule)
+        self.trained = settings(TrainedOptions, trained)
 
     @classmethod
     def supports(cls, task: type[Task]) -> bool:
         return task.family in FAMILIES
 
     def run(self, problem: Problem) -> None:
-        from methods.bilevel import finetune, schedule
+        from methods.bilevel import finetune, schedule, trained
 
         if problem.oracles.family == "finetune":
             finetune.run(problem, self.finetune)
+        elif problem.oracles.family == "finetune-trained":
+            trained.TrainedRun(problem, self.trained).run()
         else:
             schedule.run(problem, self.schedule)

@@ -151,13 +151,13 @@ def _begin_from_pool(
     for group in range(state.groups):
         member = slice(None) if state.groups == 1 else pool.group == group
         levels = torch.linspace(float(low[group]), float(high[group]), LEVELS, dtype=torch.float64)
-        best = _best_in_reach(pool.upper[member].double(), pool.lower[member].double(), levels)
+        best = best_in_reach(pool.upper[member].double(), pool.lower[member].double(), levels)
         state.position[group] = best
     state.average = state.position.clone()
     state.credit = size / state.groups / POOL_CREDIT
 
 
-def _best_in_reach(upper: Tensor, lower: Tensor, levels: Tensor) -> Tensor:
+def best_in_reach(upper: Tensor, lower: Tensor, levels: Tensor) -> Tensor:
     """The log strength among `levels` with the highest reweighted mean of r1."""
     weights = torch.softmax(lower.cpu() / levels.exp()[:, None], dim=1)
     share = 1 / weights.square().sum(dim=1) / len(lower)

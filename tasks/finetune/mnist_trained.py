@@ -27,11 +27,11 @@ class FinetuneMnistTrained(TrainedTask, FinetuneMnist):
 
     name = "finetune/mnist-trained"
     description = "Entropy strength of a fine-tuning by training, MNIST at 14 x 14"
-    trial_steps = 60
-    step_size = 5e-4
+    trial_steps = 40
+    step_size = 1e-3
     batch_size = 64
     samples = 500
-    budget = 90 / 3600
+    budget = 45 / 3600
 
     def setup(self) -> None:
         super().setup()

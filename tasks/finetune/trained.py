@@ -66,6 +66,8 @@ class TrainedOracles(TrainingOracles, Protocol):
 
     def gradient(self, net: nn.Module, weights: Weights, generator: torch.Generator) -> Rewards: ...
 
+    def scored(self, net: nn.Module, count: int, generator: torch.Generator) -> Rewards: ...
+
     def update(self, training: Training, rate: float, decay: float = EMA) -> None: ...
 
 
@@ -150,6 +152,11 @@ class TrainedTask(TrainingTask):
         net = self.build()
         net.load_state_dict(candidate.state["weights"])
         return net.eval().requires_grad_(False)
+
+    def scored(self, net: nn.Module, count: int, generator: torch.Generator) -> Rewards:
+        """Rewards of `count` samples of `net`. Charged."""
+        with self.meter.charge("sample", count, nfe=count, scored_images=count), torch.no_grad():
+            return self.follow(net, count, generator).rewards
 
     def sampled(self, candidate: Candidate, count: int, seed: int) -> list[Path]:
         """`count` scored samples of `candidate` in batches of at most `samples`. Charged."""
