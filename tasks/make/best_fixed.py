@@ -8,13 +8,13 @@ two more, and keeps the lowest mean score on the selection split. `--trials` is 
 training in standard trials: about as many as `default` makes in the budget of interest. Where a
 grid of such trainings is too dear, `--screening` shortens its first pass; the points kept then
 train anew. Seeds are not those of a suite. Nothing is timed, so workers may share a machine.
+Scores are kept in `--store`, so that an interrupted search goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import multiprocessing
 import statistics
 import sys
@@ -28,6 +28,7 @@ import torch
 
 from tasks.base import Task
 from tasks.make import find
+from tasks.make.stored import put, read
 from tasks.schedule.plans import PLAN
 from tasks.space import Params
 
@@ -61,6 +62,11 @@ class Training:
     trials: float
     seed: int
 
+    @property
+    def key(self) -> str:
+        """What it is kept under."""
+        return f"{self.task} {dict(self.params)} {self.trials:g} {self.seed}"
+
     def score(self) -> float:
         """The mean over a few draws of samples."""
         task = _task(self.task, self.device)
@@ -90,7 +96,11 @@ def best(arguments: argparse.Namespace) -> tuple[Params, dict[str, float]]:
             trainings = [
                 Training(arguments.task, arguments.device, point, trials, seed) for point in points
             ]
-            return list(pool.map(Training.score, trainings))
+            known = read(arguments.store)
+            missing = [training for training in trainings if training.key not in known]
+            for training, score in zip(missing, pool.map(Training.score, missing), strict=True):
+                put(arguments.store, training.key, score)
+            return [read(arguments.store)[training.key] for training in trainings]
 
         screening = arguments.screening or arguments.trials
         screened = scores(grid, screening, SEEDS[0])
@@ -114,17 +124,15 @@ def main() -> None:
     parser.add_argument("--keep", type=int, help="points of the later passes; a quarter")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--into", type=Path, default=Path("methods/best_fixed.json"))
+    parser.add_argument("--store", type=Path, default=Path("best_fixed_scores.json"))
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     kind = find.task(arguments.task)
     params, scores = best(arguments)
-    stored = arguments.into
     command = " ".join(["python", "-m", "tasks.make.best_fixed", *sys.argv[1:]])
     grid = {name: AXES[name] for name in kind.space.names if name in AXES}
     made_by = {"command": command, "grid": grid, "seeds": len(SEEDS), "scores": scores}
-    content = json.loads(stored.read_text()) if stored.exists() else {}
-    content[arguments.task] = {"params": params, "made_by": made_by}
-    stored.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+    put(arguments.into, arguments.task, {"params": params, "made_by": made_by})
 
 
 if __name__ == "__main__":
