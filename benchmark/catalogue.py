@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from benchmark import registry, suite
@@ -72,7 +71,7 @@ def _task_details(task: type[Task]) -> dict[str, Any]:
         "description": task.description,
         "available": reason or "yes",
         "citation": task.citation,
-        "space": [asdict(variable) for variable in task.space.variables],
+        "space": [variable.facts() for variable in task.space.variables],
         "space hash": task.space.hash,
         "metrics": [metric.label for metric in task.metrics],
         "reference scores": task.references() or "none stored",

@@ -172,8 +172,9 @@ class Search(Method):
         """Make the optimiser; called once per run, before the first `ask`."""
 
     @abstractmethod
-    def ask(self) -> Params:
-        """The next parameters to try; called after the default's score was told."""
+    def ask(self) -> Params | None:
+        """The next parameters to try, or None if all were; called after the default's score was
+        told."""
 
     def tell(self, params: Params, score: float) -> None:
         """Learn the score (a loss) of the default, and then of what was last asked for."""
@@ -192,6 +193,8 @@ class Search(Method):
             if problem.progress >= until:
                 return
             params = self.ask() if trial else problem.space.default
+            if params is None:
+                return
             score = problem.evaluate(params, self.fidelity)
             if math.isfinite(score):
                 worst = max(worst, score)

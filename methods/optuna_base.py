@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from methods.base import Search
-from tasks.space import Params, Space
+from tasks.space import Params, Space, Variable
 
 if TYPE_CHECKING:
     import optuna
@@ -16,9 +16,17 @@ if TYPE_CHECKING:
 
 def distributions(space: Space) -> dict[str, Any]:
     """The space in Optuna's terms."""
-    from optuna.distributions import FloatDistribution
+    return {variable.name: _distribution(variable) for variable in space.variables}
 
-    return {v.name: FloatDistribution(v.low, v.high, log=v.log) for v in space.variables}
+
+def _distribution(variable: Variable) -> optuna.distributions.BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if variable.choices:
+        return CategoricalDistribution([float(i) for i in range(len(variable.choices))])
+    if variable.integer:
+        return IntDistribution(round(variable.low), round(variable.high), log=variable.log)
+    return FloatDistribution(variable.low, variable.high, log=variable.log)
 
 
 def new_study(

@@ -18,7 +18,7 @@ class OptunaCMAES(OptunaSearch):
 
     It starts from the default with steps of `spread` of each variable's range, on a log scale where
     the variable has one; population and rates are Hansen's defaults. It takes
-    part from two variables on: with one, Optuna's sampler draws at random.
+    part from two numbers on: with one, Optuna's sampler draws at random, as it does for choices.
     """
 
     name = "optuna-cmaes"
@@ -34,7 +34,7 @@ class OptunaCMAES(OptunaSearch):
 
     @classmethod
     def supports(cls, task: type[Task]) -> bool:
-        return len(task.space) > 1
+        return sum(not variable.choices for variable in task.space.variables) > 1
 
     def sampler(self, space: Space, seed: int) -> optuna.samplers.BaseSampler:
         from optuna.samplers import CmaEsSampler

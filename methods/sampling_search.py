@@ -124,7 +124,7 @@ def _search(
     space = space.starting_at(**{name: params[name] for name in space.names})
     search.start(space, np.random.default_rng(problem.seed("search")))
     for trial in itertools.count():
-        sampling = params | search.ask() if trial else params
+        sampling = params | (search.ask() or {}) if trial else params
         if trial == len(scores):
             candidate = task.candidate(training.ema, params, sampling)
             score = problem.score(candidate)

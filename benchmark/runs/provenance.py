@@ -87,7 +87,7 @@ def describe_task(task: Task) -> dict[str, Any]:
         "family": task.family,
         "citation": task.citation,
         "metrics": [asdict(metric) for metric in (*task.metrics, *task.final_metrics)],
-        "variables": [asdict(variable) for variable in task.space.variables],
+        "variables": [variable.facts() for variable in task.space.variables],
         "references": task.references(),
         "evaluator": {},
     }

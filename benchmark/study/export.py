@@ -27,6 +27,7 @@ from benchmark.study.model import Study, Variable
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
+    from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
 FACTS = ("gpu_hours", "nfe", "train_images", "scored_images", "fidelity", "incumbent", "kind")
@@ -106,21 +107,13 @@ def _name_objective(study: OptunaStudy, objective: str) -> None:
 def _trials(
     rows: pd.DataFrame, variables: Sequence[Variable], objective: str
 ) -> Iterator[FrozenTrial]:
-    from optuna.distributions import FloatDistribution
     from optuna.trial import TrialState, create_trial
 
-    distributions = {
-        variable.name: FloatDistribution(variable.low, variable.high, log=variable.log)
-        for variable in variables
-    }
+    distributions = {variable.name: _distribution(variable) for variable in variables}
     begun = START
     for _, event in rows.groupby("event", sort=True):
         values = dict(zip(event["metric"], event["value"].astype(float), strict=True))
-        params = {
-            # A step in the last bit beyond a bound is none.
-            name: min(max(values[f"param:{name}"], space.low), space.high)
-            for name, space in distributions.items()
-        }
+        params = {x.name: _value(x, values[f"param:{x.name}"]) for x in variables}
         attributes = {name: event[name].iloc[0] for name in FACTS}
         attributes |= {
             name: value for name, value in values.items() if not name.startswith("param:")
@@ -144,3 +137,21 @@ def _plain(value: Any) -> Any:
     """`value` as JSON can hold it; numbers that are not finite become None."""
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _distribution(variable: Variable) -> BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if variable.choices:
+        return CategoricalDistribution(variable.choices)
+    if variable.integer:
+        return IntDistribution(round(variable.low), round(variable.high), log=variable.log)
+    return FloatDistribution(variable.low, variable.high, log=variable.log)
+
+
+def _value(variable: Variable, value: float) -> float | int | str:
+    """A stored value as its distribution has it; a step in the last bit beyond a bound is none."""
+    value = min(max(value, variable.low), variable.high)
+    if variable.choices:
+        return variable.choices[round(value)]
+    return round(value) if variable.integer else value

@@ -58,6 +58,9 @@ class Variable:
     high: float
     default: float
     log: bool = False
+    integer: bool = False
+    choices: Sequence[str] = ()
+    """Names of the values from 0 on, of a category."""
 
 
 @dataclass(frozen=True)

@@ -167,6 +167,86 @@ def test_shifted_grids_are_even_and_refined_by_halves(levels, seed):
     assert np.allclose(np.diff(both), 1 / (2 * levels))
 
 
+MIXED = Space(
+    (
+        Variable("lr", 1e-5, 0.1, 0.01, log=True),
+        Variable("depth", 1, 8, 2, integer=True),
+        Variable("width", 1, 64, 8, log=True, integer=True),
+        Variable.one_of("act", ["relu", "silu", "gelu"], "silu"),
+    )
+)
+
+
+def mixed_loss(params):
+    """Its minimum, 0, is at lr = 1e-3, depth = 5, width = 16 and the last choice."""
+    return (
+        (math.log10(params["lr"]) + 3) ** 2 / 4
+        + (params["depth"] - 5) ** 2 / 16
+        + math.log2(params["width"] / 16) ** 2 / 9
+        + (params["act"] != 2)
+    )
+
+
+SEARCHES_OF_ANY_SPACE = ["grid", "random", "sobol", "optuna-tpe", "optuna-gp", "optuna-cmaes",
+                         "skopt-gp"]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", SEARCHES_OF_ANY_SPACE)
+def test_searches_take_whole_numbers_and_choices(method):
+    search = registry.method(method)()
+    search.start(MIXED, np.random.default_rng(0))
+    search.tell(MIXED.default, mixed_loss(MIXED.default))
+    tried, scores = [], []
+    for _ in range(14):
+        params = search.ask()
+        tried.append(MIXED.validate(params))
+        scores.append(mixed_loss(params))
+        search.tell(params, scores[-1])
+    assert min(scores) < mixed_loss(MIXED.default) == pytest.approx(1.92, abs=0.02)
+    for variable in MIXED.variables:
+        assert len({params[variable.name] for params in tried}) >= 2
+
+
+def test_cmaes_needs_two_numbers(toy):
+    method = registry.method("optuna-cmaes")
+
+    def on(*variables):
+        return method.supports(type("Other", (toy,), {"space": Space(variables)}))
+
+    numbers, choice = MIXED.variables[:2], MIXED.variables[3]
+    assert on(*numbers)
+    assert not on(numbers[0], choice)
+
+
+def test_a_grid_of_values_that_can_be_counted_ends():
+    space = Space((Variable("n", 1, 3, 2, integer=True), Variable.one_of("c", ["a", "b"], "a")))
+    points = list(refining_grid(space, 2, np.random.default_rng(0)))
+    assert sorted(map(tuple, (point.values() for point in points))) == [
+        (n, c) for n in (1, 2, 3) for c in (0, 1)
+    ]
+    assert {point["n"] for point in points[:4]} == {1, 3}  # the ends first
+
+
+@pytest.mark.parametrize("method", ["successive-halving", "hyperband"])
+def test_multi_fidelity_searches_take_whole_numbers_and_choices(method):
+    class Enough(Exception):
+        pass
+
+    class Problem:
+        space, rng, tried = MIXED, np.random.default_rng(0), []
+
+        def stages(self, params, fidelities):
+            if len(self.tried) == 12:
+                raise Enough
+            self.tried.append(MIXED.validate(params))
+            yield from (mixed_loss(params) + 1 / fidelity for fidelity in fidelities)
+
+    with pytest.raises(Enough):
+        registry.method(method)().run(Problem())
+    assert Problem.tried[0] == MIXED.default
+    assert len({params["act"] for params in Problem.tried}) == 3
+
+
 def test_smoothing_overrules_one_lucky_point():
     rng = np.random.default_rng(3)
     xs = np.linspace(0, 1, 17)

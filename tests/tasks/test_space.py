@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,9 +19,24 @@ def variables(draw, name="x"):
 
 
 @st.composite
+def whole_variables(draw, name="x"):
+    log = draw(st.booleans())
+    low = draw(st.integers(1 if log else -1000, 1000))
+    high = low + draw(st.integers(1, 1000))
+    return Variable(name, low, high, draw(st.integers(low, high)), log, integer=True)
+
+
+@st.composite
+def categories(draw, name="x"):
+    choices = draw(st.lists(st.text(max_size=5), min_size=2, max_size=6, unique=True))
+    return Variable.one_of(name, choices, draw(st.sampled_from(choices)))
+
+
+@st.composite
 def spaces(draw):
-    count = draw(st.integers(1, 4))
-    return Space(tuple(draw(variables(name=f"x{i}")) for i in range(count)))
+    kinds = draw(st.lists(st.sampled_from((variables, whole_variables, categories)),
+                          min_size=1, max_size=4))  # fmt: skip
+    return Space(tuple(draw(kind(name=f"x{i}")) for i, kind in enumerate(kinds)))
 
 
 @given(space=spaces(), seed=st.integers(0, 2**32))
@@ -47,9 +63,65 @@ def test_any_position_is_clipped_into_the_box(space, position):
 def test_the_default_is_valid_and_the_hash_sees_every_field(space):
     assert space.validate(space.default) == space.default
     first = space.variables[0]
-    moved = Variable(first.name, first.low, first.high + 1, first.default, first.log)
+    moved = replace(first, high=first.high + 1)
     assert Space((moved, *space.variables[1:])).hash != space.hash
     assert Space(space.variables).hash == space.hash
+
+
+@given(variable=st.one_of(whole_variables(), categories()))
+def test_whole_numbers_and_choices_survive_the_unit_interval_exactly(variable):
+    values = np.arange(variable.low, variable.high + 1)
+    positions = [variable.to_unit(value) for value in values]
+    assert [variable.from_unit(x) for x in positions] == values.tolist()
+    assert positions == sorted(positions)
+    assert variable.from_unit(0.0) == variable.low
+    assert variable.from_unit(1.0) == variable.high
+
+
+@given(variable=st.one_of(whole_variables(), categories()))
+def test_every_whole_number_has_a_share_of_its_own(variable):
+    """As long as its logarithms are apart, or the same for all: none is left out by rounding."""
+    ends = [variable.to_unit(value - 0.5) for value in np.arange(variable.low, variable.high + 2)]
+    assert (ends[0], ends[-1]) == (0, pytest.approx(1))
+    inside = zip(ends, ends[1:], np.arange(variable.low, variable.high + 1), strict=False)
+    for low, high, value in inside:
+        for share in (0.01, 0.99):
+            assert variable.from_unit(low + share * (high - low)) == value
+    if not variable.log:
+        assert np.allclose(np.diff(ends), 1 / len(ends[1:]))
+
+
+def test_a_real_space_keeps_the_hash_that_results_are_stored_with():
+    """Computed before there were whole numbers and choices."""
+    space = Space((Variable("x", 0.01, 100, 1, log=True), Variable("y", 0.0, 1.0, 0.5)))
+    assert space.hash == "3cbcc28ff24c"
+
+
+@given(variable=categories())
+def test_a_choice_is_said_by_its_name(variable):
+    assert [variable.said(float(i)) for i in range(len(variable.choices))] == [*variable.choices]
+    assert Variable("n", 1, 3, 2, integer=True).said(2.0) == 2
+    assert Variable("r", 1, 3, 2).said(2.5) == 2.5
+
+
+@pytest.mark.parametrize(
+    ("choices", "default", "message"),
+    [
+        (["a"], "a", "at least two distinct choices"),
+        (["a", "a"], "a", "at least two distinct choices"),
+        (["a", "b"], "c", "default 'c' is not in"),
+    ],
+)
+def test_choices_that_make_no_sense_are_refused(choices, default, message):
+    with pytest.raises(ValueError, match=message):
+        Variable.one_of("x", choices, default)
+
+
+def test_what_is_not_whole_is_refused():
+    with pytest.raises(ValueError, match=r"x = 1.5 is not a whole number"):
+        Space((Variable("x", 1, 3, 2, integer=True),)).validate({"x": 1.5})
+    with pytest.raises(ValueError, match=r"variable 'x': 1.5 is not a whole number"):
+        Variable("x", 1, 3, 1.5, integer=True)
 
 
 def test_log_variables_are_uniform_in_the_logarithm():
