@@ -87,6 +87,7 @@ class Plan:
                 f"{entry.name}: {len(labels)} methods x {self.suite.seeds} seeds x "
                 f"{_amount(entry.budget * 3600)} of {self.where.device} time: {', '.join(labels)}"
             )
+        yield from self.suite.refusals()
         hours = sum(spec.budget for spec in self.pending)
         yield (
             f"{len(self.specs)} runs, {len(self.pending)} to do in {self.where.describe()}: "

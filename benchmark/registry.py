@@ -29,6 +29,7 @@ import methods
 import tasks
 from methods.base import Method
 from tasks.base import Task
+from tasks.command.definition import from_suite
 
 GROUP = "diffusion_tuning_benchmark"
 PATIENCE = 120.0
@@ -226,11 +227,22 @@ def method(name: str) -> type[Method]:
     return known[name]
 
 
+IN_SUITE = "::"
+"""Between the path of a suite file and the name of a task that is stated there."""
+
+
+def file_of(name: str) -> Path | None:
+    """The file in which what is called `name` is defined; None for a registered name."""
+    path = name.partition(IN_SUITE)[0]
+    return Path(path) if IN_SUITE in name or name.endswith(".py") else None
+
+
 def task(name: str) -> type[Task]:
-    """A task by name or by the path of its file, which makes it known by its name."""
+    """A task by name, by the path of its file, or by that of the suite file that states it and
+    `::` and its name. Tasks from files become known by their names."""
     known = all_tasks()
-    if name.endswith(".py"):
-        cls = from_file(Path(name))
+    if (file := file_of(name)) is not None:
+        cls = from_file(file) if IN_SUITE not in name else _from_suite(name)
         if not issubclass(cls, Task):
             raise BrokenModule(f"{name} defines a method; give it by --method or as its `name`")
         add(cls, name)
@@ -240,10 +252,18 @@ def task(name: str) -> type[Task]:
     return known[name]
 
 
+def _from_suite(name: str) -> type[Task]:
+    file, _, own = name.partition(IN_SUITE)
+    try:
+        return from_suite(Path(file), own)
+    except (OSError, ValueError) as error:
+        raise BrokenModule(f"{name}: {error}") from None
+
+
 def find(name: str) -> type[Method] | type[Task]:
     """A method or task by name or by the path of its file."""
-    if name.endswith(".py"):
-        is_task = issubclass(from_file(Path(name)), Task)
+    if (file := file_of(name)) is not None:
+        is_task = IN_SUITE in name or issubclass(from_file(file), Task)
         return task(name) if is_task else method(name)
     known = all_tasks() | all_methods()
     if name not in known:

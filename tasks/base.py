@@ -102,11 +102,16 @@ class Task(ABC):
     """Whether a fraction of a trial says something about the whole (multi-fidelity search)."""
     oracles: ClassVar[type] = Oracles
     """The protocol of what a method may call of a task of this family."""
+    files: ClassVar[tuple[Path, ...]] = ()
+    """Files of the user that decide, beside the one that defines it, what its work costs."""
     precisions: ClassVar[tuple[str, ...]] = ("float32",)
     """Allowed values of `precision`."""
     precision: str = "float32"
     """Number format of the charged network evaluations; set before `setup`. "float32" leaves a task
     its own format; one that chooses by the device says so in its `evaluator`."""
+
+    folder: Path | None = None
+    """Where the next solve may leave files, which need not exist; set before each in a run."""
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = device
@@ -124,6 +129,12 @@ class Task(ABC):
 
     def setup(self) -> None:  # noqa: B027 - optional
         """Load data and pre-trained models. Not charged."""
+
+    def warm_up(self) -> None:
+        """Run the lower level for a moment: what libraries load and compile on first use is no
+        method's doing. Called once per process, not charged."""
+        for candidate in self.iterate(self.space.default, (1e-3,), 0):
+            self.score(candidate, 0)
 
     @abstractmethod
     def iterate(

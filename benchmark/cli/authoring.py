@@ -64,14 +64,20 @@ def check(
         str, typer.Option(help="cpu or cuda, where numbers may differ a bit.")
     ] = "cpu",
 ) -> None:
-    """Run the contract suite on one method (name or .py file) or task."""
+    """Run the contract suite on one method (name or .py file) or task, or on the tasks that a suite
+    file states."""
     with output.clear_errors():
-        from benchmark import contract
+        from benchmark import contract, suite
         from benchmark.engine.devices import check_device
 
         check_device(device)
+        names = [name]
+        if name.endswith(".toml"):
+            names = [entry.file for entry in suite.load(name).tasks if entry.file]
+            if not names:
+                raise suite.SuiteError(f"{name} states no task of its own")
         failures = 0
-        for title, problem in contract.check(name, device):
+        for title, problem in (found for one in names for found in contract.check(one, device)):
             mark, style = ("ok", "green") if problem is None else ("FAILED", "bold red")
             output.console.print(Text(f"{mark:>6}", style=style), Text(title))
             if problem is not None:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from benchmark import registry
 from benchmark.runs.provenance import VERSIONED
 
 SHARED_VERSIONS = (*VERSIONED, "distributed", "dask", "cloudpickle", "msgpack")
@@ -47,7 +48,7 @@ def offer(results: Path, names: Iterable[str], device: str) -> Iterator[Terms]:
     """
     results.mkdir(parents=True, exist_ok=True)
     probe = results / f".probe-{uuid.uuid4().hex}"
-    files = tuple(sorted({name for name in names if name.endswith(".py")}))
+    files = tuple(sorted({str(file) for name in names if (file := registry.file_of(name))}))
     try:
         with FileLock(probe):
             yield Terms(fingerprint(files), files, probe, device)

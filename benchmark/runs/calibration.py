@@ -35,8 +35,9 @@ def prices(task_name: str, device: str, precision: str = "float32") -> dict[str,
     import torch
 
     setting = [task_name, device_name(device), precision, torch.__version__, _sources()]
-    if task_name.endswith(".py"):
-        setting.append(hashlib.sha256(Path(task_name).read_bytes()).hexdigest())
+    defined = registry.file_of(task_name)
+    files = (*([defined] if defined else []), *registry.task(task_name).files)
+    setting += [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
     digest = hashlib.sha256(json.dumps(setting).encode()).hexdigest()[:16]
     path = cache_folder() / "prices" / f"{digest}.json"
     with suppress(KeyError, TypeError, ValueError, AttributeError):  # else measured again

@@ -4,6 +4,7 @@
     run.json        what was run, on what, with which versions
     events.jsonl    one record per line; see `benchmark.runs.log`
     artifacts/      sample grids of the incumbents
+    trials/         folders of the trials, of tasks that leave files there
     checkpoint.pt   the last resumable state of a single-run method
     heartbeat.json  last sign of life, rewritten about once a second
     error.txt       traceback of a failed run
@@ -43,6 +44,7 @@ class RunFolder:
         self.description = path / "run.json"
         self.log = path / "events.jsonl"
         self.artifacts = path / "artifacts"
+        self.trials = path / "trials"
         self.checkpoint = path / "checkpoint.pt"
         self.heartbeat = path / "heartbeat.json"
         self.error = path / "error.txt"

@@ -37,6 +37,7 @@ class RecordedProblem:
         self.rng = np.random.default_rng(seeds.of(label))
         self.recorder = Recorder(clock, journal, judge, self.rng)
         self._task, self._judge, self._clock, self._seeds = task, judge, clock, seeds
+        self._trials = journal.folder.trials
 
     @property
     def progress(self) -> float:
@@ -84,6 +85,7 @@ class RecordedProblem:
             try:
                 with ending_run():
                     if candidates is None:
+                        self._task.folder = self._trials / f"{trial:06d}"
                         candidates = self._task.iterate(params, stops, seed)
                         with self._clock.enter("setup"):  # paid for before the interruption
                             for _ in range(replayed):
@@ -108,6 +110,7 @@ class RecordedProblem:
 
         self._require_budget()
         seed = self.seed(TRAINING)
+        self._task.folder = self._trials / "develop"
         candidates = self._task.iterate(
             params, DEVELOP_STOPS, seed, progress, restored.get("resume")
         )

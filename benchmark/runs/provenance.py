@@ -32,16 +32,17 @@ def describe_run(spec: RunSpec, journal: Journal, task: Task, method: type[Metho
         _check_place(spec, stored, task)
         if stored["spec"]["budget"] >= spec.budget:
             return
-    spec_values = asdict(spec)
+    spec_values, facts = asdict(spec), describe_task(task)
     del spec_values["results"]  # folders are moved and given away
     if stored is not None:
         spec_values["prices"] = stored["spec"]["prices"]
+        facts["evaluator"] = stored["task"]["evaluator"]  # `name_evaluator` compares it
     journal.describe(
         {
             "schema": SCHEMA_VERSION,
             "spec": spec_values,
             "space_hash": task.space.hash,
-            "task": describe_task(task),
+            "task": facts,
             "method": describe_method(method) | {"options": spec.options},
             "provenance": provenance(spec.device),
         }

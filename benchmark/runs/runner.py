@@ -203,9 +203,7 @@ _warm: set[tuple[str, str]] = set()
 
 
 def _warm_up(task: Task) -> None:
-    """Run the lower level for a moment, once per process and task: what libraries load and
-    compile on first use is no method's doing."""
+    """`Task.warm_up`, once per process and task."""
     if (task.name, task.precision) not in _warm:
-        for candidate in task.iterate(task.space.default, (1e-3,), 0):
-            task.score(candidate, 0)
+        task.warm_up()
         _warm.add((task.name, task.precision))

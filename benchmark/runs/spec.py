@@ -64,7 +64,7 @@ class RunSpec:
     runs_per_device: int = 1
     """How many runs may share a device with this one; more than one under the priced clock only."""
     task_file: str = ""
-    """Path of the Python file that defines the task; empty for a registered one."""
+    """Where the task is defined, as `registry.task` takes it; empty for a registered one."""
 
     @property
     def limit(self) -> float:

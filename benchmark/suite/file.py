@@ -18,6 +18,9 @@ budget = 0.003                    # GPU-hours per run; the task's own default if
 [[tasks]]
 file = "my_task.py"               # a Python file that defines one task, instead of a name
 
+[[tasks]]
+kind = "command"                  # a training script; its keys are in tasks/command/definition.py
+
 [[methods]]
 name = "grid"                     # a registered name, or the path of a Python file
 label = "grid-seven"              # how it is called in results; its name if left out
@@ -61,6 +64,7 @@ from benchmark.suite.checks import (
     whole,
 )
 from benchmark.suite.model import MethodEntry, Suite, SuiteError, TaskEntry
+from tasks.command.definition import define
 
 SHIPPED = Path(__file__).parent.parent / "suites"
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -101,7 +105,7 @@ def _suite(path: Path, content: dict[str, Any]) -> Suite:
     hard_limit = content.get("hard_limit")
     if hard_limit is not None:
         hard_limit = positive("hard_limit", hard_limit, "seconds")
-    tasks = [entry for table in tables(content, "tasks") for entry in _tasks(table)]
+    tasks = [entry for table in tables(content, "tasks") for entry in _tasks(path, table)]
     methods = [method_entry(table) for table in tables(content, "methods")]
     distinct("task", [entry.name for entry in tasks])
     distinct("method label", [entry.label for entry in methods])
@@ -138,8 +142,12 @@ def _precision(value: Any, tasks: Sequence[TaskEntry]) -> str:
     return chosen
 
 
-def _tasks(table: dict[str, Any]) -> list[TaskEntry]:
+def _tasks(path: Path, table: dict[str, Any]) -> list[TaskEntry]:
     where = f"task {table.get('file', table.get('name'))!r}"
+    if "kind" in table:
+        if table["kind"] != "command":
+            raise SuiteError(f"{where}: kind must be 'command' or left out, got {table['kind']!r}")
+        return [_command(where, path.resolve(), table)]
     keys(where, table, {"name", "file", "budget"})
     if "file" in table:
         if "name" in table or not text(where, "file", table).endswith(".py"):
@@ -160,6 +168,16 @@ def _tasks(table: dict[str, Any]) -> list[TaskEntry]:
     return [
         replace(entry, budget=budget_of(f"{where}: budget", budget, entry.name)) for entry in found
     ]
+
+
+def _command(where: str, path: Path, table: dict[str, Any]) -> TaskEntry:
+    """A task of kind `command`, which the suite file at `path` states itself."""
+    try:
+        name = registry.add(define(table, path.parent))
+    except ValueError as error:
+        raise SuiteError(f"{where}: {error}") from None
+    hours = positive(f"{where}: budget", table["budget"], "GPU-hours")
+    return TaskEntry(name, hours, f"{path}{registry.IN_SUITE}{name}")
 
 
 def task_from_file(path: str) -> TaskEntry:

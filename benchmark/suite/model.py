@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from benchmark import registry
 from benchmark.runs.design import Design
 from benchmark.runs.spec import RunSpec
+from tasks.oracles import Oracles
 
 
 class SuiteError(ValueError):
@@ -21,7 +23,7 @@ class TaskEntry:
     name: str
     budget: float
     file: str = ""
-    """Path of the Python file that defines it; empty for a registered task."""
+    """Where it is defined, as `registry.task` takes it; empty for a registered task."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,26 @@ class Suite:
 
     def pairs(self) -> list[tuple[TaskEntry, MethodEntry]]:
         """Tasks in order and, for each, the methods that take part in it."""
+        return [pair for pair in self._asked() if registry.supports(pair[1].name, pair[0].name)]
+
+    def refusals(self) -> Iterator[str]:
+        """Methods that do not take part in a task that gives nothing but scores, and why."""
+        for entry, method in self._asked():
+            task = registry.task(entry.name)
+            if task.oracles is Oracles and not registry.supports(method.name, entry.name):
+                uses = registry.method(method.name).uses
+                known = uses in ("scores", "nothing")
+                needs = "is made for other tasks" if known else f"uses {uses}"
+                kind = "trials" if task.fidelities else "whole trials"
+                yield f"{entry.name} gives scores of {kind} alone: {method.label} {needs}"
+
+    def _asked(self) -> list[tuple[TaskEntry, MethodEntry]]:
+        """Tasks in order and, for each, the methods whose patterns it fits."""
         return [
             (task, method)
             for task in self.tasks
             for method in self.methods
             if any(fnmatchcase(task.name, pattern) for pattern in method.tasks)
-            and registry.supports(method.name, task.name)
         ]
 
     def specs(self, results: Path, clock: str, device: str) -> list[RunSpec]:

@@ -70,7 +70,8 @@ def select(
         seeds=suite.seeds if seeds is None else seeds,
     )
     if not narrowed.pairs():
-        raise SuiteError("nothing to run: none of the chosen methods works on the chosen tasks")
+        why = "none of the chosen methods works on the chosen tasks"
+        raise SuiteError(f"nothing to run: {'; '.join(narrowed.refusals()) or why}")
     return narrowed
 
 
