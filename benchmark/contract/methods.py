@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmark import registry
 from benchmark.contract.equality import same
@@ -21,17 +21,16 @@ from benchmark.runs.spec import Outcome, RunSpec
 from methods.base import Method
 from tasks.base import Task
 
-TASKS = (
-    "finetune/gaussian", "finetune/gaussian-perclass", "finetune/gaussian-trained",
-    "schedule/gaussian",
-)  # fmt: skip
-"""Where methods are checked: closed form, so a run takes about a second."""
+TASKS = {
+    "finetune/gaussian": 12, "finetune/gaussian-perclass": 12, "finetune/gaussian-trained": 6,
+    "schedule/gaussian": 3,
+}  # fmt: skip
+"""Where methods are checked: closed form, so that with a budget of so many standard trials a run
+takes about a second."""
 HARD_LIMIT = 300.0
 """Seconds after which a checked run, and with it the check, is ended."""
 QUIET = 10_000
 """Bytes that a checked run may print."""
-BUDGET_TRIALS = 6
-"""Budget of a checked run, in standard trials of the task."""
 
 
 class Interruption(BaseException):
@@ -44,7 +43,7 @@ def method_checks(name: str, device: str = "cpu") -> list[tuple[str, Check]]:
     titled: list[tuple[str, Check]] = [("declares itself", lambda: declares_method(method))]
     supported = [task for task in TASKS if method.supports(registry.task(task))]
     if not supported:
-        titled.append(("supports a closed-form task", lambda: f"supports none of {TASKS}"))
+        titled.append(("supports a closed-form task", lambda: f"supports none of {list(TASKS)}"))
     for task in supported:
         bench = MethodBench(name, task, device)
         titled += [
@@ -69,14 +68,23 @@ def declares_method(method: type[Method]) -> str | None:
     return None
 
 
+class Run(NamedTuple):
+    """How a run ended, its log, how many primitives it charged, how many bytes it printed."""
+
+    outcome: Outcome
+    events: list[dict[str, Any]]
+    charges: int
+    printed: int
+
+
 class MethodBench:
     """Runs one method on one task under the priced clock, in temporary folders."""
 
     def __init__(self, method: str, task: str, device: str) -> None:
         self.method, self.task, self.device = method, task, device
         self.prices = calibration.prices(task, device)
-        trial = _trial_cost(registry.task(task)(device), self.prices)
-        self.budget = BUDGET_TRIALS * trial
+        self.trial = _trial_cost(registry.task(task)(device), self.prices)
+        self.budget = TASKS[task] * self.trial
 
     def spec(self, results: str) -> RunSpec:
         return RunSpec(
@@ -86,54 +94,53 @@ class MethodBench:
         )  # fmt: skip
 
     @cached_property
-    def undisturbed(self) -> tuple[Outcome, list[dict[str, Any]], int]:
-        """How a run ends, its log, and the number of primitives charged."""
+    def undisturbed(self) -> Run:
         with tempfile.TemporaryDirectory() as results:
             spec, counting = self.spec(results), Crash()
             outcome = execute(spec, counting)
-            return outcome, spec.folder.events(), counting.charges
-
-    @cached_property
-    def repeated(self) -> tuple[list[dict[str, Any]], int]:
-        """The log of a second run, and the bytes it printed."""
-        with tempfile.TemporaryDirectory() as results:
-            folder = self.spec(results).folder
-            execute(self.spec(results))
-            printed = folder.output.stat().st_size if folder.output.exists() else 0
-            return folder.events(), printed
+            printed = spec.folder.output
+            return Run(outcome, spec.folder.events(), counting.charges,
+                       printed.stat().st_size if printed.exists() else 0)  # fmt: skip
 
     def ends(self) -> str | None:
-        outcome, events, _ = self.undisturbed
+        outcome, events, *_ = self.undisturbed
         if outcome.status != "finished":
             return outcome.reason
         steps = effective_steps(events)
         if not any(step["incumbent"] for step in steps):
             return "the run ended without an incumbent: evaluate or report something"
         used = events[-1]["clock"]["ledgers"]["method"]
-        if used > self.budget * (1 + 1 / BUDGET_TRIALS):
+        if used > self.budget + self.trial:
             return f"charged {used:.3g} s, over a trial more than the budget of {self.budget:.3g} s"
         return None
 
     def repeats(self) -> str | None:
-        return self._difference(self.undisturbed[1], self.repeated[0])
+        """An interrupted run that ends the same is a second run of the seed; else, make one."""
+        if self.interrupted is None:
+            return None
+        with tempfile.TemporaryDirectory() as results:
+            execute(self.spec(results))
+            return self._difference(self.spec(results).folder.events())
 
     def resumes(self) -> str | None:
-        """Crash the run in the middle of a primitive, three times, and go on each time."""
-        _, expected, primitives = self.undisturbed
+        return self.interrupted
+
+    @cached_property
+    def interrupted(self) -> str | None:
+        """What differs if a run crashes in the middle of a primitive, three times, and goes on each
+        time."""
         with tempfile.TemporaryDirectory() as results:
             spec = self.spec(results)
             for share in (0.4, 0.1, 0.3):
-                crash(spec, max(round(share * primitives), 1))
+                crash(spec, max(round(share * self.undisturbed.charges), 1))
             outcome = execute(spec)
             if outcome.status != "finished":
                 return f"failed after an interruption: {outcome.reason}"
-            return self._difference(expected, spec.folder.events())
+            return self._difference(spec.folder.events())
 
-    def _difference(
-        self, expected: list[dict[str, Any]], found: list[dict[str, Any]]
-    ) -> str | None:
-        """What differs between the steps of two runs, setup and checkpoint ledgers aside."""
-        pairs = itertools.zip_longest(map(essence, effective_steps(expected)),
+    def _difference(self, found: list[dict[str, Any]]) -> str | None:
+        """What differs from the undisturbed run, setup and checkpoint ledgers aside."""
+        pairs = itertools.zip_longest(map(essence, effective_steps(self.undisturbed.events)),
                                       map(essence, effective_steps(found)))  # fmt: skip
         for number, (one, other) in enumerate(pairs):
             if not same(one, other, self.device):
@@ -141,15 +148,15 @@ class MethodBench:
         return None
 
     def leaves_globals(self) -> str | None:
-        changed = self.repeated[0][-1].get("changed")
+        changed = self.undisturbed.events[-1].get("changed")
         return f"changed {', '.join(changed)}" if changed else None
 
     def obeys(self) -> str | None:
-        told = self.repeated[0][-1]["refusals"]
+        told = self.undisturbed.events[-1]["refusals"]
         return f"caught BudgetExhausted and went on, {told - 1} times" if told > 1 else None
 
     def prints_little(self) -> str | None:
-        printed = self.repeated[1]
+        printed = self.undisturbed.printed
         return f"printed {printed} bytes" if printed > QUIET else None
 
 

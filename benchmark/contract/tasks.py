@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,10 +36,21 @@ def task_checks(cls: type[Task], device: str = "cpu") -> list[tuple[str, Check]]
     ]
 
 
+class Measured(NamedTuple):
+    """What a short solve gave, the names of what it charged, the global settings it changed."""
+
+    candidates: list[Candidate]
+    score: float
+    metrics: dict[str, float]
+    operations: set[str]
+    changed: list[str]
+
+
 class TaskBench:
     """Solves, scores and evaluates one task in small."""
 
     FIDELITY = 0.02
+    STOPS = (FIDELITY / 2, FIDELITY)
 
     def __init__(self, cls: type[Task], device: str) -> None:
         self.cls, self.device = cls, device
@@ -51,25 +64,27 @@ class TaskBench:
         task.setup()
         return task
 
-    def solve(self, stops: tuple[float, ...] = (FIDELITY,)) -> list[Candidate]:
+    def solve(self, stops: tuple[float, ...] = STOPS) -> list[Candidate]:
         return list(self.task.iterate(self.task.space.default, stops, 0))
 
-    def measured(self) -> tuple[float, dict[str, float]]:
-        """Score and metrics of a fresh short solve."""
-        candidate = self.solve()[-1]
-        return self.task.score(candidate, 1), self.task.evaluate(candidate, 2)
-
-    @cached_property
-    def first(self) -> tuple[float, dict[str, float]]:
-        with isolated([]):  # the number of threads decides the last digits
-            return self.measured()
-
-    @cached_property
-    def repeated(self) -> tuple[tuple[float, dict[str, float]], list[str]]:
-        """Measured again, and the global settings that this changed."""
+    def measured(self) -> Measured:
+        """Candidates of a fresh short solve; score and metrics of the last one."""
         changed: list[str] = []
-        with isolated(changed):
-            return self.measured(), changed
+        self.task.meter = meter = _Names()
+        with isolated(changed):  # also because the number of threads decides the last digits
+            candidates = self.solve()
+            score = self.task.score(candidates[-1], 1)
+            metrics = self.task.evaluate(candidates[-1], 2)
+        self.task.meter = FreeMeter()
+        return Measured(candidates, score, metrics, meter.operations, changed)
+
+    @cached_property
+    def first(self) -> Measured:
+        return self.measured()
+
+    @cached_property
+    def repeated(self) -> Measured:
+        return self.measured()
 
     def declares(self) -> str | None:
         cls = self.cls
@@ -84,37 +99,26 @@ class TaskBench:
         return None
 
     def prices(self) -> str | None:
-        prices = calibration.measure(self.cls.name, self.device, repeats=1)
+        if not self.first.operations:
+            return "solving charges nothing"
+        prices = calibration.rehearse(self.task, repeats=1)
+        self.task.meter = FreeMeter()
         bad = {name: price for name, price in prices.items() if not price > 0}
         if bad:
             return f"primitives without a cost: {bad}"
-        clock = self._meter(math.inf, prices)
-        try:
-            for candidate in self.solve():
-                self.task.score(candidate, 0)
-                self.task.evaluate(candidate, 0)
-        finally:
-            self.task.meter = FreeMeter()
-        return None if clock.used > 0 else "solving charges nothing"
-
-    def _meter(self, budget: float, prices: Mapping[str, float] | None = None) -> PricedClock:
-        """Put the task under a running clock, by default with equal prices."""
-        clock = PricedClock(budget, prices or _EqualPrices())
-        clock.switch("method")
-        self.task.meter = clock
-        return clock
+        missing = self.first.operations - prices.keys()
+        return f"primitives that `rehearse` leaves out: {sorted(missing)}" if missing else None
 
     def stops(self) -> str | None:
-        stops = (self.FIDELITY / 2, self.FIDELITY)
-        found = len(self.solve(stops))
-        return None if found == 2 else f"2 stops gave {found} candidates"
+        found = len(self.first.candidates)
+        return None if found == len(self.STOPS) else f"2 stops gave {found} candidates"
 
     def repeats(self) -> str | None:
-        again, _ = self.repeated
-        return None if same(self.first, again, self.device) else f"{self.first} became {again}"
+        one, other = (m[1:3] for m in (self.first, self.repeated))
+        return None if same(one, other, self.device) else f"{one} became {other}"
 
     def metrics(self) -> str | None:
-        score, found = self.first
+        score, found = self.first.score, self.first.metrics
         if not isinstance(score, float) or not math.isfinite(score):
             return f"score must be a finite float, got {score!r}"
         if set(found) != {metric.name for metric in self.task.metrics}:
@@ -141,26 +145,44 @@ class TaskBench:
         self.solve(stops)
         return clock.used
 
+    def _meter(self, budget: float) -> PricedClock:
+        """Put the task under a running clock with equal prices."""
+        clock = PricedClock(budget, _EqualPrices())
+        clock.switch("method")
+        self.task.meter = clock
+        return clock
+
     def resumes(self) -> str | None:
-        stops = (self.FIDELITY / 2, self.FIDELITY)
-        first, last = self.solve(stops)
+        first = self.first.candidates[0]
         if first.resume is None:
             return None  # the task says that it cannot
-        rest = list(self.task.iterate(first.params, stops, 0, resume=first.resume))
-        if len(rest) != 1:
-            return f"after the first of two stops, {len(rest)} were yielded"
-        one, other = self.task.score(last, 1), self.task.score(rest[0], 1)
+        with isolated([]):
+            rest = list(self.task.iterate(first.params, self.STOPS, 0, resume=first.resume))
+            if len(rest) != 1:
+                return f"after the first of two stops, {len(rest)} were yielded"
+            one, other = self.first.score, self.task.score(rest[0], 1)
         return None if same(one, other, self.device) else f"score {one} became {other}"
 
     def images(self) -> str | None:
-        images = self.task.images(self.solve()[-1], 8, 0)
+        images = self.task.images(self.first.candidates[-1], 8, 0)
         if images is None or (images.dtype == np.uint8 and len(images) == 8):
             return None
         return f"expected 8 uint8 images, got {images.dtype} {images.shape}"
 
     def leaves_globals(self) -> str | None:
-        _, changed = self.repeated
+        changed = self.repeated.changed
         return f"changed {', '.join(changed)}" if changed else None
+
+
+class _Names(FreeMeter):
+    """Charges nothing, and notes what it was asked to charge."""
+
+    def __init__(self) -> None:
+        self.operations: set[str] = set()
+
+    def charge(self, operation: str, count: int = 1, **work: int) -> AbstractContextManager[None]:
+        self.operations.add(operation)
+        return super().charge(operation, count, **work)
 
 
 class _EqualPrices(dict[str, float]):

@@ -19,6 +19,7 @@ from benchmark.runs.isolation import isolated
 from benchmark.runs.provenance import device_name
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.watches import device_watch
+from tasks.base import Task
 
 TRIAL_PRICE = 1e-3
 """Seconds that starting a trial costs under the priced clock, where optimisers are free."""
@@ -75,11 +76,16 @@ def _sources() -> str:
 def measure(
     task_name: str, device: str, precision: str = "float32", repeats: int = REPEATS
 ) -> dict[str, float]:
-    """Median cost of each primitive over a few rehearsals of the task, on one thread as in runs."""
+    """Prices of a task on this machine: `rehearse` of a fresh one."""
     task = registry.task(task_name)(device)
     task.precision = precision
     task.setup()
-    meter = PriceMeter(device)
+    return rehearse(task, repeats)
+
+
+def rehearse(task: Task, repeats: int) -> dict[str, float]:
+    """Median cost of each primitive over rehearsals of a task that is set up, on one thread."""
+    meter = PriceMeter(task.device)
     task.meter = meter
     with isolated([]):
         for repeat in range(repeats):

@@ -3,6 +3,16 @@
 import pytest
 
 from benchmark import contract, registry
+from tasks.finetune.base import FinetuneTask
+from tasks.schedule.base import ScheduleTask
+
+
+@pytest.fixture(autouse=True)
+def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The contract holds at any number of samples, and most of a check is to make them."""
+    monkeypatch.setattr(ScheduleTask, "selection_samples", 200)
+    monkeypatch.setattr(ScheduleTask, "report_samples", 300)
+    monkeypatch.setattr(FinetuneTask, "evaluation_samples", 300)
 
 
 @pytest.mark.parametrize("name", [*registry.all_tasks(), *registry.all_methods()])
