@@ -22,7 +22,7 @@ from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from tasks.base import Candidate
+from tasks.base import Candidate, Task
 from tasks.finetune.base import STRENGTH, child_seed, strengths
 from tasks.finetune.rewards import Rewards
 from tasks.schedule.training import Training
@@ -142,7 +142,7 @@ class TrainedTask(TrainingTask):
         return Candidate(params, {"weights": weights, "mix": mix})
 
     def check(self, candidate: Candidate) -> None:
-        super().check(candidate)
+        self.space.validate(candidate.params)
         mix = candidate.state["mix"]
         if not (math.isfinite(mix) and mix >= 0):
             raise ValueError(f"a candidate's mix must be a number of at least 0, got {mix}")
@@ -174,7 +174,7 @@ class TrainedTask(TrainingTask):
         return -float(path.rewards.upper.mean())
 
     def rehearse(self, seed: int) -> None:
-        super().rehearse(seed)
+        Task.rehearse(self, seed)  # not that of guided sampling, from which a task may derive
         training, generator = self.begin(seed), self.generator(seed)
         for _ in range(3):
             self.gradient(training.net, Weights(1.0, 0.0, 0.0), generator)

@@ -67,4 +67,5 @@ def test_an_installed_distribution_announces_methods(package, monkeypatch):
 
 def test_shipped_names_and_suites_agree():
     assert {"default", "grid", "random", "sobol", "bilevel"} <= set(registry.all_methods())
-    assert all(cls.family in ("finetune", "schedule") for cls in registry.all_tasks().values())
+    families = {cls.family for cls in registry.all_tasks().values()}
+    assert families == {"finetune", "finetune-trained", "schedule"}

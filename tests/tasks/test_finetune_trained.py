@@ -11,7 +11,7 @@ from tasks.base import Candidate
 from tasks.finetune.gaussian import tilted_law
 from tasks.finetune.gaussian_trained import FinetuneGaussianTrained, Steering
 from tasks.finetune.mnist_trained import FinetuneMnistTrained
-from tasks.finetune.trained import Path, TrainedOracles, Weights
+from tasks.finetune.trained import TrainedOracles, Weights
 from tasks.oracles import exposed
 from tests.tasks.ledger import Ledger
 
@@ -125,10 +125,9 @@ def test_oracles_are_metered(task):
     assert [name for name, *_ in ledger.charges] == ["train_step", "gradient", "update", "sample"]
 
 
-def test_the_pretrained_digits_are_the_start(monkeypatch):
+def test_the_pretrained_digits_are_the_start():
     task = FinetuneMnistTrained()
     task.setup()
-    paths: list[Path] = []
     net = task.build()
     with torch.no_grad():
         paths = [task.follow(net, 20, task.generator(0), mix) for mix in (1.0, 0.0)]
@@ -149,5 +148,6 @@ def test_digits_follow_the_reward_at_a_price():
     assert after.rewards.lower.mean() > before.rewards.lower.mean()
     assert after.divergence.mean() > 0
     candidate = task.candidate(training.net, {"lambda": 0.3}, mix=0.5)
+    task.check(candidate)
     halfway = task.sampled(candidate, 100, 0)[0].divergence.mean()
     assert 0 < halfway < after.divergence.mean()

@@ -11,13 +11,14 @@ import pytest
 from benchmark import registry
 from tasks.base import Task
 from tasks.finetune.gaussian import FinetuneGaussian
+from tasks.finetune.gaussian_trained import FinetuneGaussianTrained
 from tasks.oracles import exposed, members
 from tasks.schedule.gaussian import ScheduleGaussian
 
 FORBIDDEN = ("evaluate", "score", "references", "meter", "report_images", "report_references")
 
 
-@pytest.fixture(params=[FinetuneGaussian, ScheduleGaussian])
+@pytest.fixture(params=[FinetuneGaussian, FinetuneGaussianTrained, ScheduleGaussian])
 def task(request: pytest.FixtureRequest) -> Task:
     found: Task = request.param()
     found.setup()
@@ -63,5 +64,5 @@ def test_oracles_do_what_the_task_does() -> None:
 
 def test_every_family_has_a_protocol() -> None:
     for cls in registry.all_tasks().values():
-        if cls.family in ("finetune", "schedule"):
+        if cls.family in ("finetune", "finetune-trained", "schedule"):
             assert {"name", "family"} < set(members(cls.oracles))

@@ -26,7 +26,7 @@ NAMED = (0.01, 0.1, 1.0, 10.0, 100.0)
 def draw(study: Study, task: Task) -> Chart | None:
     """The primary metric against the strength, if there is one for all, and against the second
     metric. None for other families, without anything for the x axis, and without a choice."""
-    if task.family != "finetune":
+    if not task.family.startswith("finetune"):
         return None
     metric = task.primary
     across = list(task.metrics[1:2])
