@@ -33,7 +33,7 @@ from tasks.command.task import GIVEN, CommandTask, filled
 from tasks.space import Space, Variable
 
 REQUIRED = ("name", "run", "metric", "budget", "space")
-OPTIONAL = ("kind", "description", "goal", "report", "lines", "time_limit", "resume")
+KEYS = (*REQUIRED, "kind", "description", "goal", "report", "lines", "time_limit", "resume")
 GOALS = {"minimise": False, "maximise": True}
 """Whether higher is better."""
 
@@ -49,7 +49,7 @@ def from_suite(file: Path, name: str) -> type[CommandTask]:
 
 def define(table: Mapping[str, Any], folder: Path) -> type[CommandTask]:
     """The task that a table of a suite file in `folder` states. Raises ValueError, in one line."""
-    _known("key", table, (*REQUIRED, *OPTIONAL))
+    _known("key", table, KEYS)
     if lacking := [key for key in REQUIRED if key not in table]:
         raise ValueError(f"needs a {lacking[0]}")
     for key in ("name", "run", "metric", "report", "resume", "description"):

@@ -1,0 +1,51 @@
+"""The example of a training script as a task, as the documentation has it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tasks.command.definition import KEYS, define
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.slow
+def test_the_example_is_tuned(tmp_path: Path) -> None:
+    for file in (DOCS / "examples").iterdir():
+        if file.is_file():
+            shutil.copy(file, tmp_path)
+    command = "run --suite train_unconditional.toml --method random --workers 0 --budget 0.003"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmark", *command.split()], cwd=tmp_path, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (trials,) = tmp_path.rglob("trials")
+    first = trials / "000001"
+    assert json.loads((first / "trial.json").read_text())["values"] == {
+        "learning_rate": 1e-4, "layers": 2, "act": "silu"
+    }  # fmt: skip
+    assert (first / "checkpoint.pt").exists()
+    lines = [json.loads(line) for line in (first / "stdout.txt").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [50, 100, 150]
+    frame = pd.read_parquet(tmp_path / "results/train_unconditional/frame.parquet")
+    reported = frame[frame["metric"] == "test_loss"]["value"]
+    assert reported.iloc[0] == lines[-1]["test_loss"]
+    assert reported.min() <= reported.iloc[0]
+
+
+def test_the_page_states_a_task_with_every_key(tmp_path: Path) -> None:
+    page = (DOCS / "your-data-and-models.md").read_text()
+    block = page.split("## Your training script")[1].split("```toml\n")[1].split("```")[0]
+    (table,) = tomllib.loads(block)["tasks"]
+    task = define(table, tmp_path)
+    assert [metric.name for metric in task.metrics] == ["test_fid", "fid"]
+    assert table.keys() == set(KEYS) - {"description"}
