@@ -27,7 +27,7 @@ def draw(study: Study, task: Task) -> Chart | None:
     frame = study.frame[
         (study.frame["task"] == task.name) & study.frame["method"].isin(list(seeds))
     ]
-    drawn = {f"param:{variable.name}": (variable.name, variable) for variable in task.variables}
+    drawn = {f"param:{variable.name}": (_title(variable), variable) for variable in task.variables}
     drawn |= shown(frame, task)
     many = len(drawn) >= MANY
     limit = task.unit.per_hour * max(task.budget, float(frame["gpu_hours"].max()))
@@ -42,6 +42,12 @@ def draw(study: Study, task: Task) -> Chart | None:
         columns = MANY_COLUMNS
     note = _note(task, seeds, many, beside) + words.not_ranked(study, seeds)
     return Chart("trajectories", TITLE, note, looks, panels, columns, height=1.5 if many else 1.75)
+
+
+def _title(variable: Variable) -> str:
+    """The variable's name, and what its values stand for if they are choices."""
+    names = ", ".join(f"{number} {name}" for number, name in enumerate(variable.choices))
+    return f"{variable.name}: {names}" if names else variable.name
 
 
 def representative(task: Task, label: str) -> int | None:
