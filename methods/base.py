@@ -38,6 +38,9 @@ GROUPS = {
 ("Color Universal Design", 2008) and Paul Tol's muted scheme ("Colour Schemes", SRON 2021), safe for
 the common colour-vision deficiencies."""
 
+TRIALS = 9
+"""Trials of a search before its budget makes them longer too (`Search`, `grow`)."""
+
 
 class Problem(Protocol):
     """A task under a budget, as a method sees it. Scores are losses: lower is better."""
@@ -151,11 +154,16 @@ class Search(Method):
     Every search is told the default first: it is the first trial, and its score the first one told.
     `fidelity` is the length of a trial in units of the task's standard trial. The last
     `finish` share of the budget, if any, goes to one solve at the best parameters found; with
-    `trials` no more than so many are made, and what is left of the budget goes there too.
+    `trials` no more than so many are made, and what is left of the budget goes there too. With
+    `grow` trials are longer where the budget is larger, see `longer`.
     """
 
     def __init__(
-        self, fidelity: float = 1.0, finish: float = 0.0, trials: int | None = None
+        self,
+        fidelity: float = 1.0,
+        finish: float = 0.0,
+        trials: int | None = None,
+        grow: bool = False,
     ) -> None:
         if not fidelity > 0:
             raise ValueError(f"fidelity must be positive, got {fidelity}")
@@ -166,6 +174,7 @@ class Search(Method):
         self.fidelity = fidelity
         self.finish = finish
         self.trials = trials
+        self.grow = grow
 
     @abstractmethod
     def start(self, space: Space, rng: np.random.Generator) -> None:
@@ -188,17 +197,32 @@ class Search(Method):
         """Evaluate and tell, the default first, `until` a share of the budget is used or `trials`
         are made."""
         self.start(problem.space, problem.rng)
-        worst = 0.0
+        worst, fidelity = 0.0, self.fidelity
         for trial in count() if self.trials is None else range(self.trials):
-            if problem.progress >= until:
+            before = problem.progress
+            if before >= until:
                 return
             params = self.ask() if trial else problem.space.default
             if params is None:
                 return
-            score = problem.evaluate(params, self.fidelity)
+            score = problem.evaluate(params, fidelity)
+            if self.grow and not trial:
+                factor = longer((until - before) / (problem.progress - before))
+                if factor > 1:  # the default's score of another length would not compare
+                    fidelity *= factor
+                    score = problem.evaluate(params, fidelity)
             if math.isfinite(score):
                 worst = max(worst, score)
             self.tell(params, score if math.isfinite(score) else worst)
+
+
+def longer(possible: float) -> float:
+    """Factor of the length of trials, where the budget would pay for `possible` of them.
+
+    Beyond `TRIALS` both their number and their length grow as the square root of the budget, so
+    that more budget buys both a wider search and scores closer to those of whole solves.
+    """
+    return max(possible / TRIALS, 1.0) ** 0.5
 
 
 def settings(kind: type[Settings], values: Mapping[str, Any] | None) -> Settings:

@@ -60,8 +60,10 @@ class GridSearch(Search):
     citation = "-"
     libraries = ("sklearn.model_selection",)
 
-    def __init__(self, levels: int = 5, fidelity: float = 1.0, finish: float = 0.0) -> None:
-        super().__init__(fidelity, finish)
+    def __init__(
+        self, levels: int = 5, fidelity: float = 1.0, finish: float = 0.0, grow: bool = False
+    ) -> None:
+        super().__init__(fidelity, finish, grow=grow)
         if levels < 2:
             raise ValueError(f"levels must be at least 2, got {levels}")
         self.levels = levels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from methods.optuna_base import OptunaSearch
 from tasks.base import Task
@@ -26,8 +26,15 @@ class OptunaCMAES(OptunaSearch):
     citation = "Hansen & Ostermeier, Evol. Comput. 2001; Akiba et al., KDD 2019"
     libraries = ("optuna", "cmaes")
 
-    def __init__(self, spread: float = 0.15, **trials: Any) -> None:
-        super().__init__(**trials)
+    def __init__(
+        self,
+        spread: float = 0.15,
+        fidelity: float = 1.0,
+        finish: float = 0.0,
+        trials: int | None = None,
+        grow: bool = False,
+    ) -> None:
+        super().__init__(fidelity, finish, trials, grow)
         if not spread > 0:
             raise ValueError(f"spread must be positive, got {spread}")
         self.spread = spread

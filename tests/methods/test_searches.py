@@ -106,6 +106,41 @@ def test_a_search_can_keep_a_share_for_a_long_last_solve(toy_spec):
     assert steps[-1]["params"] == best["params"]
 
 
+def test_trials_of_a_growing_search_are_longer_where_the_budget_is_larger(toy_spec, tmp_path):
+    """Both their number and their length grow; the default is scored at the length of the rest."""
+    found = []
+    for times in (1, 4, 16):
+        spec = toy_spec("random", options={"grow": True, "finish": 0.5},
+                        budget=times * 2 / 3600, results=str(tmp_path / str(times)))  # fmt: skip
+        execute(spec)
+        steps = effective_steps(spec.folder.events())
+        trials = [step for step in steps if step["kind"] == "trial"]
+        assert trials[0]["fidelity"] == 1.0
+        last = trials[-1]["fidelity"]
+        same = [step for step in trials if step["fidelity"] == last]
+        assert same == trials[len(trials) - len(same) :]
+        assert len(same) >= len(trials) - 1
+        assert same[0]["params"] == {"step_size": 0.01}
+        found.append((len(trials), last))
+    (few, short), (more, longer), (most, longest) = found
+    assert few < more < most
+    assert 1.0 <= short < longer < longest
+    assert longest / longer == pytest.approx(2.0, rel=0.1)
+
+
+def test_an_interrupted_growing_search_ends_the_same(toy_spec, tmp_path):
+    def steps(results: str, charges: float) -> list[dict]:
+        spec = toy_spec("optuna-tpe", options={"grow": True, "finish": 0.5}, budget=10 / 3600,
+                        results=str(tmp_path / results))  # fmt: skip
+        crash(spec, charges)
+        execute(spec)
+        return [essence(step) for step in effective_steps(spec.folder.events())]
+
+    whole = steps("whole", math.inf)
+    for charges in (15, 80):
+        assert steps(f"after-{charges}", charges) == whole
+
+
 def test_a_search_ends_after_so_many_trials_and_solves_on_at_the_best(toy_spec):
     spec = toy_spec("skopt-gp", options={"trials": 3})
     outcome = execute(spec)
