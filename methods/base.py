@@ -222,7 +222,7 @@ def longer(possible: float) -> float:
     Beyond `TRIALS` both their number and their length grow as the square root of the budget, so
     that more budget buys both a wider search and scores closer to those of whole solves.
     """
-    return max(possible / TRIALS, 1.0) ** 0.5
+    return math.sqrt(max(possible / TRIALS, 1.0))
 
 
 def settings(kind: type[Settings], values: Mapping[str, Any] | None) -> Settings:
