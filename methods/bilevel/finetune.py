@@ -3,9 +3,9 @@
 One run follows the first-order hypergradient instead of comparing trials. It starts from a
 small pool of samples of the pre-trained model, which need no guidance and are two to five times
 cheaper: reweighted to any lambda, they show E[r1] as far down as their effective sample size
-reaches, and the ascent begins at the best lambda in reach. From there on every iteration draws
-one small batch of the *current guided* model. With such samples at hand, the paper's penalty
-gradient has the limit
+reaches, and the ascent begins at the lambda in reach whose gain exceeds its standard error by
+most. From there on every iteration draws one small batch of the *current guided* model. With
+such samples at hand, the paper's penalty gradient has the limit
 
     dF / dlog(lambda) = Cov(r1, r2) / lambda            (tasks.finetune.estimators, eq. 3)
 
@@ -26,7 +26,9 @@ shrinks as the run goes on (its square is a bias of the slope), and batches grow
 samples does not average out of a ratio).
 
 With one lambda per class (`lambda_0`, `lambda_1`, ...) every batch gives each class its own
-gradient. Which half of a class lies above is drawn at random, so that where classes share a
+gradient. Classes start from one strength that all samples choose, and their gradients are drawn
+towards the mean as far as chance explains their scatter: classes that are alike share what they
+know. Which half of a class lies above is drawn at random, so that where classes share a
 reward the others' changes average out (simultaneous perturbation: Spall, 1992).
 """
 
@@ -144,25 +146,39 @@ def run(problem: Problem, options: Options | None = None) -> None:
 def _begin_from_pool(
     state: _State, task: FinetuneOracles, space: Space, options: Options, seed: int
 ) -> None:
-    """Move to the best strengths within reach of samples of the pre-trained model."""
+    """Move to strengths that samples of the pre-trained model show to be better.
+
+    First one step for all groups together, which has all samples to judge by; then each group
+    goes on from there, as far as its own samples show.
+    """
     size = max(options.pool, 20 * state.groups)
     pool = task.pool(size, seed)
+    upper, lower = pool.upper.double().cpu(), pool.lower.double().cpu()
     low, high = _bounds(space)
+    levels = torch.linspace(float(low.max()), float(high.min()), LEVELS, dtype=torch.float64)
+    shared = better_in_reach(upper, lower, levels, state.position.mean())
     for group in range(state.groups):
-        member = slice(None) if state.groups == 1 else pool.group == group
-        levels = torch.linspace(float(low[group]), float(high[group]), LEVELS, dtype=torch.float64)
-        best = best_in_reach(pool.upper[member].double(), pool.lower[member].double(), levels)
-        state.position[group] = best
+        member = (
+            slice(None) if pool.group is None or state.groups == 1 else pool.group.cpu() == group
+        )
+        state.position[group] = better_in_reach(upper[member], lower[member], levels, shared)
     state.average = state.position.clone()
     state.credit = size / state.groups / POOL_CREDIT
 
 
-def best_in_reach(upper: Tensor, lower: Tensor, levels: Tensor) -> Tensor:
-    """The log strength among `levels` with the highest reweighted mean of r1."""
-    weights = torch.softmax(lower.cpu() / levels.exp()[:, None], dim=1)
+def better_in_reach(upper: Tensor, lower: Tensor, levels: Tensor, start: Tensor) -> Tensor:
+    """The log strength among `start` and `levels` whose gain in E[r1] over `start`, on the same
+    reweighted samples, exceeds its standard error by most."""
+    levels = torch.cat([start[None], levels])
+    weights = torch.softmax(lower / levels.exp()[:, None], dim=1)
+    means = weights @ upper
+    gain = means - means[0]
+    parts = weights * (upper - means[:, None])
+    error = (parts - parts[0]).square().sum(dim=1).sqrt()
     share = 1 / weights.square().sum(dim=1) / len(lower)
-    means = torch.where(share >= REACH, weights @ upper.cpu(), -math.inf)
-    return levels[means.argmax()]
+    known = torch.where(share >= REACH, gain - error, -math.inf)
+    known[0] = 0.0  # ties, as of a reward that all samples have, change nothing
+    return levels[known.argmax()]
 
 
 def _perturbation(state: _State, options: Options, seed: int) -> tuple[float, Tensor]:
@@ -203,7 +219,9 @@ def _advance(
         state.bias = _mixed(state.bias, error, newest)
         state.squared_bias = _mixed(state.squared_bias, error**2, newest)
     correction = _finite(_known_bias(state) / strength / unit)
-    gradient = (_finite(slope / unit) + correction).clamp(-1, 1)
+    samples = sum(map(len, halves)) / state.groups
+    correlation = _towards_mean(_finite(slope / unit), samples)
+    gradient = (correlation + correction).clamp(-1, 1)
     step = -options.rate * gradient / (1 + (state.iteration + state.credit) / options.decay) ** 0.5
     furthest = -torch.log1p(options.trust / spread_of_tilt)
     state.position = state.position + torch.maximum(step, furthest.nan_to_num(-math.inf))
@@ -211,6 +229,17 @@ def _advance(
     state.average = torch.lerp(state.average, state.position, settled)
     state.score += newest * (-batch.upper.nanmean().item() - state.score)
     state.iteration += 1
+
+
+def _towards_mean(correlations: Tensor, samples: float) -> Tensor:
+    """Correlations `(groups,)` of so many samples each, drawn towards their mean by the share of
+    their scatter that chance explains (positive-part James-Stein; four groups or more)."""
+    groups, mean = len(correlations), correlations.mean()
+    if groups < 4:
+        return correlations
+    chance = (1 - mean**2) / samples
+    scatter = (correlations - mean).square().sum() / (groups - 3)
+    return mean + (1 - chance / scatter.clamp_min(1e-12)).clamp(0, 1) * (correlations - mean)
 
 
 def _known_bias(state: _State) -> Tensor:

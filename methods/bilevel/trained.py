@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Problem
-from methods.bilevel.finetune import best_in_reach
+from methods.bilevel.finetune import better_in_reach
 from methods.training_run import SingleRun
 from tasks.finetune.rewards import Rewards
 from tasks.finetune.trained import TrainedOracles
@@ -85,7 +85,8 @@ class TrainedRun(SingleRun):
         pool = self.task.scored(self.training.net, self.options.pool, generator)
         low, high = self.bounds()
         levels = torch.linspace(low, high, 81, dtype=torch.float64)
-        self.position = best_in_reach(pool.upper.double(), pool.lower.double(), levels)[None]
+        upper, lower = pool.upper.double().cpu(), pool.lower.double().cpu()
+        self.position = better_in_reach(upper, lower, levels, self.position[0])[None]
         self.average = self.position.clone()
         self.moved()
 

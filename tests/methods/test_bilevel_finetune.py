@@ -175,3 +175,25 @@ def test_trust_region_bounds_how_much_the_tilt_may_grow() -> None:
 def test_constant_rewards_leave_everything_as_it_is() -> None:
     assert stepped(Rewards(torch.ones(10), torch.randn(10)), 0.0, Options()) == 0
     assert stepped(Rewards(torch.randn(10), torch.ones(10)), 0.0, Options()) == 0
+
+
+def test_the_pool_moves_nothing_that_it_does_not_show_to_be_better() -> None:
+    levels = torch.linspace(-4.6, 4.6, 81, dtype=torch.float64)
+    start = torch.tensor(2.3, dtype=torch.float64)
+    lower = torch.randn(20, generator=torch.Generator().manual_seed(0)).double()
+    for upper in (torch.ones(20), (lower < lower.median()).double(), -lower):
+        moved = finetune.better_in_reach(upper.double(), lower, levels, start)
+        assert moved >= start
+    assert finetune.better_in_reach(lower, lower, levels, start) < start
+
+
+def test_classes_that_are_alike_share_their_gradient() -> None:
+    generator = torch.Generator().manual_seed(0)
+    chance = torch.randn(500, 10, generator=generator).double() / 20**0.5
+    drawn = torch.stack([finetune._towards_mean(0.3 + noise, 20) for noise in chance])
+    assert drawn.var(dim=1).mean() < 0.3 * chance.var(dim=1).mean()
+    apart = torch.linspace(-0.9, 0.9, 10, dtype=torch.float64)
+    truth = torch.stack([finetune._towards_mean(apart + noise, 20) for noise in chance])
+    assert (truth - apart).square().mean() < chance.square().mean()
+    few = torch.tensor([0.1, 0.2, 0.3])
+    assert finetune._towards_mean(few, 20).equal(few)
