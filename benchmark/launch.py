@@ -19,7 +19,7 @@ from rich.console import Console
 
 from benchmark.engine.cluster import LOCAL, Executor, make_executor
 from benchmark.engine.devices import check_device, default_device, kind
-from benchmark.engine.estimate import clock_time, expected
+from benchmark.engine.estimate import beside_budgets, clock_time
 from benchmark.engine.executor import run_all
 from benchmark.engine.live import Progress, follow
 from benchmark.engine.stopping import stop_signals
@@ -69,9 +69,8 @@ class Plan:
     specs: list[RunSpec]
     pending: list[RunSpec]
     failed: list[RunSpec]
-    """Failed earlier and left alone; `--retry-failed` makes them pending."""
-    retried: list[RunSpec]
-    """Failed earlier, and pending again."""
+    """Failed earlier: left alone, or pending again under `retry`."""
+    retry: bool = False
 
     @property
     def folder(self) -> Path:
@@ -105,7 +104,7 @@ class Plan:
                 f"{self.suite.seeds} seeds are too few to decide the planned comparisons: "
                 f"{least} can"
             )
-        if self.failed:
+        if self.failed and not self.retry:
             yield f"{len(self.failed)} failed earlier; --retry-failed runs them again"
 
     def estimate(self) -> Iterator[str]:
@@ -116,7 +115,7 @@ class Plan:
         counts = {n for n in (1, 2, 4, 8) if n <= len(self.pending)} | {max(self.where.workers, 1)}
         times = [f"{clock_time(self.least_hours(n) * 3600)} with {n}" for n in sorted(counts)]
         yield f"wall time at least (setup and evaluations on top), by workers: {', '.join(times)}"
-        yield expected(self.pending, self.specs).describe()
+        yield beside_budgets(self.pending, self.specs)
 
     def least_hours(self, workers: int) -> float:
         """Hours that the budgets of the pending runs take `workers` at least, setup apart."""
@@ -146,18 +145,12 @@ def plan(request: Request, dry: bool = False) -> Plan:
     _refuse_namesake(suite, results / suite.name)
     if request.fresh and not dry:
         start_over(specs)
-    return Plan(suite, where, specs, *_sorted(specs, request.retry_failed or request.fresh))
-
-
-def _sorted(
-    specs: list[RunSpec], retry_failed: bool
-) -> tuple[list[RunSpec], list[RunSpec], list[RunSpec]]:
-    """The runs that are pending, that failed for good, and that are pending after a failure."""
-    statuses = [standing(spec) for spec in specs]
-    broken = [spec for spec, status in zip(specs, statuses, strict=True) if status == "failed"]
-    left_alone = ("finished",) if retry_failed else ("finished", "failed")
-    pending = [s for s, status in zip(specs, statuses, strict=True) if status not in left_alone]
-    return (pending, [], broken) if retry_failed else (pending, broken, [])
+    retry = request.retry_failed or request.fresh
+    stored = [(spec, standing(spec)) for spec in specs]
+    left_alone = ("finished",) if retry else ("finished", "failed")
+    pending = [spec for spec, status in stored if status not in left_alone]
+    failed = [spec for spec, status in stored if status == "failed"]
+    return Plan(suite, where, specs, pending, failed, retry)
 
 
 def start_over(specs: Iterable[RunSpec]) -> None:
@@ -207,17 +200,15 @@ def execute(plan: Plan, console: Console) -> Progress:
     """
     try:
         record_plan(plan.folder, plan.specs, plan.suite)
-        for spec in plan.retried:
+        for spec in plan.failed if plan.retry else ():
             with spec.folder.owned():
                 spec.folder.mend()
                 spec.folder.append({"kind": "retry", "time": time.time()})
-        done = len(plan.specs) - len(plan.pending) - len(plan.failed)
+        done = len(plan.specs) - len(plan.pending) - (0 if plan.retry else len(plan.failed))
         progress = Progress(plan.pending, len(plan.specs), max(plan.where.workers, 1), done)
         if plan.pending:
-            with (
-                stop_signals(),
-                closing(run_all(plan.where, plan.pending, progress.start)) as outcomes,
-            ):
+            outcomes = run_all(plan.where, plan.pending, progress.start)
+            with stop_signals(), closing(outcomes):
                 follow(console, progress, _drawn(plan, outcomes))
         return progress
     except StorageError as error:

@@ -84,20 +84,19 @@ def _reasons(terms: Terms) -> Iterator[str]:
 
 def _folder(probe: Path) -> Iterator[str]:
     """Whether the results folder is here the same, writable, and locked across machines."""
-    results = probe.parent
     if not probe.exists():
-        yield f"does not see the results folder {results}: it must be on a path all machines share"
+        yield (
+            f"does not see the results folder {probe.parent}: it must be on a path all machines "
+            "share"
+        )
         return
-    mine = results / f"{probe.name}-{uuid.uuid4().hex}"
     try:
-        mine.touch()
-        mine.unlink()
         with FileLock(probe).acquire(timeout=0):
-            yield f"file locks in {results} do not reach across machines; NFS 4 has such locks"
+            yield f"file locks in {probe.parent} do not reach across machines; NFS 4 has such locks"
     except Timeout:
         return
     except OSError as error:
-        yield f"cannot write to the results folder {results}: {error.strerror}"
+        yield f"cannot write to the results folder {probe.parent}: {error.strerror}"
 
 
 def gpu_here(device: str) -> tuple[str, str]:

@@ -10,20 +10,19 @@ interface unless an address or an interface says so.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from benchmark.engine import admission, slurm
 from benchmark.engine.admission import Terms
-from benchmark.engine.devices import VISIBLE, default_workers, gpus, kind, visible
+from benchmark.engine.devices import VISIBLE, default_workers, kind, pins
 from benchmark.engine.slurm import LOOPBACK, SLURM, ClusterError
 from benchmark.engine.stopping import interrupts_ignored
 from benchmark.runs.spec import RunSpec
@@ -32,8 +31,8 @@ LOCAL = "local"
 ADDRESSES = ("tcp://", "tls://")
 PATIENCE = 30.0
 """Seconds to wait for a scheduler to answer, and for its first worker."""
-COUNT_SPACING = 0.5
-"""Seconds between two counts of the workers."""
+TICK = 1.0
+"""Seconds after which workers that have joined or left are noticed, if no run ends before."""
 FIND = "getattr(__import__('importlib.util').util.find_spec('benchmark'), 'origin', 'no place')"
 """Evaluated on a worker that cannot load this package: where another one of its name is."""
 LOST = "lost the connection to the Dask scheduler; the same command goes on from here"
@@ -44,39 +43,22 @@ class Cluster:
     """A connected Dask cluster, as the executor sees it."""
 
     client: Any
+    """This session's own: its identity is in the key of everything that the session submits."""
     terms: Terms | None = None
     """Conditions that workers must meet; None for those that this process has started."""
     refusals: list[str] = field(default_factory=list)
     """Slurm's messages when it refused a job; emptied when it takes one."""
-    _token: str = field(default_factory=lambda: f"run-{uuid.uuid4().hex}")
-    _numbers: Iterator[int] = field(default_factory=itertools.count)
-    _counted: tuple[float, int] = (-1e9, 0)
 
     def submit(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """A future; its key is this session's own, also where sessions share a scheduler."""
-        key = (self._token, next(self._numbers))
+        """A future of `function` on a worker."""
+        key = f"{self.client.id}-{uuid.uuid4().hex}"
         return self.client.submit(function, *arguments, key=key, **options)
 
-    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """The value of `function` on a worker; waits until there is one."""
-        future = self.submit(function, *arguments)
-        while not future.done():
-            self.check()
-            time.sleep(0.1)
-        if future.cancelled():
-            raise ClusterError(LOST)
-        return future.result()
+    def finished(self, futures: Sequence[Any]) -> set[Any]:
+        """Those of `futures` that are done; waits a moment for the first. Raises ClusterError if
+        there is nothing to wait for: the scheduler is gone, or no job runs and Slurm takes none."""
+        from dask.distributed import CancelledError, wait
 
-    def slots(self) -> int:
-        """How many runs the workers, of one thread each, can execute at once."""
-        if time.monotonic() > self._counted[0] + COUNT_SPACING:
-            with suppress(OSError):  # the scheduler is gone: see `check`
-                self._counted = (time.monotonic(), len(self.client.nthreads()))
-        return self._counted[1]
-
-    def check(self) -> None:
-        """Raise ClusterError if there is nothing to wait for: the scheduler is gone, or no job
-        runs and Slurm takes none."""
         if self.client.status != "running":
             raise ClusterError(LOST)
         if self.refusals and not self.slots():
@@ -84,6 +66,30 @@ class Cluster:
                 f"Slurm refuses the jobs of workers ({self.refusals[-1]}); see the suite's "
                 "[executor] table: docs/running.md"
             )
+        if not futures:
+            time.sleep(TICK)
+            return set()
+        try:
+            with self.client.as_current():
+                done: set[Any] = wait(futures, timeout=TICK, return_when="FIRST_COMPLETED").done
+        except TimeoutError:
+            return set()
+        except CancelledError:
+            raise ClusterError(LOST) from None
+        return done
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The value of `function` on a worker; waits until there is one."""
+        future = self.submit(function, *arguments)
+        while not self.finished([future]):
+            continue
+        return future.result()
+
+    def slots(self) -> int:
+        """How many runs the workers, of one thread each, can execute at once."""
+        with suppress(OSError):  # the scheduler is gone: see `finished`
+            return len(self.client.nthreads())
+        return 0
 
     def stop(self) -> None:
         """Stop this session's runs that are still going on, by restarting their workers.
@@ -94,21 +100,23 @@ class Cluster:
         """
         from dask.distributed import Future
 
-        client, mine = self.client, self._token
+        client = self.client
         until = time.monotonic() + PATIENCE
         with suppress(Exception):  # the cluster may be gone: there is nothing to stop then
-            client.cancel([Future(key, client) for key in list(client.futures) if mine in str(key)])
+            client.cancel([Future(key, client) for key in list(client.futures)])
             while time.monotonic() < until:
-                executing = client.run(_is_executing, mine, on_error="ignore")
+                executing = client.run(_is_executing, client.id, on_error="ignore")
                 busy = [worker for worker, is_busy in executing.items() if is_busy]
                 if not busy:
                     return
                 client.restart_workers(busy, timeout=PATIENCE, raise_for_error=False)
 
-    def raise_unfit(self, reason: str) -> NoReturn:
-        raise ClusterError(
-            f"{reason}; make all machines alike, or take this one off the cluster: docs/running.md"
-        )
+
+def unfit(reason: str) -> ClusterError:
+    """The error of a worker that may not take part."""
+    return ClusterError(
+        f"{reason}; make all machines alike, or take this one off the cluster: docs/running.md"
+    )
 
 
 @dataclass(frozen=True)
@@ -150,9 +158,10 @@ class Executor:
                 yield Cluster(client)
             return
         refusals: list[str] = []
-        opened = _running(self.kind)
         if self.kind == SLURM:
             opened = slurm.jobs(workers, self.settings, specs, refusals)
+        else:
+            opened = _running(self.kind)
         names = [name for spec in specs for name in (spec.method, spec.task_file)]
         offered = admission.offer(Path(specs[0].results), names, self.device)
         with offered as terms, opened as client:
@@ -170,41 +179,45 @@ def make_executor(
     where: str, workers: int | None, settings: dict[str, Any], device: str, sharing: int = 1
 ) -> Executor:
     """Where runs are executed, `sharing` of them on a device, checked. Raises ClusterError."""
-    fault = ""
     if where == LOCAL:
         most = sharing * default_workers(device)
         if kind(device) == "cuda" and (workers or 0) > most:
-            fault = (
+            raise ClusterError(
                 f"--workers: {workers} workers want more than the {most // sharing} GPUs here; at "
                 f"most {most}, or let runs share them: runs_per_device in the suite"
             )
-        workers = most if workers is None else workers
-    elif where == SLURM:
+        return Executor(LOCAL, most if workers is None else workers, device, settings, sharing)
+    if where == SLURM:
         slurm.check_settings(settings)
-        workers = settings.get("workers") if workers is None else workers
+        jobs = workers or settings.get("workers")
         if sharing > 1:
-            fault = "runs_per_device: on Slurm ask for a part of a GPU instead: docs/running.md"
-        elif not workers:
-            fault = "--executor slurm: say how many jobs, by --workers or in the [executor] table"
-    elif not where.startswith(ADDRESSES):
-        fault = f"--executor must be local, slurm or an address like tcp://HOST:8786, got {where!r}"
-    elif workers is not None:
-        fault = f"--workers: the cluster at {where} has its own; leave the option out"
-    if fault:
-        raise ClusterError(fault)
-    return Executor(where, 1 if workers is None else workers, device, settings, sharing)
+            raise ClusterError(
+                "runs_per_device: on Slurm ask for a part of a GPU instead: docs/running.md"
+            )
+        if not jobs:
+            raise ClusterError(
+                "--executor slurm: say how many jobs, by --workers or in the [executor] table"
+            )
+        return Executor(SLURM, jobs, device, settings)
+    if not where.startswith(ADDRESSES):
+        raise ClusterError(
+            f"--executor must be local, slurm or an address like tcp://HOST:8786, got {where!r}"
+        )
+    if workers is not None:
+        raise ClusterError(f"--workers: the cluster at {where} has its own; leave the option out")
+    return Executor(where, 1, device, settings, sharing)
 
 
 @contextmanager
 def _local(workers: int, device: str, sharing: int) -> Iterator[Any]:
     """A client of worker processes of this machine, one thread each, `sharing` to a device."""
-    import dask
     from dask.distributed import Client, Nanny, Scheduler, Security, SpecCluster
 
-    common: dict[str, Any] = {"host": LOOPBACK, "security": Security(), "protocol": "tcp://"}
-    if dask.config.get("distributed.comm.require-encryption"):  # by the user's settings of Dask
+    security, protocol = Security(), "tcp://"
+    if security.require_encryption:  # by the user's settings of Dask
         with slurm.extra("encryption"):
-            common |= {"security": Security.temporary(), "protocol": "tls://"}
+            security, protocol = Security.temporary(), "tls://"
+    common = {"host": LOOPBACK, "security": security, "protocol": protocol}
     options = common | {"nthreads": 1, "memory_limit": None, "silence_logs": logging.CRITICAL}
     nannies = {
         number: {"cls": Nanny, "options": options | {"env": env}}
@@ -213,9 +226,7 @@ def _local(workers: int, device: str, sharing: int) -> Iterator[Any]:
     no_pages = {"dashboard": False, "dashboard_address": f"{LOOPBACK}:0"}
     scheduler = {"cls": Scheduler, "options": common | no_pages}
     with interrupts_ignored():
-        cluster = SpecCluster(
-            nannies, scheduler, security=common["security"], silence_logs=logging.CRITICAL
-        )
+        cluster = SpecCluster(nannies, scheduler, security=security, silence_logs=logging.CRITICAL)
     client = Client(cluster, set_as_default=False)
     try:
         yield client
@@ -223,14 +234,6 @@ def _local(workers: int, device: str, sharing: int) -> Iterator[Any]:
         for part in (client, cluster):
             with suppress(TimeoutError):  # on a busy machine; what is left ends with this process
                 part.close()
-
-
-def pins(workers: int, device: str, sharing: int) -> list[dict[str, str]]:
-    """For each worker, the environment in which it sees one GPU: in turns, of as few as do."""
-    if device == "cpu":
-        return [{}] * workers
-    chosen = gpus(device)[: -(-workers // sharing)]
-    return [{VISIBLE: visible(chosen[worker % len(chosen)])} for worker in range(workers)]
 
 
 @contextmanager
@@ -275,12 +278,12 @@ def inspect(cluster: Cluster, device: str, sharing: int) -> None:
         ) from None
     reasons = [reason for complaints in found.values() for reason in complaints]
     if reasons:
-        cluster.raise_unfit("; ".join(reasons))
+        raise unfit("; ".join(reasons))
     if device != "cpu":
         shared = Counter(client.run(admission.gpu_here, device).values())
         (host, gpu), count = shared.most_common(1)[0]
         if count > sharing:
-            cluster.raise_unfit(
+            raise unfit(
                 f"{count} workers on {host} use the same GPU {gpu}: give each its own by "
                 f"{VISIBLE}, or let runs share it: runs_per_device in the suite"
             )

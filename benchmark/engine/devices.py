@@ -34,17 +34,20 @@ def gpus(device: str) -> list[int]:
     return [int(number)] if number else list(range(torch.cuda.device_count()))
 
 
-def visible(gpu: int) -> str:
-    """The value of CUDA_VISIBLE_DEVICES by which a process sees this GPU of this process alone."""
-    names = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
-    return names[gpu] if names else str(gpu)
-
-
 def default_workers(device: str) -> int:
     """One for each GPU, or for each CPU core that this process may use."""
-    if kind(device) == "cuda":
-        return len(gpus(device))
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    from dask.system import cpu_count
+
+    return len(gpus(device)) if kind(device) == "cuda" else cpu_count()
+
+
+def pins(workers: int, device: str, sharing: int) -> list[dict[str, str]]:
+    """For each worker, the environment in which it sees one GPU: in turns, of as few as do."""
+    if device == "cpu":
+        return [{}] * workers
+    names = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
+    chosen = [names[gpu] if names else str(gpu) for gpu in gpus(device)[: -(-workers // sharing)]]
+    return [{VISIBLE: chosen[worker % len(chosen)]} for worker in range(workers)]
 
 
 def check_device(device: str, here: bool = True) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
 from benchmark.runs.folder import RunFolder, ending
@@ -27,8 +26,10 @@ class Durations:
     """
 
     def __init__(self, known: Iterable[RunSpec] = ()) -> None:
-        self._by_method: dict[tuple[str, str], list[float]] = defaultdict(list)
-        self._by_task: dict[str, list[float]] = defaultdict(list)
+        self.runs = 0
+        """How many finished runs it is taken from."""
+        self._seconds: dict[tuple[str, ...], list[float]] = defaultdict(list)
+        """By task and method, and by task."""
         for spec in known:
             self.add(spec)
 
@@ -36,64 +37,40 @@ class Durations:
         """Take note of a run; only finished ones count."""
         seconds = _beside_the_budget(spec.folder)
         if seconds is not None:
-            self._by_method[spec.task, spec.label].append(seconds)
-            self._by_task[spec.task].append(seconds)
+            self.runs += 1
+            self._seconds[spec.task, spec.label].append(seconds)
+            self._seconds[spec.task,].append(seconds)
 
     def beside(self, spec: RunSpec) -> float | None:
         """Mean of the runs of the same task and method or else of the same task, if any."""
-        told = self._by_method.get((spec.task, spec.label)) or self._by_task.get(spec.task)
+        told = self._seconds.get((spec.task, spec.label)) or self._seconds.get((spec.task,))
         return fmean(told) if told else None
 
-    def knows(self, spec: RunSpec) -> bool:
-        """Whether a run of the same task and method has finished."""
-        return (spec.task, spec.label) in self._by_method
-
-    @property
-    def runs(self) -> int:
-        """How many runs it is taken from."""
-        return sum(map(len, self._by_task.values()))
+    def is_untimed(self, spec: RunSpec) -> bool:
+        """Whether an optimiser's own time, which the priced clock does not charge, is unknown: no
+        run of the same task and method has finished."""
+        return spec.clock == "priced" and (spec.task, spec.label) not in self._seconds
 
 
-@dataclass(frozen=True)
-class Expected:
-    """Time that pending runs take beside their budgets."""
-
-    seconds: float
-    """All of them on one device, those of unknown tasks aside."""
-    runs: int
-    """How many finished runs it is taken from."""
-    unknown: tuple[str, ...]
-    """Tasks of which no run has finished here."""
-    untimed: tuple[str, ...]
-    """Methods of which no run has finished here, under the priced clock."""
-
-    def describe(self) -> str:
-        """In one line."""
-        parts = []
-        if self.runs:
-            time = clock_time(self.seconds)
-            parts.append(f"about {time} with one worker, as {self.runs} finished runs here took")
-        if self.unknown:
-            parts.append(f"not known before a run of {', '.join(self.unknown)} has finished here")
-        if self.untimed:
-            parts.append(
-                "the priced clock does not charge an optimiser's own time, which may be minutes: "
-                f"not known before a run of {', '.join(self.untimed)} has finished here"
-            )
-        return f"setup, evaluations and checkpoints, which no budget pays: {'; '.join(parts)}"
-
-
-def expected(pending: Sequence[RunSpec], known: Iterable[RunSpec]) -> Expected:
-    """Time that `pending` will take beside their budgets, judged by finished runs of `known`."""
+def beside_budgets(pending: Sequence[RunSpec], known: Iterable[RunSpec]) -> str:
+    """Time that `pending` will take beside their budgets, judged by finished runs of `known`, in
+    one line."""
     durations = Durations(known)
     times = [(spec, durations.beside(spec)) for spec in pending]
-    untimed = [s.label for s in pending if s.clock == "priced" and not durations.knows(s)]
-    return Expected(
-        seconds=sum(seconds for _, seconds in times if seconds is not None),
-        runs=durations.runs,
-        unknown=tuple(dict.fromkeys(spec.task for spec, seconds in times if seconds is None)),
-        untimed=tuple(dict.fromkeys(untimed)),
-    )
+    unknown = dict.fromkeys(spec.task for spec, seconds in times if seconds is None)
+    untimed = dict.fromkeys(spec.label for spec in pending if durations.is_untimed(spec))
+    parts = []
+    if durations.runs:
+        total = clock_time(sum(seconds for _, seconds in times if seconds is not None))
+        parts.append(f"about {total} with one worker, as {durations.runs} finished runs here took")
+    if unknown:
+        parts.append(f"not known before a run of {', '.join(unknown)} has finished here")
+    if untimed:
+        parts.append(
+            "the priced clock does not charge an optimiser's own time, which may be minutes: "
+            f"not known before a run of {', '.join(untimed)} has finished here"
+        )
+    return f"setup, evaluations and checkpoints, which no budget pays: {'; '.join(parts)}"
 
 
 def _beside_the_budget(folder: RunFolder) -> float | None:

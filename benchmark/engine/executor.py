@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import queue
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -20,19 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.engine.admission import Terms, complaints
-from benchmark.engine.cluster import LOST, Cluster, Executor
+from benchmark.engine.cluster import Cluster, Executor, unfit
 from benchmark.engine.devices import gpus
-from benchmark.engine.slurm import ClusterError
 from benchmark.runs import calibration
 from benchmark.runs.runner import execute, record_loss
 from benchmark.runs.spec import Outcome, RunSpec, in_one_line
 
 HandedOut = Callable[[RunSpec], None]
 """Is told of each run that goes out."""
-TICK = 1.0
-"""Seconds after which workers that have joined or left are noticed, if no run ends before."""
-BUSY_SECONDS = 5.0
-"""How long a worker waits for a run folder that another process owns."""
+BUSY_SECONDS = 1.0
+"""How long a worker waits after it has found a run folder that another process owns."""
 RETRIES = 1
 """Second chances of a run that raised outside the method's work. Runs whose worker died are
 handed out again by the scheduler itself (`distributed.scheduler.allowed-failures`)."""
@@ -48,20 +44,15 @@ def run_all(
     """
     if where.is_remote or where.workers:
         with where.connect(specs) as cluster:
-            call = cluster.call if where.is_remote else _here
-            yield from run_on(cluster, with_prices(specs, call), handed_out)
+            yield from run_on(cluster, with_prices(specs, cluster.call), handed_out)
         return
     if where.device.startswith("cuda"):
         import torch
 
         torch.cuda.set_device(gpus(where.device)[0])
-    for spec in with_prices(specs, _here):
+    for spec in with_prices(specs, lambda function, *arguments: function(*arguments)):
         handed_out(spec)
         yield execute(spec)
-
-
-def _here(function: Callable[..., Any], *arguments: Any) -> Any:
-    return function(*arguments)
 
 
 def with_prices(specs: Sequence[RunSpec], call: Callable[..., Any]) -> list[RunSpec]:
@@ -84,54 +75,46 @@ def run_on(cluster: Cluster, specs: Sequence[RunSpec], handed_out: HandedOut) ->
     """
     waiting = deque(specs)
     flying: dict[Any, RunSpec] = {}
-    done: queue.SimpleQueue[Any] = queue.SimpleQueue()
     reported: set[Path] = set()
     while waiting or flying:
         for _ in range(min(cluster.slots() - len(flying), len(waiting))):
             spec = waiting.popleft()
-            future = cluster.submit(attempt, spec, cluster.terms, retries=RETRIES)
-            flying[future] = spec
-            future.add_done_callback(done.put)
+            flying[cluster.submit(attempt, spec, cluster.terms, retries=RETRIES)] = spec
             handed_out(spec)
-        cluster.check()
-        try:
-            future = done.get(timeout=TICK)
-        except queue.Empty:
-            continue
-        if future.status == "cancelled":
-            raise ClusterError(LOST)
-        spec, error = flying.pop(future), future.exception()
-        outcome = _lost(spec, error) if error is not None else future.result()
-        future.release()
-        if outcome.status == "unfit":
-            cluster.raise_unfit(outcome.reason)
-        if outcome.status != "busy":
-            yield outcome
-            continue
-        if spec.folder.path not in reported:
-            log.warning("%s is in use by another process: waiting for it", spec.folder.path)
-            reported.add(spec.folder.path)
-        waiting.append(spec)
+        for future in cluster.finished(list(flying)):
+            spec = flying.pop(future)
+            outcome = _outcome(spec, future)
+            if outcome.status == "unfit":
+                raise unfit(outcome.reason)
+            if outcome.status != "busy":
+                yield outcome
+                continue
+            if spec.folder.path not in reported:
+                log.warning("%s is in use by another process: waiting for it", spec.folder.path)
+                reported.add(spec.folder.path)
+            waiting.append(spec)
 
 
 def attempt(spec: RunSpec, terms: Terms | None = None) -> Outcome:
-    """Execute one run on a worker, in a process that may be new or have executed others before.
-
-    Another process may still execute the run for a moment: that of a worker that was lost.
-    """
+    """Execute one run on a worker, in a process that may be new or have executed others before."""
     if terms is not None and (reasons := complaints(terms)):
         return Outcome(spec, "unfit", "; ".join(reasons))
     _keep_freed_memory()
-    until = time.monotonic() + BUSY_SECONDS
-    while (outcome := execute(spec)).status == "busy" and time.monotonic() < until:
-        time.sleep(0.2)
+    outcome = execute(spec)
+    if outcome.status == "busy":
+        time.sleep(BUSY_SECONDS)
     return outcome
 
 
-def _lost(spec: RunSpec, error: BaseException) -> Outcome:
-    """A run whose workers died, one after the other, or whose folder could not be written."""
+def _outcome(spec: RunSpec, future: Any) -> Outcome:
+    """How a run ended, also one whose workers died, one after the other, or whose folder could not
+    be written."""
     from dask.distributed import KilledWorker
 
+    error = future.exception()
+    if error is None:
+        outcome: Outcome = future.result()
+        return outcome
     if isinstance(error, KilledWorker):
         return record_loss(spec, "its worker process died, again and again (out of memory?)")
     return Outcome(spec, "interrupted", in_one_line(error))

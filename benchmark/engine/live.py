@@ -6,6 +6,7 @@ import json
 import shlex
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,8 @@ OVERHEAD_GUESS = 1.6
 
 @dataclass
 class Progress:
-    """Progress of a suite while it runs; reads heartbeats, writes nothing."""
+    """Progress of a suite while it runs; reads heartbeats, writes nothing. As a renderable of Rich
+    it is read anew each time it is drawn."""
 
     specs: list[RunSpec]
     total: int
@@ -39,7 +41,6 @@ class Progress:
     failed: list[Outcome] = field(default_factory=list)
     elsewhere: list[Outcome] = field(default_factory=list)
     """Runs that another process executes."""
-    _begun: float = field(default_factory=time.time)
     _durations: Durations = field(default_factory=Durations)
     _left: dict[Path, RunSpec] = field(default_factory=dict)
     _handed_out: dict[Path, float] = field(default_factory=dict)
@@ -63,6 +64,10 @@ class Progress:
         else:
             self.failed.append(outcome)
 
+    @property
+    def done(self) -> int:
+        return self.finished + len(self.failed)
+
     def problems(self, folder: Path) -> Iterator[str]:
         """Lines on runs that have not finished, each with the remedy."""
         if self.elsewhere:
@@ -72,24 +77,19 @@ class Progress:
             advice = shlex.join(["python", "-m", "benchmark", "status", *where])
             yield f"{len(self.failed)} runs failed; see: {advice}"
 
-    def running(self) -> list[tuple[RunSpec, dict[str, Any]]]:
+    def running(self) -> Iterator[tuple[RunSpec, dict[str, Any]]]:
         """Runs with a recent heartbeat, and that heartbeat."""
-        alive = []
-        for path in list(self._handed_out):
+        for path, since in list(self._handed_out.items()):
             spec = self._left.get(path)  # another thread may record its end
-            life = spec and _heartbeat(spec.folder.heartbeat)
-            if spec and life and life["time"] > max(time.time() - STALE_SECONDS, self._begun):
-                alive.append((spec, life))
-        return alive
+            life = _heartbeat(spec) if spec else {}
+            if spec and life and life["time"] > max(time.time() - STALE_SECONDS, since):
+                yield spec, life
 
     def seconds_left(self) -> float:
         """Wall time that the pending runs take, judged by finished runs of their methods."""
         progress = {spec.folder.path: life["progress"] for spec, life in self.running()}
-        left = [self._seconds(spec, progress.get(spec.folder.path)) for spec in self._to_come()]
+        left = [self._seconds(s, progress.get(path)) for path, s in list(self._left.items())]
         return max(sum(left) / self.workers, max(left, default=0.0))
-
-    def _to_come(self) -> list[RunSpec]:
-        return list(self._left.values())
 
     def _seconds(self, spec: RunSpec, progress: float | None) -> float:
         """Wall time that one run still takes."""
@@ -106,47 +106,21 @@ class Progress:
 
     def time_left(self) -> str:
         """`seconds_left` in words; a bound where methods have not been timed yet."""
-        untimed = any(
-            spec.clock == "priced" and not self._durations.knows(spec) for spec in self._to_come()
-        )
+        untimed = any(map(self._durations.is_untimed, list(self._left.values())))
         return f"{'at least' if untimed else 'about'} {clock_time(self.seconds_left())} left"
 
-
-def _heartbeat(path: Path) -> dict[str, Any] | None:
-    try:
-        life: dict[str, Any] = json.loads(path.read_text())
-        return life
-    except (OSError, ValueError):
-        return None
-
-
-def metric_text(life: dict[str, Any]) -> str:
-    """The primary metric: tasks list it first."""
-    for name, value in (life.get("metrics") or {}).items():
-        return f"{name} {value:.4g}"
-    return "-"
-
-
-class _View:
-    """A renderable that reads the progress anew each time it is drawn."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-
     def __rich__(self) -> RenderableType:
-        progress = self.progress
-        done = progress.finished + len(progress.failed)
         head = Table.grid(padding=(0, 2))
         head.add_row(
-            ProgressBar(total=progress.total, completed=done, width=30),
-            f"{done}/{progress.total} runs",
-            f"[red]{len(progress.failed)} failed[/]" if progress.failed else "",
-            progress.time_left(),
+            ProgressBar(total=self.total, completed=self.done, width=30),
+            f"{self.done}/{self.total} runs",
+            f"[red]{len(self.failed)} failed[/]" if self.failed else "",
+            self.time_left(),
         )
         table = Table(box=None, pad_edge=False, header_style="dim")
         for column in ("task", "method", "seed", "budget used", "", "incumbent"):
             table.add_column(column)
-        for spec, life in progress.running()[:12]:
+        for spec, life in list(self.running())[:12]:
             share = life["progress"]
             table.add_row(
                 Text(spec.task), Text(spec.label), str(spec.seed),
@@ -156,32 +130,37 @@ class _View:
         return Group(head, table)
 
 
+def _heartbeat(spec: RunSpec) -> dict[str, Any]:
+    """The last sign of life of a run; empty if there is none."""
+    try:
+        life: dict[str, Any] = json.loads(spec.folder.heartbeat.read_text())
+        return life
+    except (OSError, ValueError):
+        return {}
+
+
+def metric_text(life: dict[str, Any]) -> str:
+    """The primary metric: tasks list it first."""
+    for name, value in (life.get("metrics") or {}).items():
+        return f"{name} {value:.4g}"
+    return "-"
+
+
 def follow(console: Console, progress: Progress, outcomes: Iterable[Outcome]) -> None:
     """Consume `outcomes` while showing progress."""
-    if console.is_terminal:
-        with Live(_View(progress), console=console, refresh_per_second=1, transient=True):
-            for outcome in outcomes:
-                progress.record(outcome)
-                _print_failure(console, outcome)
-        return
-    for outcome in outcomes:
-        progress.record(outcome)
-        spec = outcome.spec
-        life = _heartbeat(spec.folder.heartbeat) or {}
-        done = progress.finished + len(progress.failed)
-        console.print(
-            f"[{done}/{progress.total}] {spec.task} {spec.label} seed {spec.seed}: "
-            f"{outcome.status}, {metric_text(life)}, {progress.time_left()}",
-            markup=False, highlight=False, soft_wrap=True,
-        )  # fmt: skip
-        _print_failure(console, outcome)
-
-
-def _print_failure(console: Console, outcome: Outcome) -> None:
-    spec = outcome.spec
-    if outcome.status != "finished":
-        where = f" (traceback in {spec.folder.error})" if outcome.status == "failed" else ""
-        console.print(
-            f"{outcome.status}: {spec.task} {spec.label} seed {spec.seed}: {outcome.reason}{where}",
-            style="red", markup=False, highlight=False, soft_wrap=True,
-        )  # fmt: skip
+    live = Live(progress, console=console, refresh_per_second=1, transient=True)
+    with live if console.is_terminal else nullcontext():
+        for outcome in outcomes:
+            progress.record(outcome)
+            spec, status = outcome.spec, outcome.status
+            name = f"{spec.task} {spec.label} seed {spec.seed}"
+            if not console.is_terminal:
+                line = (
+                    f"[{progress.done}/{progress.total}] {name}: {status}, "
+                    f"{metric_text(_heartbeat(spec))}, {progress.time_left()}"
+                )
+                console.print(Text(line), soft_wrap=True)
+            if status != "finished":
+                where = f" (traceback in {spec.folder.error})" if status == "failed" else ""
+                line = f"{status}: {name}: {outcome.reason}{where}"
+                console.print(Text(line, style="red"), soft_wrap=True)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,13 @@ NO_MEMORY_LIMIT = ("--memory-limit", "0")
 """Slurm limits the memory of jobs; Dask would pause a worker near its limit for good."""
 RESUBMIT_SPACING = 30.0
 """Seconds after which a job that Slurm has refused is submitted again."""
-SETTINGS: dict[str, type] = {
-    "workers": int, "interface": str, "queue": str, "account": str, "walltime": str,
-    "memory": str, "job_cpu": int, "job_extra_directives": list, "job_script_prologue": list,
-    "worker_extra_args": list, "local_directory": str, "log_directory": str, "python": str,
-}  # fmt: skip
+TEXTS = ("interface", "queue", "account", "walltime", "memory", "local_directory", "log_directory",
+         "python")  # fmt: skip
+LISTS = ("job_extra_directives", "job_script_prologue", "worker_extra_args")
+NUMBERS = ("workers", "job_cpu")
+SETTINGS = (*TEXTS, *LISTS, *NUMBERS)
 """Keys of a suite's `[executor]` table: `workers` is the number of jobs, the others are
 arguments of `dask_jobqueue.SLURMCluster`."""
-MOST_JOBS = 10_000
 
 
 class ClusterError(UserError):
@@ -40,17 +39,18 @@ class ClusterError(UserError):
 
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Raise UnknownName or ClusterError for an `[executor]` table that cannot be used."""
-    right: dict[type, tuple[str, Callable[[Any], bool]]] = {
-        int: (f"a whole number from 1 to {MOST_JOBS}", lambda value: 1 <= value <= MOST_JOBS),
-        str: ("a text", lambda value: value != ""),
-        list: ("a list of strings", lambda value: all(isinstance(item, str) for item in value)),
-    }
     for key, value in settings.items():
-        if key not in SETTINGS:
+        if key in NUMBERS:
+            right, fits = "a whole number from 1", type(value) is int and value > 0
+        elif key in TEXTS:
+            right, fits = "a text", isinstance(value, str) and value != ""
+        elif key in LISTS:
+            strings = isinstance(value, list) and all(isinstance(item, str) for item in value)
+            right, fits = "a list of strings", strings
+        else:
             raise UnknownName("key in [executor]:", key, SETTINGS)
-        words, fits = right[SETTINGS[key]]
-        if type(value) is not SETTINGS[key] or not fits(value):
-            raise ClusterError(f"[executor]: {key} must be {words}, got {value!r}")
+        if not fits:
+            raise ClusterError(f"[executor]: {key} must be {right}, got {value!r}")
 
 
 @contextmanager

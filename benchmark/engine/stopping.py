@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -20,41 +20,34 @@ class Stopped(KeyboardInterrupt):
         """The exit code by which a shell tells that this signal ended a process."""
 
 
-@contextmanager
-def stop_signals() -> Iterator[None]:
+def stop_signals() -> AbstractContextManager[None]:
     """Raise Stopped where one of the signals arrives, unless it is ignored (as by `nohup`)."""
-    names = ("SIGINT", "SIGTERM", "SIGHUP") if _is_main_thread() else ()
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
-    try:
-        for number in before:
-            signal.signal(number, _stop)
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    return _handled((n for n in numbers if signal.getsignal(n) != signal.SIG_IGN), _stop)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
-@contextmanager
-def interrupts_ignored() -> Iterator[None]:
+def interrupts_ignored() -> AbstractContextManager[None]:
     """Ignore Ctrl-C inside, also where what runs inside sets a handler of its own.
 
     Processes that are started inside ignore it for good: a terminal sends it to every process of
     a job, but stopping the workers is for the command to do.
     """
-    if not _is_main_thread():  # signals are the main thread's
-        yield
-        return
-    before: Any = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return _handled((signal.SIGINT,), signal.SIG_IGN)
+
+
+@contextmanager
+def _handled(numbers: Iterable[int], handler: Any) -> Iterator[None]:
+    """Let `handler` handle signals; only the main thread can, others are left as they are."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {}
     try:
+        for number in numbers if is_main else ():
+            before[number] = signal.signal(number, handler)
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _is_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

@@ -196,6 +196,6 @@ def test_a_dry_run_says_what_is_missing_and_the_least_time(shelf: Shelf, tmp_pat
 def test_a_run_cannot_be_shared_between_workers(toy_spec: Callable[..., RunSpec]) -> None:
     specs = [toy_spec(budget=budget) for budget in (1.0, 1.0, 4.0)]
     quick = suite.load("quick")
-    plan = Plan(quick, Executor(), specs, specs, [], [])
+    plan = Plan(quick, Executor(), specs, specs, [])
     assert [plan.least_hours(workers) for workers in (1, 2, 50)] == [6.0, 4.0, 4.0]
-    assert Plan(quick, Executor(), specs, [], specs, []).least_hours(3) == 0
+    assert Plan(quick, Executor(), specs, [], specs).least_hours(3) == 0

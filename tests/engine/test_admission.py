@@ -100,10 +100,10 @@ def test_locks_that_do_not_reach_are_named(terms, tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_named(terms, monkeypatch):
-    def read_only(self):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+    def read_only(lock, timeout):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), lock.lock_file)
 
-    monkeypatch.setattr(Path, "touch", read_only)
+    monkeypatch.setattr(admission.FileLock, "acquire", read_only)
     text = only_complaint(terms)
     assert f"cannot write to the results folder {terms.probe.parent}: Read-only" in text
 

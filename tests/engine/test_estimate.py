@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from benchmark.engine.estimate import expected
+from benchmark.engine.estimate import Durations, beside_budgets, clock_time
 from benchmark.engine.live import Progress
 from benchmark.runs.runner import execute
 from benchmark.runs.spec import Outcome, RunSpec
@@ -21,9 +21,9 @@ def beside(spec: RunSpec) -> float:
 
 def test_nothing_is_known_before_a_run_has_finished(toy_spec: Callable[..., RunSpec]) -> None:
     specs = [toy_spec(seed=seed) for seed in range(2)]
-    found = expected(specs, specs)
-    assert (found.seconds, found.runs, found.unknown) == (0.0, 0, ("toy/quadratic",))
-    assert "not known before a run of toy/quadratic has finished here" in found.describe()
+    said = beside_budgets(specs, specs)
+    assert "not known before a run of toy/quadratic has finished here" in said
+    assert "about" not in said
 
 
 def test_it_is_the_mean_of_the_same_method_or_else_of_the_task(
@@ -36,18 +36,23 @@ def test_it_is_the_mean_of_the_same_method_or_else_of_the_task(
     times = [beside(random[0]), beside(random[1]), beside(default[0])]
     assert min(times) > 0  # evaluations have a price
     pending = [random[2], default[1], toy_spec("grid", seed=0)]
-    found = expected(pending, [*random, *default])
-    mean = (times[0] + times[1]) / 2 + times[2] + sum(times) / 3
-    assert found.seconds == pytest.approx(mean)
-    assert (found.runs, found.unknown, found.untimed) == (3, (), ("grid",))
-    assert "as 3 finished runs here took" in found.describe()
+    durations = Durations([*random, *default])
+    means = [(times[0] + times[1]) / 2, times[2], sum(times) / 3]
+    assert [durations.beside(spec) for spec in pending] == pytest.approx(means)
+    said = beside_budgets(pending, [*random, *default])
+    assert f"about {clock_time(sum(means))} with one worker, as 3 finished runs here took" in said
+    assert "an optimiser's own time" in said
+    assert said.count("not known before") == 1
+    assert "not known before a run of grid has finished here" in said
 
 
 def test_failed_runs_and_other_tasks_tell_nothing(toy_spec: Callable[..., RunSpec]) -> None:
     broken = toy_spec(prices={"trial": 1.0})  # no price of a step
     assert execute(broken).status == "failed"
     other = toy_spec(task="finetune/gaussian")
-    assert expected([other], [broken]).unknown == ("finetune/gaussian",)
+    said = beside_budgets([other], [broken])
+    assert "about" not in said
+    assert "not known before a run of finetune/gaussian has finished here" in said
 
 
 def finish(spec: RunSpec, wall: float) -> None:
@@ -63,7 +68,7 @@ def test_an_optimisers_own_time_counts_although_the_priced_clock_does_not_charge
 ) -> None:
     done, to_come = toy_spec(seed=0), toy_spec(seed=1)
     finish(done, 602.0)  # of which its budget are 2
-    assert expected([to_come], [done]).seconds == pytest.approx(600.0, abs=1.0)
+    assert Durations([done]).beside(to_come) == pytest.approx(600.0, abs=1.0)
     progress = Progress([done, to_come], 2, workers=1)
     assert progress.time_left().startswith("at least ")
     progress.record(Outcome(done, "finished"))

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from benchmark.engine import cluster
-from benchmark.engine.cluster import make_executor, pins
-from benchmark.engine.devices import VISIBLE
+from benchmark.engine.cluster import make_executor
+from benchmark.engine.devices import VISIBLE, pins
 from benchmark.engine.slurm import ClusterError
 from benchmark.runs.spec import RunSpec
 from benchmark.suite import SuiteError, load

@@ -158,8 +158,11 @@ def test_a_run_ends_with_its_session(commands, tmp_path, is_waited_for):
     _, address = scheduler(commands, tmp_path, "boss")
     for name in ("first", "second"):
         worker(commands, address, name)
-    with Client(address, timeout=PATIENCE, set_as_default=False) as client:
-        session, other = Cluster(client), Cluster(client)
+    with (
+        Client(address, timeout=PATIENCE, set_as_default=False) as client,
+        Client(address, timeout=PATIENCE, set_as_default=False) as another,
+    ):
+        session, other = Cluster(client), Cluster(another)
         mine, theirs = (each.submit(time.sleep, 1e6) for each in (session, other))
 
         def working() -> set[object]:
