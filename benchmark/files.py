@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from benchmark.errors import UserError
+
 TEMPORARY = ".tmp"
 """How files end that are being written, or deleted; their names begin with a dot."""
 LARGEST_FILE = 2**28
@@ -21,7 +23,7 @@ LARGEST_PICTURE = 2**24
 REMEDY = "bring back a copy of it, or run this run again with --fresh"
 
 
-class BadResults(ValueError):
+class BadResults(UserError):
     """Stored results that hold what no run writes; the message says what and where.
 
     They may be damaged, or come from somebody else: a file that cannot be read, links, foreign

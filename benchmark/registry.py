@@ -24,19 +24,22 @@ from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 import methods
 import tasks
+from benchmark.errors import UserError
 from methods.base import Method
 from tasks.base import Task
 from tasks.command.definition import from_suite
 
+T = TypeVar("T")
 GROUP = "diffusion_tuning_benchmark"
 PATIENCE = 120.0
 """Seconds that loading a file or making a method may take."""
 
 
-class UnknownName(ValueError):
+class UnknownName(UserError):
     """A name that no method, task or suite bears; the message offers the nearest one."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
@@ -46,50 +49,51 @@ class UnknownName(ValueError):
         super().__init__(f"unknown {kind} {name!r}; {hint}")
 
 
-class BrokenModule(ValueError):
+class BrokenModule(UserError):
     """A method or task file that cannot be used, with the reason."""
 
 
-def _load(name: str, origin: str) -> ModuleType:
+@contextmanager
+def _blaming(origin: str) -> Iterator[None]:
+    """Whatever fails inside is a BrokenModule of `origin`."""
     try:
-        return importlib.import_module(name)
+        yield
     except (Exception, SystemExit) as error:
         raise BrokenModule(f"{origin}: {type(error).__name__}: {error}") from error
 
 
-def _modules(package: ModuleType) -> Iterator[ModuleType]:
+def _sources(package: ModuleType, group: str) -> Iterator[ModuleType | type]:
+    """The modules of a package, and what other distributions announce under `group`."""
     for info in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if not info.name.rpartition(".")[2].startswith("_"):
-            yield _load(info.name, info.name.replace(".", "/") + ".py")
-
-
-def _entries(group: str) -> Iterator[ModuleType | type]:
+            with _blaming(info.name.replace(".", "/") + ".py"):
+                module = importlib.import_module(info.name)
+            yield module
     for entry in entry_points(group=f"{GROUP}.{group}"):
-        try:
-            yield entry.load()
-        except (Exception, SystemExit) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise BrokenModule(f"entry point {entry.value}: {reason}") from error
+        with _blaming(f"entry point {entry.value}"):
+            loaded = entry.load()
+        yield loaded
 
 
-def _classes(source: ModuleType | type, base: type) -> Iterator[type]:
-    """Concrete, named subclasses of `base` that `source` itself defines (or is)."""
+def _classes(source: ModuleType | type, base: type | tuple[type, ...]) -> list[type]:
+    """Subclasses of `base` that `source` itself defines (or is)."""
     candidates = [source] if isinstance(source, type) else vars(source).values()
-    for value in candidates:
-        if (
-            isinstance(value, type)
-            and issubclass(value, base)
-            and not inspect.isabstract(value)
-            and "name" in vars(value)
-            and (value is source or value.__module__ == source.__name__)
-        ):
-            yield value
+    return [
+        value
+        for value in candidates
+        if isinstance(value, type)
+        and issubclass(value, base)
+        and (value is source or value.__module__ == source.__name__)
+    ]
 
 
-def _collect(base: type, package: ModuleType, group: str) -> dict[str, type]:
+@cache
+def _registered(base: type, package: ModuleType, group: str) -> dict[str, type]:
     found: dict[str, type] = {}
-    for source in (*_modules(package), *_entries(group)):
+    for source in _sources(package, group):
         for cls in _classes(source, base):
+            if inspect.isabstract(cls) or "name" not in vars(cls):
+                continue
             name = cls.name  # type: ignore[attr-defined]
             other = found.setdefault(name, cls)
             if other is not cls:
@@ -115,11 +119,6 @@ def in_time(what: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-
-
-@cache
-def _registered(base: type, package: ModuleType, group: str) -> dict[str, type]:
-    return _collect(base, package, group)
 
 
 _added: dict[type, dict[str, type]] = {Method: {}, Task: {}}
@@ -190,18 +189,9 @@ def from_file(path: Path) -> type:
         raise BrokenModule(f"{path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    try:
-        with in_time(f"loading {path}"):
-            spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise BrokenModule(f"{path}: {type(error).__name__}: {error}") from error
-    defined = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, (Method, Task))
-        and value.__module__ == name
-    ]
+    with _blaming(str(path)), in_time(f"loading {path}"):
+        spec.loader.exec_module(module)
+    defined = _classes(module, (Method, Task))
     whole = [cls for cls in defined if not _lacking(cls)]
     if defined and not whole:
         needs = [f"class {cls.__name__} needs {' and '.join(_lacking(cls))}" for cls in defined]
@@ -214,19 +204,6 @@ def from_file(path: Path) -> type:
     return whole[0]
 
 
-def method(name: str) -> type[Method]:
-    """A method by name or by the path of its file."""
-    if name.endswith(".py"):
-        cls = from_file(Path(name))
-        if not issubclass(cls, Method):
-            raise BrokenModule(f"{name} defines a task; give it by --task or as a task's `file`")
-        return cls
-    known = all_methods()
-    if name not in known:
-        raise UnknownName("method", name, known)
-    return known[name]
-
-
 IN_SUITE = "::"
 """Between the path of a suite file and the name of a task that is stated there."""
 
@@ -237,19 +214,37 @@ def file_of(name: str) -> Path | None:
     return Path(path) if IN_SUITE in name or name.endswith(".py") else None
 
 
+def find(name: str) -> type[Method] | type[Task]:
+    """A method or task by name or by its file, as `method` and `task` take them; a task of a file
+    becomes known by its name."""
+    file = file_of(name)
+    if file is None:
+        return _known("task or method", name, all_tasks() | all_methods())
+    cls = _from_suite(name) if IN_SUITE in name else from_file(file)
+    if issubclass(cls, Task):
+        add(cls, name)
+    return cls
+
+
+def method(name: str) -> type[Method]:
+    """A method by name or by the path of its file."""
+    if not name.endswith(".py"):
+        return _known("method", name, all_methods())
+    cls = find(name)
+    if not issubclass(cls, Method):
+        raise BrokenModule(f"{name} defines a task; give it by --task or as a task's `file`")
+    return cls
+
+
 def task(name: str) -> type[Task]:
     """A task by name, by the path of its file, or by that of the suite file that states it and
-    `::` and its name. Tasks from files become known by their names."""
-    known = all_tasks()
-    if (file := file_of(name)) is not None:
-        cls = from_file(file) if IN_SUITE not in name else _from_suite(name)
-        if not issubclass(cls, Task):
-            raise BrokenModule(f"{name} defines a method; give it by --method or as its `name`")
-        add(cls, name)
-        return cls
-    if name not in known:
-        raise UnknownName("task", name, known)
-    return known[name]
+    `::` and its name."""
+    if file_of(name) is None:
+        return _known("task", name, all_tasks())
+    cls = find(name)
+    if not issubclass(cls, Task):
+        raise BrokenModule(f"{name} defines a method; give it by --method or as its `name`")
+    return cls
 
 
 def _from_suite(name: str) -> type[Task]:
@@ -260,23 +255,14 @@ def _from_suite(name: str) -> type[Task]:
         raise BrokenModule(f"{name}: {error}") from None
 
 
-def find(name: str) -> type[Method] | type[Task]:
-    """A method or task by name or by the path of its file."""
-    if (file := file_of(name)) is not None:
-        is_task = IN_SUITE in name or issubclass(from_file(file), Task)
-        return task(name) if is_task else method(name)
-    known = all_tasks() | all_methods()
+def _known(kind: str, name: str, known: dict[str, T]) -> T:
     if name not in known:
-        raise UnknownName("task or method", name, known)
+        raise UnknownName(kind, name, known)
     return known[name]
 
 
 def supports(method_name: str, task_name: str) -> bool:
     """Whether a method works on a task. Raises BrokenModule if it cannot say."""
-    try:
-        return method(method_name).supports(task(task_name))
-    except (UnknownName, BrokenModule):
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise BrokenModule(f"{method_name}: supports({task_name}) raised {reason}") from error
+    cls, given = method(method_name), task(task_name)
+    with _blaming(f"{method_name}: supports({task_name})"):
+        return cls.supports(given)

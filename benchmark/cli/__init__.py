@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -35,26 +34,15 @@ def _options(
     # `main` takes --debug from wherever it stands.
 
 
-_COMMANDS: dict[str, Callable[..., None]] = {
-    "run": running.run,
-    "prepare": running.prepare,
-    "status": reading.status,
-    "table": reading.table,
-    "plot": reading.plot,
-    "report": reading.report,
-    "compare": reading.compare,
-    "merge": reading.merge,
-    "pack": reading.pack,
-    "unpack": reading.unpack,
-    "export": reading.export,
-    "list": authoring.list_,
-    "info": authoring.info,
-    "cite": authoring.cite,
-    "check": authoring.check,
-    "new-method": authoring.new_method,
-}
-for _name, _command in _COMMANDS.items():
-    app.command(_name)(_command)
+COMMANDS = (
+    running.run, running.prepare,
+    reading.status, reading.table, reading.plot, reading.report, reading.compare,
+    reading.merge, reading.pack, reading.unpack, reading.export,
+    authoring.list_, authoring.info, authoring.cite, authoring.check, authoring.new_method,
+)  # fmt: skip
+for _command in COMMANDS:
+    _name = _command.__name__.strip("_").replace("_", "-")
+    app.command(_name)(output.clear_errors()(_command))
 
 
 def main() -> None:

@@ -24,21 +24,19 @@ class Kind(StrEnum):
 
 def list_(kind: Kind, as_json: JsonOption = False) -> None:
     """List tasks, methods or suites."""
-    with output.clear_errors():
-        from benchmark import catalogue
+    from benchmark import catalogue
 
-        rows = getattr(catalogue, kind.value)()
-    output.print_rows(rows, as_json)
+    show = output.print_json if as_json else output.print_rows
+    show(getattr(catalogue, kind)())
 
 
 def info(name: str, as_json: JsonOption = False) -> None:
     """Describe a task or a method: space, references, citation, cost."""
-    with output.clear_errors():
-        from benchmark import catalogue
+    from benchmark import catalogue
 
-        details = catalogue.details(name)
+    details = catalogue.details(name)
     if as_json:
-        typer.echo(json.dumps(details, indent=1))
+        output.print_json(details)
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     for key, value in details.items():
@@ -52,10 +50,9 @@ def cite(
     methods: Annotated[list[str] | None, typer.Argument(help="Methods; default: all.")] = None,
 ) -> None:
     """Print BibTeX of the suite and of methods."""
-    with output.clear_errors():
-        from benchmark import citations
+    from benchmark import citations
 
-        typer.echo(citations.bibliography(methods or ()))
+    typer.echo(citations.bibliography(methods or ()))
 
 
 def check(
@@ -66,23 +63,22 @@ def check(
 ) -> None:
     """Run the contract suite on one method (name or .py file) or task, or on the tasks that a suite
     file states."""
-    with output.clear_errors():
-        from benchmark import contract, suite
-        from benchmark.engine.devices import check_device
+    from benchmark import contract, suite
+    from benchmark.engine.devices import check_device
 
-        check_device(device)
-        names = [name]
-        if name.endswith(".toml"):
-            names = [entry.file for entry in suite.load(name).tasks if entry.file]
-            if not names:
-                raise suite.SuiteError(f"{name} states no task of its own")
-        failures = 0
-        for title, problem in (found for one in names for found in contract.check(one, device)):
-            mark, style = ("ok", "green") if problem is None else ("FAILED", "bold red")
-            output.console.print(Text(f"{mark:>6}", style=style), Text(title))
-            if problem is not None:
-                failures += 1
-                output.console.print(Text(f"       {problem}"), soft_wrap=True)
+    check_device(device)
+    names = [name]
+    if name.endswith(".toml"):
+        names = [entry.file for entry in suite.load(name).tasks if entry.file]
+        if not names:
+            raise suite.SuiteError(f"{name} states no task of its own")
+    failures = 0
+    for title, problem in (found for one in names for found in contract.check(one, device)):
+        mark, style = ("ok", "green") if problem is None else ("FAILED", "bold red")
+        output.console.print(Text(f"{mark:>6}", style=style), Text(title))
+        if problem is not None:
+            failures += 1
+            output.console.print(Text(f"       {problem}"), soft_wrap=True)
     if failures:
         raise typer.Exit(1)
 
@@ -91,9 +87,8 @@ def new_method(
     name: str, folder: Annotated[Path | None, typer.Option(help="Where to write it.")] = None
 ) -> None:
     """Write a commented method file that passes `check`."""
-    with output.clear_errors():
-        from benchmark import template
+    from benchmark import template
 
-        path = template.write(name, folder)
+    path = template.write(name, folder)
     command = shlex.join(["python", "-m", "benchmark", "check", str(path)])
     output.print_lines([f"wrote {path}", f"try it: {command}"])

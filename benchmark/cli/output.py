@@ -8,12 +8,13 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TextIO
 
 import typer
 from rich.console import Console
 from rich.text import Text
+
+from benchmark.errors import UserError
 
 SPELLED = {
     "↑": "^", "↓": "v", "†": "+", "…": "...", "λ": "lambda", "τ": "tau", "ᾱ": "alpha",
@@ -53,8 +54,8 @@ def clear_errors() -> Iterator[None]:
     """Show an error that the user can act on as one line, and exit with code 2."""
     try:
         yield
-    except Exception as error:
-        if debugging() or not isinstance(error, _actionable()):
+    except (UserError, OSError) as error:
+        if debugging() or isinstance(error, BrokenPipeError):  # nobody reads on, as with `head`
             raise
         complain(str(error) or type(error).__name__)  # a TimeoutError of Dask says nothing
         raise typer.Exit(2) from None
@@ -69,22 +70,6 @@ def after_printing() -> Iterator[None]:
         if debugging():
             raise
         errors.print(Text(f"not written: {error}", style="yellow"), soft_wrap=True)
-
-
-def _actionable() -> tuple[type[Exception], ...]:
-    """Errors that the user can act on; imports most of the harness, so only where one happened."""
-    from benchmark.errors import UserError
-    from benchmark.files import BadResults
-    from benchmark.registry import BrokenModule, UnknownName
-    from benchmark.runs.folder import Busy
-    from benchmark.runs.spec import SpecMismatch
-    from benchmark.study.merge import MergeError
-    from benchmark.suite import SuiteError
-
-    return (
-        UserError, BrokenModule, UnknownName, SpecMismatch, SuiteError, MergeError, Busy,
-        BadResults, OSError,
-    )  # fmt: skip
 
 
 def complain(message: str) -> None:
@@ -102,17 +87,19 @@ def print_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     print_lines(layout(head, rows, console.width))
 
 
-def print_rows(rows: list[dict[Any, Any]], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(rows, indent=1))
-    elif rows:
+def print_rows(rows: list[dict[Any, Any]]) -> None:
+    if rows:
         print_columns(list(rows[0]), [list(map(str, row.values())) for row in rows])
 
 
-def print_paths(paths: list[Path]) -> None:
-    print_lines([str(path) for path in paths])
+def print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=1))
 
 
-def print_lines(lines: Iterable[str]) -> None:
+def print_title(title: str) -> None:
+    console.print(Text(f"\n{title}", style="bold"))
+
+
+def print_lines(lines: Iterable[object]) -> None:
     for line in lines:
-        console.print(Text(line), soft_wrap=True)
+        console.print(Text(str(line)), soft_wrap=True)

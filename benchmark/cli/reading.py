@@ -26,12 +26,11 @@ class Format(StrEnum):
 
 def status(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:
     """Show every run of a suite: how far it is, or why it ended."""
-    with output.clear_errors():
-        from benchmark.engine.estimate import clock_time
-        from benchmark.study.stored import locate
-        from benchmark.study.survey import survey
+    from benchmark.engine.estimate import clock_time
+    from benchmark.study.stored import locate
+    from benchmark.study.survey import survey
 
-        states = survey(locate(results, suite))
+    states = survey(locate(results, suite))
     rows = []
     for state in states:
         used = "-" if state.used is None else f"{state.used:.0%}"
@@ -49,8 +48,7 @@ def status(suite: SuiteOption = "quick", results: ResultsOption = Path("results"
 
 def table(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:
     """Print the summary and what it says in words, and write the tables again."""
-    with output.clear_errors():
-        stored = _load(results, suite)
+    stored = _load(results, suite)
     print_summary(stored)
     _print_verdicts(stored)
     with output.after_printing():
@@ -58,7 +56,7 @@ def table(suite: SuiteOption = "quick", results: ResultsOption = Path("results")
         from benchmark.study.results import save_frame
 
         save_frame(stored)
-        output.print_paths(write_tables(stored, stored.folder / "tables"))
+        output.print_lines(write_tables(stored, stored.folder / "tables"))
 
 
 def _load(results: Path, suite: str) -> Study:
@@ -73,7 +71,7 @@ def print_summary(stored: Study) -> None:
     from benchmark.display.tables import summary
 
     for block in summary(stored).blocks:
-        output.console.print(Text(f"\n{block.task}", style="bold"))
+        output.print_title(block.task)
         output.print_lines(terminal(block, output.console.width))
 
 
@@ -83,7 +81,7 @@ def _print_verdicts(stored: Study) -> None:
     output.console.print()
     output.print_lines([*verdict(stored), EXPLANATION])
     for found in verdicts(stored):
-        output.console.print(Text(f"\n{found.task}", style="bold"))
+        output.print_title(found.task)
         for sentence in [found.headline, *found.sentences]:
             output.console.print(Text(sentence), soft_wrap=not output.console.is_terminal)
     output.console.print()
@@ -100,23 +98,19 @@ def plot(
     ] = "*",
 ) -> None:
     """Draw the figures again from stored results; PNG alone takes a third of the time."""
-    with output.clear_errors():
-        from benchmark.display.drawing import FORMATS, processes
-        from benchmark.display.figures import write_figures
+    from benchmark.display.drawing import FORMATS, processes
+    from benchmark.display.figures import write_figures
 
-        stored = _load(results, suite)
-        folder = stored.folder / "figures"
-        paths = write_figures(stored, folder, formats or FORMATS, processes(), figure)
-    output.print_paths(paths)
+    stored = _load(results, suite)
+    folder = stored.folder / "figures"
+    output.print_lines(write_figures(stored, folder, formats or FORMATS, processes(), figure))
 
 
 def report(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:
     """Write one HTML page of the stored results; it needs no network."""
-    with output.clear_errors():
-        from benchmark.display.drawing import report
+    from benchmark.display.drawing import report
 
-        path = report(_load(results, suite))
-    output.print_paths([path])
+    output.print_lines([report(_load(results, suite))])
 
 
 def compare(
@@ -125,32 +119,31 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Set two result sets side by side: values, differences, and where they come from."""
-    with output.clear_errors():
-        from benchmark.analysis.side_by_side import EXPLANATION
-        from benchmark.analysis.side_by_side import compare as set_side_by_side
-        from benchmark.display.side_by_side import tables
-        from benchmark.study.model import Study
+    from benchmark.analysis.side_by_side import EXPLANATION
+    from benchmark.analysis.side_by_side import compare as set_side_by_side
+    from benchmark.display.side_by_side import tables
+    from benchmark.study.model import Study
 
-        first = Study.load(a)
-        found = set_side_by_side(first, Study.load(b))
-        shown = tables(first, found.data)
+    first = Study.load(a)
+    found = set_side_by_side(first, Study.load(b))
+    shown = tables(first, found.data)
     if as_json:
         rows = json.loads(found.data.to_json(orient="records"))
-        typer.echo(
-            json.dumps({"rows": rows, "refused": found.refused, "differences": found.differences})
+        output.print_json(
+            {"rows": rows, "refused": found.refused, "differences": found.differences}
         )
     else:
         output.print_lines([f"A: {a}", f"B: {b}", found.conclusion])
         for title, rows in shown.items():
-            output.console.print(Text(f"\n{title}", style="bold"))
-            output.print_rows(rows.to_dict("records"), as_json=False)
+            output.print_title(title)
+            output.print_rows(rows.to_dict("records"))
         for title, lines in (
             ("How to read it:", [EXPLANATION] if shown else []),
             ("Where A and B come from, as far as it differs:", found.differences),
             ("Refused:", found.refused),
         ):
             if lines:
-                output.console.print(Text(f"\n{title}", style="bold"))
+                output.print_title(title)
                 output.print_lines(lines)
     if found.data.empty:
         output.errors.print("nothing to compare: no task and method with results in both")
@@ -162,17 +155,15 @@ def merge(
     sources: Annotated[list[Path], typer.Argument(help="Suite folders or packed suites to add.")],
 ) -> None:
     """Join results made on different machines; refuses conflicts before writing anything."""
-    with output.clear_errors():
-        from benchmark.study.merge import merge as join
-        from benchmark.study.model import Study
-        from benchmark.study.results import save_frame
+    from benchmark.study.merge import merge as join
+    from benchmark.study.model import Study
+    from benchmark.study.results import save_frame
 
-        done = join(target, sources)
-        frame = save_frame(Study.load(target))
+    done = join(target, sources)
+    frame = save_frame(Study.load(target))
     unfinished = f"; {done.unfinished} of the added ones are not finished" * bool(done.unfinished)
-    output.print_lines(
-        [f"{done.added} runs added, {done.present} were there already{unfinished}", str(frame)]
-    )
+    added = f"{done.added} runs added, {done.present} were there already{unfinished}"
+    output.print_lines([added, frame])
 
 
 def pack(
@@ -182,13 +173,12 @@ def pack(
     ] = None,
 ) -> None:
     """Write all runs of a suite into one file, which every reading command takes."""
-    with output.clear_errors():
-        from benchmark.study.pack import pack as write_pack
-        from benchmark.study.stored import PACKED, open_suite
+    from benchmark.study.pack import pack as write_pack
+    from benchmark.study.stored import PACKED, open_suite
 
-        target = file or folder.with_name(folder.name + PACKED)
-        count = write_pack(open_suite(folder), target)
-        size = target.stat().st_size / 1e6
+    target = file or folder.with_name(folder.name + PACKED)
+    count = write_pack(open_suite(folder), target)
+    size = target.stat().st_size / 1e6
     output.print_lines([f"{count} runs in {target}, {size:.1f} MB"])
 
 
@@ -199,12 +189,11 @@ def unpack(
     ] = None,
 ) -> None:
     """Restore the run folders of a packed suite, so that its runs can be continued."""
-    with output.clear_errors():
-        from benchmark.study.merge import merge as join
-        from benchmark.study.stored import PACKED
+    from benchmark.study.merge import merge as join
+    from benchmark.study.stored import PACKED
 
-        target = folder or file.with_name(file.name.removesuffix(PACKED))
-        done = join(target, [file])
+    target = folder or file.with_name(file.name.removesuffix(PACKED))
+    done = join(target, [file])
     output.print_lines([f"{done.added} runs in {target}, {done.present} were there already"])
 
 
@@ -214,8 +203,7 @@ def export(
     results: ResultsOption = Path("results"),
 ) -> None:
     """Write all runs of a suite as Optuna studies, for optuna-dashboard."""
-    with output.clear_errors():
-        from benchmark.study.export import export as write_studies
+    from benchmark.study.export import export as write_studies
 
-        count = write_studies(_load(results, suite), path)
+    count = write_studies(_load(results, suite), path)
     output.print_lines([f"{count} studies in {path}"])

@@ -53,27 +53,26 @@ def run(
     """Run a suite, or a part of it; what is finished is not run again."""
     if not (everything or task or method):
         raise typer.BadParameter("say --all, or choose with --task and --method")
-    with output.clear_errors():
-        from benchmark import launch
-        from benchmark.engine.stopping import Stopped
-        from benchmark.runs.watchdog import ENDED_A_RUN
+    from benchmark import launch
+    from benchmark.engine.stopping import Stopped
+    from benchmark.runs.watchdog import ENDED_A_RUN
 
-        request = launch.Request(
-            suite, task or (), method or (), seeds, budget, results, workers, executor, device,
-            clock, fresh, retry_failed,
-        )  # fmt: skip
-        plan = launch.plan(request, dry_run)
-        output.print_lines(plan.describe())
-        if dry_run:
-            output.print_lines(plan.estimate())
-            return
-        try:
-            progress = launch.execute(plan, output.console)
-        except Stopped as stopped:
-            output.errors.print("stopped; the same command goes on from here", markup=False)
-            raise typer.Exit(stopped.exit_code) from None
-        if any((plan.folder / "runs").rglob("run.json")):
-            conclude(plan.folder)
+    request = launch.Request(
+        suite, task or (), method or (), seeds, budget, results, workers, executor, device,
+        clock, fresh, retry_failed,
+    )  # fmt: skip
+    plan = launch.plan(request, dry_run)
+    output.print_lines(plan.describe())
+    if dry_run:
+        output.print_lines(plan.estimate())
+        return
+    try:
+        progress = launch.execute(plan, output.console)
+    except Stopped as stopped:
+        output.errors.print("stopped; the same command goes on from here", markup=False)
+        raise typer.Exit(stopped.exit_code) from None
+    if any((plan.folder / "runs").rglob("run.json")):
+        conclude(plan.folder)
     for problem in progress.problems(plan.folder):
         output.complain(problem)
     if progress.failed or ENDED_A_RUN in os.environ:
@@ -103,17 +102,16 @@ def prepare(
     ] = False,
 ) -> None:
     """Fetch and verify the weights and data that the tasks of a suite need."""
-    problems = []
-    with output.clear_errors():
-        from benchmark import prepare as preparing
-        from benchmark.suite import load
+    from benchmark import prepare as preparing
+    from benchmark.suite import load
 
-        chosen = load(suite)
-        for finding in preparing.prepare(chosen, fetch=not check_only):
-            _show_finding(finding)
-            if finding.problem:
-                problems.append(finding.line)
-        problems = problems or preparing.unavailable(chosen)
+    problems = []
+    chosen = load(suite)
+    for finding in preparing.prepare(chosen, fetch=not check_only):
+        _show_finding(finding)
+        if finding.problem:
+            problems.append(finding.line)
+    problems = problems or preparing.unavailable(chosen)
     for problem in problems:
         output.complain(problem)
     if problems:

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from benchmark.errors import UserError
 from benchmark.files import TEMPORARY, BadResults, plain, read_bytes, write_atomic
 from benchmark.runs.log import Record, last_session, parse_log
 
@@ -32,7 +33,7 @@ LOCK_TIMEOUT = 1.0
 """Seconds to wait for a lock: a reader who asks for the status holds it for a moment."""
 
 
-class Busy(RuntimeError):
+class Busy(UserError):
     """Another process owns the run folder."""
 
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmark.errors import UserError
 from benchmark.runs.folder import RunFolder
 
 REASON_LENGTH = 500
 """Characters of an error's message that its record keeps; all of it is in `error.txt`."""
 
 
-class SpecMismatch(ValueError):
+class SpecMismatch(UserError):
     """A run folder holds a run of other settings than the one asked for."""
 
 

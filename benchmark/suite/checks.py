@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark import registry
@@ -16,11 +16,13 @@ MOST = 1e9
 MOST_SEEDS = 10_000
 
 
-def tables(content: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    tables = content.get(key)
-    if not isinstance(tables, list) or not tables or not all(isinstance(t, dict) for t in tables):
+def tables(content: Mapping[str, Any], key: str, least: int = 1) -> list[dict[str, Any]]:
+    found = content.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(table, dict) for table in found):
+        raise SuiteError(f"{key} are [[{key}]] tables")
+    if len(found) < least:
         raise SuiteError(f"needs at least one [[{key}]] table")
-    return tables
+    return found
 
 
 def keys(where: str, table: Any, known: Iterable[str]) -> None:
@@ -38,8 +40,20 @@ def text(where: str, key: str, table: dict[str, Any]) -> str:
     return value
 
 
+def patterns(where: str, table: dict[str, Any]) -> tuple[str, ...]:
+    """`tasks`: names or patterns; every task if left out."""
+    found = table.get("tasks", ["*"])
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        raise SuiteError(f"{where}: tasks must be a list of names or patterns, got {found!r}")
+    return tuple(found)
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+
+
 def whole(where: str, value: Any, least: int, most: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    if not is_number(value) or not isinstance(value, int) or value < least:
         raise SuiteError(f"{where} must be a whole number of at least {least}, got {value!r}")
     if value > most:
         raise SuiteError(f"{where} must be at most {most}, got {value}")
@@ -47,8 +61,7 @@ def whole(where: str, value: Any, least: int, most: int) -> int:
 
 
 def positive(where: str, value: Any, unit: str) -> float:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 < value <= MOST:
+    if not is_number(value) or not 0 < value <= MOST:
         raise SuiteError(f"{where} must be a positive number of {unit}, got {value!r}")
     return float(value)
 

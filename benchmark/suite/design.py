@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 from benchmark import registry
 from benchmark.registry import UnknownName
 from benchmark.runs.design import SMALLEST_EFFECT, TARGETS, Contrast, Design
-from benchmark.suite.checks import distinct, keys, text
-from benchmark.suite.model import MethodEntry, SuiteError, TaskEntry
+from benchmark.suite.checks import distinct, is_number, keys, patterns, tables, text
+from benchmark.suite.model import MethodEntry, SuiteError, TaskEntry, fits
 
 BEST = "best:"
 """Prefix of a group of methods in `against`."""
@@ -24,17 +23,14 @@ def read(content: Mapping[str, Any], methods: Sequence[MethodEntry], pairs: Pair
     if focus is not None:
         _known("focus", focus, labels)
     effect = content.get("smallest_effect", SMALLEST_EFFECT)
-    if not _is_number(effect) or not 0 <= effect < 1:
+    if not is_number(effect) or not 0 <= effect < 1:
         raise SuiteError(f"smallest_effect must be at least 0 and below 1, got {effect!r}")
     targets = content.get("targets", list(TARGETS))
-    if not isinstance(targets, list) or not all(_is_number(value) for value in targets):
+    if not isinstance(targets, list) or not all(is_number(value) for value in targets):
         raise SuiteError(f"targets must be a list of shares such as [0.5, 0.9], got {targets!r}")
-    tables = content.get("contrasts", [])
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise SuiteError("contrasts are [[contrasts]] tables")
-    names = [text("contrast", "name", table) for table in tables]
-    distinct("contrast", names)
-    rows = [row for table in tables for row in _contrasts(table, focus, methods, pairs)]
+    stated = tables(content, "contrasts", least=0)
+    distinct("contrast", [text("contrast", "name", table) for table in stated])
+    rows = [row for table in stated for row in _contrasts(table, focus, methods, pairs)]
     return Design(focus, float(effect), tuple(map(float, targets)), tuple(rows))
 
 
@@ -49,15 +45,13 @@ def _contrasts(
     labels = [entry.label for entry in methods]
     _known(f"{where}: method", method, labels)
     against, named = _against(where, table.get("against"), method, methods)
-    patterns = table.get("tasks", ["*"])
-    if not isinstance(patterns, list) or not all(isinstance(item, str) for item in patterns):
-        raise SuiteError(f"{where}: tasks must be a list of names or patterns, got {patterns!r}")
+    wanted = patterns(where, table)
     taking_part: dict[str, set[str]] = {}
-    for pair in pairs:
-        taking_part.setdefault(pair[0].name, set()).add(pair[1].label)
-    chosen = [task for task in taking_part if any(fnmatchcase(task, x) for x in patterns)]
+    for entry, partner in pairs:
+        taking_part.setdefault(entry.name, set()).add(partner.label)
+    chosen = [task for task in taking_part if fits(task, wanted)]
     if not chosen:
-        raise SuiteError(f"{where}: tasks {patterns} fit none of the suite's tasks")
+        raise SuiteError(f"{where}: tasks {list(wanted)} fit none of the suite's tasks")
     for task in chosen:
         present = tuple(label for label in against if label in taking_part[task])
         absent = [label for label in (method, *named) if label not in taking_part[task]]
@@ -106,7 +100,3 @@ def _known(where: str, label: Any, labels: Sequence[str]) -> None:
         raise SuiteError(f"{where} must be the label of a method, got {label!r}")
     if label not in labels:
         raise UnknownName(f"label in {where}:", label, labels)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value

@@ -46,11 +46,11 @@ import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from benchmark import registry
+from benchmark.errors import UserError
 from benchmark.registry import UnknownName
 from benchmark.suite import design
 from benchmark.suite.checks import (
@@ -58,12 +58,13 @@ from benchmark.suite.checks import (
     budget_of,
     distinct,
     keys,
+    patterns,
     positive,
     tables,
     text,
     whole,
 )
-from benchmark.suite.model import MethodEntry, Suite, SuiteError, TaskEntry
+from benchmark.suite.model import MethodEntry, Suite, SuiteError, TaskEntry, fits
 from tasks.command.definition import define
 
 SHIPPED = Path(__file__).parent.parent / "suites"
@@ -73,7 +74,6 @@ KEYS = {
     "description", "seeds", "suite_seed", "hard_limit", "precision", "runs_per_device", "tasks",
     "methods", "executor", "focus", "smallest_effect", "targets", "contrasts",
 }  # fmt: skip
-MOST_SHARING = 64
 
 
 def shipped() -> dict[str, Path]:
@@ -94,14 +94,12 @@ def load(name: str) -> Suite:
         raise SuiteError(f"{path}: not a TOML file: {error}") from None
     try:
         return _suite(path, content)
-    except (SuiteError, UnknownName, registry.BrokenModule) as error:
+    except UserError as error:
         raise SuiteError(f"{path}: {error}") from None
 
 
 def _suite(path: Path, content: dict[str, Any]) -> Suite:
     keys("the suite", content, KEYS)
-    seeds = whole("seeds", content.get("seeds", 3), least=1, most=MOST_SEEDS)
-    suite_seed = whole("suite_seed", content.get("suite_seed", 0), least=0, most=2**63)
     hard_limit = content.get("hard_limit")
     if hard_limit is not None:
         hard_limit = positive("hard_limit", hard_limit, "seconds")
@@ -111,7 +109,7 @@ def _suite(path: Path, content: dict[str, Any]) -> Suite:
     distinct("method label", [entry.label for entry in methods])
     for method in methods:
         for pattern in method.tasks:
-            if not any(fnmatchcase(entry.name, pattern) for entry in tasks):
+            if not any(fits(entry.name, [pattern]) for entry in tasks):
                 raise SuiteError(f"method {method.label!r}: tasks pattern {pattern!r} fits none")
     executor = content.get("executor", {})
     if not isinstance(executor, dict):
@@ -119,17 +117,15 @@ def _suite(path: Path, content: dict[str, Any]) -> Suite:
     suite = Suite(
         name=path.name.removesuffix(".toml"),
         description=str(content.get("description", "")),
-        seeds=seeds,
-        suite_seed=suite_seed,
+        seeds=whole("seeds", content.get("seeds", 3), least=1, most=MOST_SEEDS),
+        suite_seed=whole("suite_seed", content.get("suite_seed", 0), least=0, most=2**63),
         tasks=tuple(tasks),
         methods=tuple(methods),
         hard_limit=hard_limit,
         executor=executor,
         file=path,
         precision=_precision(content.get("precision", "float32"), tasks),
-        runs_per_device=whole(
-            "runs_per_device", content.get("runs_per_device", 1), least=1, most=MOST_SHARING
-        ),
+        runs_per_device=whole("runs_per_device", content.get("runs_per_device", 1), 1, 64),
     )
     return replace(suite, design=design.read(content, methods, suite.pairs()))
 
@@ -158,16 +154,18 @@ def _tasks(path: Path, table: dict[str, Any]) -> list[TaskEntry]:
         found = [
             TaskEntry(name, task.budget)
             for name, task in registry.all_tasks().items()
-            if fnmatchcase(name, pattern)
+            if fits(name, [pattern])
         ]
         if not found:
             raise UnknownName("task", pattern, registry.all_tasks())
-    budget = table.get("budget")
+    return with_budget(found, f"{where}: budget", table.get("budget"))
+
+
+def with_budget(entries: list[TaskEntry], where: str, budget: Any) -> list[TaskEntry]:
+    """The tasks under a checked budget in GPU-hours; under their own if it is None."""
     if budget is None:
-        return found
-    return [
-        replace(entry, budget=budget_of(f"{where}: budget", budget, entry.name)) for entry in found
-    ]
+        return entries
+    return [replace(entry, budget=budget_of(where, budget, entry.name)) for entry in entries]
 
 
 def _command(where: str, path: Path, table: dict[str, Any]) -> TaskEntry:
@@ -196,16 +194,12 @@ def method_entry(table: dict[str, Any]) -> MethodEntry:
     if not isinstance(label, str) or not LABEL.fullmatch(label):
         raise SuiteError(f"{where}: label must be letters, digits, '-', '_' or '.', got {label!r}")
     options = table.get("options", {})
-    known = set(inspect.signature(cls).parameters)
-    keys(f"{where}: options", options, known)
+    keys(f"{where}: options", options, inspect.signature(cls).parameters)
     try:
         json.dumps(options, allow_nan=False)  # they are stored with the results
         with registry.in_time(f"making {cls.__name__} of {name}"):
             cls(**options)
     except Exception as error:
         raise SuiteError(f"{where}: options {options}: {error}") from None
-    patterns = table.get("tasks", ["*"])
-    if not isinstance(patterns, list) or not all(isinstance(item, str) for item in patterns):
-        raise SuiteError(f"{where}: tasks must be a list of names or patterns, got {patterns!r}")
     resolved = str(Path(name).resolve()) if name.endswith(".py") else name
-    return MethodEntry(resolved, label, options, tuple(patterns))
+    return MethodEntry(resolved, label, options, patterns(where, table))

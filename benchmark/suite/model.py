@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from benchmark import registry
+from benchmark.errors import UserError
 from benchmark.runs.design import Design
 from benchmark.runs.spec import RunSpec
 from tasks.oracles import Oracles
 
 
-class SuiteError(ValueError):
+class SuiteError(UserError):
     """A suite that cannot be run; the message says what, where, and what would be right."""
+
+
+def fits(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a name fits any of the patterns."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ class Suite:
             (task, method)
             for task in self.tasks
             for method in self.methods
-            if any(fnmatchcase(task.name, pattern) for pattern in method.tasks)
+            if fits(task.name, method.tasks)
         ]
 
     def specs(self, results: Path, clock: str, device: str) -> list[RunSpec]:

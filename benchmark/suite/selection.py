@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from benchmark import registry
 from benchmark.registry import UnknownName
-from benchmark.suite.checks import MOST_SEEDS, budget_of, whole
-from benchmark.suite.file import method_entry, task_from_file
-from benchmark.suite.model import Suite, SuiteError, TaskEntry
+from benchmark.suite.checks import MOST_SEEDS, whole
+from benchmark.suite.file import method_entry, task_from_file, with_budget
+from benchmark.suite.model import MethodEntry, Suite, SuiteError, TaskEntry, fits
 
 T = TypeVar("T")
 
@@ -28,46 +27,17 @@ def select(
     A method or task given as a `.py` path, or by a registered name that the suite does not use, is
     added. A pattern that matches nothing is an error.
     """
-    entries = list(suite.methods)
-    for pattern in methods:
-        labels = [entry.label for entry in entries]
-        if pattern.endswith(".py") or (
-            not any(fnmatchcase(label, pattern) for label in labels)
-            and pattern in registry.all_methods()
-        ):
-            entries.append(method_entry({"name": pattern}))
-            if entries[-1].label in labels:
-                raise SuiteError(
-                    f"{pattern}: the suite has a method {entries[-1].label!r} already; "
-                    "give this one a name of its own"
-                )
-    wanted = [_label(pattern) for pattern in methods]
-    labelled = {entry.label: entry for entry in entries}
-    chosen_methods = _matching("method", wanted, labelled, registry.all_methods())
-    files = [task_from_file(name) for name in tasks if name.endswith(".py")]
-    extra = [
-        TaskEntry(name, registry.task(name).budget)
-        for name in tasks
-        if name in registry.all_tasks()
-    ]
-    known = {entry.name: entry for entry in (*extra, *suite.tasks, *files)}
-    chosen_tasks = list(suite.tasks)
-    if tasks:
-        given = iter(files)
-        patterns = [next(given).name if name.endswith(".py") else name for name in tasks]
-        chosen_tasks = _matching("task", patterns, known, registry.all_tasks())
-    if budget is not None:
-        chosen_tasks = [
-            replace(entry, budget=budget_of("--budget", budget, entry.name))
-            for entry in chosen_tasks
-        ]
-    if seeds is not None:
-        whole("--seeds", seeds, least=1, most=MOST_SEEDS)
+    labelled = {entry.label: entry for entry in suite.methods}
+    named = {entry.name: entry for entry in suite.tasks}
+    chosen_methods = _chosen("method", methods, labelled, registry.all_methods(), _method)
+    chosen_tasks = _chosen("task", tasks, named, registry.all_tasks(), _task)
+    if seeds is None:
+        seeds = suite.seeds
     narrowed = replace(
         suite,
-        tasks=tuple(chosen_tasks),
+        tasks=tuple(with_budget(chosen_tasks, "--budget", budget)),
         methods=tuple(chosen_methods),
-        seeds=suite.seeds if seeds is None else seeds,
+        seeds=whole("--seeds", seeds, least=1, most=MOST_SEEDS),
     )
     if not narrowed.pairs():
         why = "none of the chosen methods works on the chosen tasks"
@@ -75,19 +45,39 @@ def select(
     return narrowed
 
 
-def _label(pattern: str) -> str:
-    return registry.method(pattern).name if pattern.endswith(".py") else pattern
+def _method(name: str) -> tuple[str, MethodEntry]:
+    entry = method_entry({"name": name})
+    return entry.label, entry
 
 
-def _matching(
-    kind: str, patterns: Sequence[str], known: Mapping[str, T], registered: Iterable[str]
+def _task(name: str) -> tuple[str, TaskEntry]:
+    is_file = name.endswith(".py")
+    entry = task_from_file(name) if is_file else TaskEntry(name, registry.task(name).budget)
+    return entry.name, entry
+
+
+def _chosen(
+    kind: str,
+    asked: Sequence[str],
+    known: dict[str, T],
+    registered: Iterable[str],
+    make: Callable[[str], tuple[str, T]],
 ) -> list[T]:
-    """The entries of the suite that match; errors also offer what it does not use."""
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in known):
+    """The entries of the suite that fit what is asked for, and those that are made because the
+    suite has none; errors also offer what it does not use."""
+    known, patterns = dict(known), []
+    for pattern in asked:
+        name = pattern
+        fitting = [other for other in known if fits(other, [pattern])]
+        if pattern.endswith(".py") or (pattern in registered and not fitting):
+            name, entry = make(pattern)
+            if kind == "method" and name in known:
+                raise SuiteError(
+                    f"{pattern}: the suite has a method {name!r} already; give this one a name of "
+                    "its own"
+                )
+            known[name] = entry
+        elif not fitting:
             raise UnknownName(kind, pattern, {*known, *registered})
-    return [
-        value
-        for name, value in known.items()
-        if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
-    ]
+        patterns.append(name)
+    return [entry for name, entry in known.items() if not asked or fits(name, patterns)]
