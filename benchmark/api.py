@@ -122,26 +122,21 @@ def run(
     if clock not in ("priced", "device"):
         raise UserError(f"clock must be 'priced' or 'device', got {clock!r}")
     request = launch.Request(
-        suite=str(suite),
-        tasks=[registry.add(item) if isinstance(item, type) else str(item) for item in tasks],
-        methods=[registry.add(item) if isinstance(item, type) else str(item) for item in methods],
-        seeds=seeds,
-        budget=budget,
-        results=Path(results),
-        workers=workers,
-        executor=executor,
-        device=device,
-        clock=clock,
-        fresh=fresh,
-        retry_failed=retry_failed,
-    )
+        str(suite), _names(tasks), _names(methods), seeds, budget, Path(results), workers, executor,
+        device, clock, fresh, retry_failed,
+    )  # fmt: skip
     plan = launch.plan(request)
     console = Console(
-        file=sys.stdout, width=200, quiet=quiet, force_terminal=False, force_jupyter=False
-    )
+        file=sys.stdout, width=200, quiet=quiet, force_terminal=False, force_jupyter=False,
+        markup=False, highlight=False, emoji=False,
+    )  # fmt: skip
     for line in plan.describe():
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    progress = launch.execute(plan, console)
-    for problem in progress.problems(plan.folder):
-        console.print(problem, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
+    for problem in launch.execute(plan, console).problems(plan.folder):
+        console.print(problem, soft_wrap=True)
     return load(plan.folder)
+
+
+def _names(items: Sequence[str | type]) -> list[str]:
+    """Names of methods or tasks; classes are made known by theirs."""
+    return [registry.add(item) if isinstance(item, type) else str(item) for item in items]

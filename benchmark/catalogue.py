@@ -40,7 +40,7 @@ def suites() -> list[dict[str, Any]]:
     rows = []
     for name in suite.shipped():
         loaded = suite.load(name)
-        runs = [task.budget for task, _ in loaded.pairs() for _ in range(loaded.seeds)]
+        budgets = [task.budget for task, _ in loaded.pairs()]
         rows.append(
             {
                 "name": name,
@@ -48,8 +48,8 @@ def suites() -> list[dict[str, Any]]:
                 "tasks": len(loaded.tasks),
                 "methods": len(loaded.methods),
                 "seeds": loaded.seeds,
-                "runs": len(runs),
-                "device-hours": round(sum(runs), 3),
+                "runs": loaded.seeds * len(budgets),
+                "device-hours": round(loaded.seeds * sum(budgets), 3),
             }
         )
     return rows

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from benchmark import registry
+from benchmark.errors import UserError
 
 TEXT = '''"""{title}: say in a paragraph what the method does and where it is published."""
 
@@ -40,19 +41,18 @@ class {cls}(Search):
 '''
 
 
-class BadName(registry.BrokenModule):
-    """A method name that cannot be used."""
-
-
 def write(name: str, folder: Path | None) -> Path:
-    """Write `<folder>/<name>.py` (default: the methods room). Never overwrites a file."""
+    """Write `<folder>/<name>.py` (default: the methods room). Never overwrites a file.
+
+    Raises UserError for a name that cannot be used.
+    """
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
-        raise BadName(f"a method name is lower-case letters, digits and '-', got {name!r}")
+        raise UserError(f"a method name is lower-case letters, digits and '-', got {name!r}")
     if name in registry.all_methods():
-        raise BadName(f"there is a method {name!r} already")
+        raise UserError(f"there is a method {name!r} already")
     module = name.replace("-", "_")
     if keyword.iskeyword(module):
-        raise BadName(f"{name!r} is a word of the Python language")
+        raise UserError(f"{name!r} is a word of the Python language")
     if folder is None:
         import methods
 

@@ -260,13 +260,13 @@ def _running(address: str) -> Iterator[Any]:
 def inspect(cluster: Cluster, device: str, sharing: int) -> None:
     """Look at the workers that are there before any run starts. Raises ClusterError."""
     client = cluster.client
-    with suppress(TimeoutError):
+    try:
         client.wait_for_workers(1, timeout=PATIENCE)
-    if not cluster.slots():
+    except TimeoutError:
         address = client.scheduler.address
         raise ClusterError(
             f"the scheduler at {address} has no workers; start some: docs/running.md"
-        )
+        ) from None
     try:
         found = client.run(admission.complaints, cluster.terms)
     except Exception as error:  # whatever a worker without this package makes of the question

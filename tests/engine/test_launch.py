@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -89,6 +90,21 @@ def test_another_programs_names_are_refused_in_one_line(
         [sys.executable, "-c", "import benchmark"], cwd=tmp_path, capture_output=True, text=True
     )
     assert imported.stderr.splitlines()[-1].startswith(f"ImportError: {tmp_path / name}")
+
+
+def test_the_installed_command_starts_beside_a_file_of_its_name(tmp_path: Path) -> None:
+    """`python -m benchmark` would start that file: Python looks in the working directory first."""
+    (entry,) = entry_points(group="console_scripts", name="diffusion-tuning-benchmark")
+    (tmp_path / "benchmark.py").write_text("print('a stranger')\n")
+    module, _, function = entry.value.partition(":")
+    script = tmp_path / "bin" / entry.name
+    script.parent.mkdir()
+    script.write_text(f"from {module} import {function}\n{function}()\n")
+    done = subprocess.run(
+        [sys.executable, str(script), "--help"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "Compare ways to tune diffusion models" in done.stdout, done.stderr
+    assert "a stranger" not in done.stdout
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
