@@ -6,6 +6,7 @@ plan has pending; `conclude` writes tables, figures and the report of what is st
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -139,10 +140,8 @@ def plan(request: Request, dry: bool = False) -> Plan:
     )
     if (lacking := unavailable(suite)) and not dry:
         raise LaunchError(f"{lacking[0]}; see: python -m benchmark prepare {quote(request.suite)}")
-    # Workers on other machines have another working folder.
-    results = request.results.absolute() if where.is_remote else request.results
-    specs = suite.specs(results, request.clock, kind(device))
-    _refuse_namesake(suite, results / suite.name)
+    specs = suite.specs(request.results, request.clock, kind(device))
+    _refuse_namesake(suite, request.results / suite.name)
     if request.fresh and not dry:
         start_over(specs)
     retry = request.retry_failed or request.fresh
@@ -220,6 +219,8 @@ def execute(plan: Plan, console: Console) -> Progress:
 
 def _drawn(plan: Plan, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
     """The outcomes; draws what there is when a task is complete, but not all the time."""
+    from benchmark.display.drawing import sketch
+
     left = Counter(spec.task for spec in plan.pending)
     due = 0.0
     for outcome in outcomes:
@@ -228,21 +229,12 @@ def _drawn(plan: Plan, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
         started = time.monotonic()
         if left[outcome.spec.task] or not left.total() or started < due:
             continue
-        _sketch(plan.folder)
+        try:
+            sketch(plan.folder)
+        except Exception as error:  # no reason to end a session
+            logging.getLogger(__name__).warning("interim figures failed: %r", error)
         ended = time.monotonic()
         due = ended + max(DRAWING_SPACING, 20 * (ended - started))
-
-
-def _sketch(folder: Path) -> None:
-    """Draw interim figures; what goes wrong with them is no reason to end a session."""
-    import logging
-
-    from benchmark.display.drawing import sketch
-
-    try:
-        sketch(folder)
-    except Exception as error:
-        logging.getLogger(__name__).warning("interim figures failed: %r", error)
 
 
 def _amount(seconds: float) -> str:

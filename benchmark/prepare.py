@@ -15,7 +15,7 @@ class Finding:
     """How it stands with one asset."""
 
     asset: Asset
-    tasks: tuple[str, ...]
+    tasks: list[str]
     """The tasks of the suite that use it."""
     problem: str | None
     """What is missing or wrong and what to do, in one line."""
@@ -42,15 +42,13 @@ def prepare(suite: Suite, fetch: bool) -> Iterator[Finding]:
         yield Finding(asset, tasks, problem)
 
 
-def needed(suite: Suite) -> list[tuple[Asset, tuple[str, ...]]]:
+def needed(suite: Suite) -> list[tuple[Asset, list[str]]]:
     """The assets of `suite` in the order to fetch them, with the tasks that use each."""
-    assets: dict[str, Asset] = {}
-    users: dict[str, list[str]] = {}
+    users: dict[str, tuple[Asset, list[str]]] = {}
     for entry in suite.tasks:
         for asset in registry.task(entry.name).assets():
-            assets.setdefault(asset.name, asset)
-            users.setdefault(asset.name, []).append(entry.name)
-    return [(asset, tuple(users[name])) for name, asset in assets.items()]
+            users.setdefault(asset.name, (asset, []))[1].append(entry.name)
+    return list(users.values())
 
 
 def unavailable(suite: Suite) -> list[str]:

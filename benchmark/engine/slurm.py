@@ -60,7 +60,7 @@ def extra(purpose: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise ClusterError(
-            f"{purpose} needs {error.name}; install the extra `cluster`: docs/running.md"
+            f"{purpose}: {error}; install the extra `cluster`: docs/running.md"
         ) from None
 
 
