@@ -87,8 +87,7 @@ def _classes(source: ModuleType | type, base: type | tuple[type, ...]) -> list[t
     ]
 
 
-@cache
-def _registered(base: type, package: ModuleType, group: str) -> dict[str, type]:
+def _collect(base: type, package: ModuleType, group: str) -> dict[str, type]:
     found: dict[str, type] = {}
     for source in _sources(package, group):
         for cls in _classes(source, base):
@@ -101,6 +100,9 @@ def _registered(base: type, package: ModuleType, group: str) -> dict[str, type]:
                     f"{cls.__module__} and {other.__module__} both call themselves {name!r}"
                 )
     return dict(sorted(found.items()))
+
+
+_registered = cache(_collect)
 
 
 @contextmanager
