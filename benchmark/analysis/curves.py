@@ -37,35 +37,17 @@ def align(runs: Sequence[Trace]) -> Curve | None:
     if not runs:
         return None
     start = max(trace.first for trace in runs)
-    moments = np.concatenate([trace.hours for trace in runs])
-    ends = [trace.end for trace in runs]
-    hours = np.unique(np.concatenate([[start], moments, ends]))
+    moments = [moment for trace in runs for moment in (*trace.hours, trace.end)]
+    hours = np.unique([start, *moments])
     hours = hours[hours >= start]
-    return Curve(hours, _at(runs, hours), tuple(trace.seed for trace in runs))
+    values = np.array([trace.at(hours) for trace in runs])
+    return Curve(hours, values, tuple(trace.seed for trace in runs))
 
 
 def at_fractions(runs: Sequence[Trace], budget: float, fractions: Sequence[float]) -> Array:
-    """`(n, len(fractions))` values at increasing fractions of `budget`; NaN where not known."""
-    return _at(runs, budget * np.asarray(fractions, dtype=float))
-
-
-def _at(runs: Sequence[Trace], moments: Array) -> Array:
-    """`Trace.at` of all runs at once, `(n, len(moments))`, for increasing `moments`."""
-    if not runs:
-        return np.empty((0, len(moments)))
-    lengths = [len(trace.hours) for trace in runs]
-    hours = np.concatenate([trace.hours for trace in runs])
-    values = np.concatenate([trace.values for trace in runs], dtype=float)
-    ends = np.array([trace.end for trace in runs])
-    columns = len(moments) + 1  # the last is for what comes after all moments
-    place = np.repeat(np.arange(len(runs)) * columns, lengths) + moments.searchsorted(hours)
-    changes = np.bincount(place, minlength=len(runs) * columns).reshape(len(runs), columns)
-    reached = changes[:, :-1].cumsum(axis=1)
-    known = (reached > 0) & (moments <= ends[:, None])
-    reached += np.cumsum([0, *lengths[:-1]])[:, None] - 1  # in place: thousands of runs are large
-    found: Array = values[reached]
-    found[~known] = np.nan
-    return found
+    """`(n, len(fractions))` values at fractions of `budget`; NaN where not known."""
+    moments = budget * np.asarray(fractions, dtype=float)
+    return np.array([trace.at(moments) for trace in runs]).reshape(len(runs), len(moments))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from benchmark.analysis import statistics
 from benchmark.analysis.curves import Cost, at_fractions, cost_to_target
@@ -29,7 +28,9 @@ KINDS = {
     "optimiser overhead": ("overhead", "trial"),
 }
 """Kinds of work by primitive operation; what is not listed is a kind of its own."""
-LEDGERS = ("method", "evaluation", "checkpoint", "setup", "wall")
+UNCHARGED = ("evaluation", "checkpoint", "setup", "wall")
+"""Ledgers that do not count for the budget, and all of the time."""
+WORK = ("nfe", "train_images", "scored_images")
 
 
 def pairs(study: Study) -> Iterator[tuple[Task, str]]:
@@ -61,27 +62,30 @@ def quality(study: Study) -> pd.DataFrame:
 
 @lru_cache(maxsize=2)
 def usage(study: Study) -> pd.DataFrame:
-    """Work done, as means over the runs that have not failed (`n` of them).
+    """Work and time of a run, as means over the runs that have not failed (`n` of them).
 
-    Columns: task, method, gpu_hours, nfe, train_images, scored_images, trials, reports, n,
+    Columns: task, method, gpu_hours (charged), evaluation_s, checkpoint_s, setup_s, wall_s,
+    peak_memory_mb (the largest of all runs), nfe, train_images, scored_images, trials, reports, n,
     status (how many runs are in which state).
     """
     keys = ["task", "method", "seed"]
-    work = study.frame.groupby(keys)[["nfe", "train_images", "scored_images"]].max()
-    numbers = study.frame.groupby([*keys, "kind"])["trial"].nunique().unstack("kind")
-    numbers = numbers.reindex(columns=["trial", "report"])
-    counts = numbers.rename(columns={"trial": "trials", "report": "reports"})
-    per_run = study.runs.set_index(keys)[["status", "gpu_hours"]]
-    per_run = per_run.join(work).join(counts)
-    columns = ["nfe", "train_images", "scored_images", "trials", "reports"]
-    per_run[columns] = per_run[columns].fillna(0)
-    healthy = per_run[per_run["status"] != "failed"].drop(columns="status")
-    groups = healthy.groupby(["task", "method"])
-    means = groups.mean().join(groups.size().rename("n"))
-    states = study.runs.groupby(["task", "method"])["status"].agg(_states)
-    table = _all_pairs(study, means.join(states, how="outer"))
-    table["status"] = table["status"].fillna("no run yet")
-    return table
+    work = study.frame.groupby(keys)[list(WORK)].max()
+    events = study.frame.groupby([*keys, "kind"])["trial"].nunique().unstack("kind")
+    events = events.reindex(columns=["trial", "report"]).set_axis(["trials", "reports"], axis=1)
+    done = work.join(events).fillna(0)
+    times = ["gpu_hours", *(f"{ledger}_s" for ledger in UNCHARGED)]
+    runs = study.runs.set_index(keys)[["status", *times, "peak_memory_mb"]].join(done)
+    runs[done.columns] = runs[done.columns].fillna(0)
+    groups = runs[runs["status"] != "failed"].groupby(["task", "method"])
+    table = groups[[*times, *done.columns]].mean()
+    table = table.assign(peak_memory_mb=groups["peak_memory_mb"].max(), n=groups.size())
+    status = runs.groupby(["task", "method"])["status"].agg(_states)
+    table = table.join(status, how="outer")
+    everything = pd.MultiIndex.from_tuples(
+        [(task.name, method) for task, method in pairs(study)], names=table.index.names
+    )
+    table = table.reindex(everything).reset_index()
+    return table.fillna({"status": "no run yet", "n": 0}).astype({"n": int})
 
 
 @lru_cache(maxsize=2)
@@ -170,93 +174,41 @@ def _normalised(task: Task, method: str, fractions: Sequence[float]) -> pd.DataF
     return known.reindex(sorted(task.runs(method)["seed"]))
 
 
-def profile(scores: pd.DataFrame, thresholds: ArrayLike) -> pd.DataFrame:
-    """Performance profile: share of a method's runs with a score above each threshold.
-
-    (Agarwal et al., NeurIPS 2021, "run-score distribution".) Columns: method, threshold, share,
-    low, high (95 % Wilson), n (runs). Only methods with runs on every task of `scores`:
-    the others' shares would be over other tasks.
-    """
-    limits = np.asarray(thresholds, dtype=float)
-    rows = []
-    for method, own in _everywhere(scores):
-        above = (own["score"].to_numpy() > limits[:, None]).sum(axis=1)
-        share = statistics.share_interval(above, len(own))
-        rows += [
-            (method, *numbers, len(own))
-            for numbers in zip(limits, share.value, share.low, share.high, strict=True)
-        ]
-    return pd.DataFrame(rows, columns=["method", "threshold", "share", "low", "high", "n"])
-
-
 def aggregate(scores: pd.DataFrame) -> pd.DataFrame:
     """Mean over tasks of a method's mean normalised score.
 
     Columns: method, mean, low, high (95 % Welch-Satterthwaite, for these tasks), n (finite runs),
     runs, tasks. Only methods with runs on every task of `scores`.
     """
+    tasks = scores["task"].nunique()
     rows = []
-    for method, own in _everywhere(scores):
+    for method, own in scores.groupby("method", sort=False):
         by_task = [values for _, values in own.groupby("task", sort=False)["score"]]
-        found = statistics.mean_of_means(by_task)
-        rows.append((method, *found.numbers, int(found.n), len(own), len(by_task)))
+        if len(by_task) == tasks:
+            found = statistics.mean_of_means(by_task)
+            rows.append((method, *found.numbers, int(found.n), len(own), len(by_task)))
     return pd.DataFrame(rows, columns=["method", *INTERVAL, "n", "runs", "tasks"])
 
 
-def _everywhere(scores: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Methods with runs on every task, and their scores."""
-    tasks = scores["task"].nunique()
-    for method, own in scores.groupby("method", sort=False):
-        if own["task"].nunique() == tasks:
-            yield str(method), own
+def kinds_of_work(study: Study) -> pd.DataFrame:
+    """Charged seconds of a run by kind of work, `optimiser overhead` being the method's own code.
 
-
-def ledgers(study: Study) -> pd.DataFrame:
-    """Where the wall time of a run went, in seconds: means over runs that have not failed.
-
-    Columns: task, method, method_s (charged), evaluation_s, checkpoint_s, setup_s, wall_s,
-    peak_memory_mb (the largest of all runs), n.
-    """
-    healthy = study.runs[study.runs["status"] != "failed"]
-    groups = healthy.groupby(["task", "method"])
-    means = groups[[f"{ledger}_s" for ledger in LEDGERS]].mean()
-    means = means.join(groups["peak_memory_mb"].max()).join(groups.size().rename("n"))
-    return _all_pairs(study, means)
-
-
-def operations(study: Study) -> pd.DataFrame:
-    """Charged seconds by primitive operation, and `overhead` for the method's own code.
-
-    Columns: task, method, operation, kind (of `KINDS`), seconds (mean over runs that have not
-    failed), share (of the charged time), n.
+    Columns: task, method, kind (of `KINDS`), seconds (mean over the `n` runs that have not failed).
     """
     kinds = {operation: kind for kind, names in KINDS.items() for operation in names}
     rows = []
     healthy = study.runs[study.runs["status"] != "failed"]
     for (task, method), runs in healthy.groupby(["task", "method"], sort=False):
-        parts = [breakdown(text) for text in runs["breakdown"]]
-        seconds = pd.DataFrame(parts).fillna(0.0).mean()
-        total = seconds.sum()
-        for operation, value in seconds.items():
-            share = float(value / total) if total else float("nan")
-            kind = kinds.get(str(operation), str(operation))
-            rows.append((task, method, operation, kind, float(value), share, len(runs)))
-    columns = ["task", "method", "operation", "kind", "seconds", "share", "n"]
-    return pd.DataFrame(rows, columns=columns)
+        seconds = pd.DataFrame([breakdown(text) for text in runs["breakdown"]]).fillna(0.0).mean()
+        by_kind = seconds.groupby(lambda operation: kinds.get(operation, operation)).sum()
+        rows += [(task, method, kind, spent, len(runs)) for kind, spent in by_kind.items()]
+    return pd.DataFrame(rows, columns=["task", "method", "kind", "seconds", "n"])
 
 
 def breakdown(text: object) -> dict[str, float]:
     """Charged seconds by operation, from a cell of `Study.runs`."""
     parts: dict[str, float] = json.loads(text) if isinstance(text, str) and text else {}
     return parts
-
-
-def _all_pairs(study: Study, table: pd.DataFrame) -> pd.DataFrame:
-    """The table by task and method with a row for every pair; `n` is 0 where there was none."""
-    index = [(task.name, method) for task, method in pairs(study)]
-    names = ["task", "method"]
-    found = table.reindex(pd.MultiIndex.from_tuples(index, names=names)).reset_index()
-    return found.assign(n=found["n"].fillna(0).astype(int))
 
 
 def _states(status: pd.Series) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import lru_cache
-from itertools import combinations
+from itertools import permutations
 
 import pandas as pd
 
@@ -12,6 +12,7 @@ from benchmark.analysis import claims, comparison
 from benchmark.analysis.claims import BETTER, Lead, ends, losses
 from benchmark.study.model import Metric, Study, Task
 
+Leads = dict[tuple[str, str], Lead]
 COLUMNS = [
     "task", "metric", "method", "other", "effect", "low", "high", "lead", "p", "p_holm", "pairs",
     "n", "wins", "failed", "failed_other", "outcome", "better",
@@ -62,46 +63,37 @@ def _ends(task: Task, metric: Metric) -> dict[str, pd.Series]:
 
 
 def _task(study: Study, task: Task) -> list[dict[str, object]]:
-    smallest = study.design.smallest_effect
     first = _leads(task, task.primary)
-    if task.confirmation is None:
-        return _rows(task, task.primary, first, {}, smallest)
-    second = _leads(task, task.confirmation)
-    return [
-        *_rows(task, task.primary, first, second, smallest),
-        *_rows(task, task.confirmation, second, first, smallest),
-    ]
+    second = _leads(task, task.confirmation) if task.confirmation else {}
+    smallest = study.design.smallest_effect
+    rows = _rows(task.primary, first, second, smallest)
+    if task.confirmation:
+        rows += _rows(task.confirmation, second, first, smallest)
+    return [{"task": task.name} | row for row in rows]
 
 
-def _leads(task: Task, metric: Metric) -> dict[tuple[str, str], Lead]:
+def _leads(task: Task, metric: Metric) -> Leads:
     """Every pair in both orders."""
     values = _ends(task, metric)
-    found = {}
-    for method, other in combinations(values, 2):
-        found[method, other] = claims.compare(values[method], values[other], metric)
-        found[other, method] = claims.compare(values[other], values[method], metric)
-    return found
+    return {
+        (method, other): claims.compare(values[method], values[other], metric)
+        for method, other in permutations(values, 2)
+    }
 
 
-def _rows(
-    task: Task,
-    metric: Metric,
-    leads: dict[tuple[str, str], Lead],
-    again: dict[tuple[str, str], Lead],
-    smallest: float,
-) -> list[dict[str, object]]:
-    once = [pair for index, pair in enumerate(leads) if index % 2 == 0]
+def _rows(metric: Metric, leads: Leads, again: Leads, smallest: float) -> list[dict[str, object]]:
+    once = [pair for pair in leads if pair < pair[::-1]]
     corrected = comparison.holm([leads[pair].p for pair in once])
-    p_holm = dict(zip(once, corrected, strict=True))
+    p_holm = dict(zip(once, map(float, corrected), strict=True))
     rows: list[dict[str, object]] = []
-    for (method, other), lead in leads.items():
-        p = float(p_holm.get((method, other), p_holm.get((other, method), 1.0)))
-        confirmed = again[method, other].confirms(smallest) if (method, other) in again else ""
+    for pair, lead in leads.items():
+        p = p_holm[min(pair, pair[::-1])]
+        confirmed = again[pair].confirms(smallest) if pair in again else ""
         outcome = lead.outcome(p, smallest, confirmed)
         rows.append(
             asdict(lead) | {
-                "task": task.name, "metric": metric.name, "method": method, "other": other,
-                "p_holm": p, "pairs": int(pd.notna(corrected).sum()), "outcome": outcome,
+                "metric": metric.name, "method": pair[0], "other": pair[1], "p_holm": p,
+                "pairs": int(pd.notna(corrected).sum()), "outcome": outcome,
                 "better": outcome == BETTER,
             }
         )  # fmt: skip

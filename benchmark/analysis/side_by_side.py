@@ -62,14 +62,10 @@ def compare(a: Study, b: Study) -> SideBySide:
     facts_a, facts_b = facts(a), facts(b)
     rows, refused = [], []
     for task in [name for name in a.tasks if name in b.tasks]:
-        reasons = [
-            f"{name} {_words(facts_a[task][name])} against {_words(facts_b[task][name])}"
-            for name in MUST_AGREE
-            if facts_a[task][name] != facts_b[task][name]
-        ]
+        differing = _differing(facts_a[task], facts_b[task])
+        reasons = "; ".join(f"{name} {differing[name]}" for name in MUST_AGREE if name in differing)
         if reasons:
-            refused.append(f"{task} is not compared, its values mean different things: "
-                           + "; ".join(reasons))  # fmt: skip
+            refused.append(f"{task} is not compared, its values mean different things: {reasons}")
             continue
         same_seeds = facts_a[task]["suite seed"] == facts_b[task]["suite seed"]
         rows += list(_rows(task, a, b, same_seeds))
@@ -155,14 +151,22 @@ def _side(study: Study, row: dict[Any, Any]) -> str:
     return "better" if higher == metric.higher_is_better else "worse"
 
 
+def _differing(a: Facts, b: Facts) -> dict[str, str]:
+    """What differs of the facts that both state, in words."""
+    return {
+        name: f"{_words(a[name])} against {_words(b[name])}"
+        for name in a
+        if name in b and a[name] != b[name]
+    }
+
+
 def _differences(a: dict[str, Facts], b: dict[str, Facts]) -> Iterator[str]:
     """One line per fact that differs, with the tasks where it does."""
     tasks_by_line: dict[str, list[str]] = defaultdict(list)
     for task in [name for name in a if name in b]:
-        for name in [name for name in a[task] if name in b[task] and name not in MUST_AGREE]:
-            if a[task][name] != b[task][name]:
-                line = f"{name}: {_words(a[task][name])} against {_words(b[task][name])}"
-                tasks_by_line[line].append(task)
+        for name, differ in _differing(a[task], b[task]).items():
+            if name not in MUST_AGREE:
+                tasks_by_line[f"{name}: {differ}"].append(task)
     common = sum(name in b for name in a)
     for line, tasks in tasks_by_line.items():
         yield line if len(tasks) == common else f"{line} ({', '.join(tasks)})"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from numpy.typing import ArrayLike
-from scipy.special import gammaincinv, ndtri, stdtrit  # scipy.stats takes long to import
+from scipy.special import gammaincinv, stdtrit  # scipy.stats takes long to import
 
 Array = npt.NDArray[np.float64]
 CONFIDENCE = 0.95
@@ -60,26 +60,6 @@ def mean_interval(sample: ArrayLike, log: bool = False, confidence: float = CONF
             with np.errstate(over="ignore"):  # an end beyond all numbers is infinite
                 mean, low, high = np.exp(mean), np.exp(low), np.exp(high)
     return Estimate(np.asarray(mean), np.asarray(low), np.asarray(high), np.asarray(n))
-
-
-def share_interval(successes: ArrayLike, n: int, confidence: float = CONFIDENCE) -> Estimate:
-    """Share of successes, one per entry, with its Wilson score interval.
-
-        (k + z²/2) / (n + z²) ± z √(k (n - k) / n + z²/4) / (n + z²)
-
-    (Wilson, JASA 1927.) Where the n trials have different chances, as runs of several tasks
-    do, the number of successes spreads less than assumed (Hoeffding, Annals of Mathematical
-    Statistics 1956) and the interval is wider than it need be.
-    """
-    k = np.asarray(successes, dtype=float)
-    if not n:
-        nan = np.full_like(k, np.nan)
-        return Estimate(nan, nan, nan, np.zeros(k.shape, dtype=int))
-    z = ndtri(0.5 + confidence / 2)
-    half = z * np.sqrt(k * (n - k) / n + z**2 / 4)
-    low, high = ((k + z**2 / 2 + sign * half) / (n + z**2) for sign in (-1, 1))
-    low, high = np.where(k == 0, 0.0, low), np.where(k == n, 1.0, high)  # but for rounding
-    return Estimate(k / n, low, high, np.full(k.shape, n))
 
 
 def running_time_interval(

@@ -98,12 +98,12 @@ def plot(
     ] = "*",
 ) -> None:
     """Draw the figures again from stored results; PNG alone takes a third of the time."""
-    from benchmark.display.drawing import FORMATS, processes
+    from benchmark.display.drawing import FORMATS
     from benchmark.display.figures import write_figures
 
     stored = _load(results, suite)
     folder = stored.folder / "figures"
-    output.print_lines(write_figures(stored, folder, formats or FORMATS, processes(), figure))
+    output.print_lines(write_figures(stored, folder, formats or FORMATS, figure))
 
 
 def report(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmark.display import style
 from benchmark.display.chart import Array, Axis, Chart, Look, Panel, Series, bounded
-from benchmark.display.drawing import FORMATS
 
 with style.quiet():
     from matplotlib.axes import Axes
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -30,13 +30,19 @@ NOTE_SIZE = 6.5
 PALE = "#6e6e6e"
 """Text that stands back; 5 : 1 on white."""
 LINE_HEIGHT = 0.14
+"""Inches of a line of a note or a legend."""
 CHARACTERS_PER_INCH = 21
-LABEL_STEP = 0.075
-"""Share of a panel's height from one name to the next."""
-GAP = 0.1
-"""White space between sample images, as a share of one."""
+"""Characters of a note."""
+MANY, MANY_COLUMNS = 10, 5
+"""From how many panels on they are small, and how many of those stand side by side."""
 WIDE_TICK = 5
 """Characters from which on five tick labels side by side would meet."""
+GAP = 0.08
+"""Space between sample images, as a share of one."""
+MARK_STEP = 0.15
+"""Distance of marks on a line, as a share of a panel's diagonal."""
+EMPTY_EDGE = "#888888"
+"""Outline of white bars."""
 
 
 def figure(chart: Chart) -> Figure:
@@ -44,29 +50,30 @@ def figure(chart: Chart) -> Figure:
     if chart.sheet:
         return _sheet(chart)
     count = len(chart.panels)
-    columns = chart.columns or {1: 1, 2: 2, 4: 2}.get(count, 3)
+    columns = {1: 1, 2: 2, 4: 2}.get(count, 3 if count < MANY else MANY_COLUMNS)
     rows = -(-count // columns)
-    width = style.SINGLE if count == 1 and columns == 1 and len(chart.looks) < 15 else style.DOUBLE
-    handles = [] if chart.direct else [_handle(chart, key) for key in chart.looks]
-    extra = note_height(chart.note, width) + _legend_height(handles, width)
-    made = Figure(figsize=(width, rows * chart.height + extra), layout="constrained")
-    rowed = bool(chart.panels[0].y.names)
-    grid = made.subplots(rows, columns, squeeze=False, sharey=rowed).ravel()
+    width = style.SINGLE if count == 1 else style.DOUBLE
+    names = chart.panels[0].y.names
+    height = 0.2 * len(names) + 0.65 if names else 2.1 if count < MANY else 1.6
+    handles = [_handle(chart, key) for key in chart.looks]
+    beside = _legend_columns(chart, width)
+    lines = -(-len(handles) // beside) + wrap(chart.note, width).count("\n") + 1
+    size = (width, rows * height + lines * LINE_HEIGHT + 0.15)
+    made = Figure(figsize=size, layout="constrained")
+    grid = made.subplots(rows, columns, squeeze=False, sharey=bool(names)).ravel()
     for unused in grid[count:]:
         unused.remove()
     for axes, panel in zip(grid, chart.panels, strict=False):
+        axes.set_title(
+            textwrap.fill(panel.title, int(14 * width / columns)), pad=11 if panel.remark else None
+        )
         _panel(axes, panel, chart)
-    if handles:
-        made.legend(
-            handles=handles, loc="outside upper center", columnspacing=1.2, borderaxespad=0.2,
-            ncols=_legend_columns([str(handle.get_label()) for handle in handles], width),
-        )  # fmt: skip
+    made.legend(handles=handles, loc="outside upper center", ncols=beside, columnspacing=1.2)
     _add_note(made, chart.note)
     return made
 
 
 def _panel(axes: Axes, panel: Panel, chart: Chart) -> None:
-    axes.set_title(panel.title, pad=11 if panel.remark else None)
     if panel.remark:
         axes.annotate(
             panel.remark, (0.5, 1), (0, 3), xycoords="axes fraction", textcoords="offset points",
@@ -76,9 +83,7 @@ def _panel(axes: Axes, panel: Panel, chart: Chart) -> None:
         _rows(axes, panel.y)
     if panel.empty:
         axes.text(0.5, 0.5, panel.empty, transform=axes.transAxes, ha="center", color=PALE)
-        axes.set_xticks([])
-        if not panel.y.names:
-            axes.set_yticks([])
+        axes.set(xticks=[], **({} if panel.y.names else {"yticks": []}))
         return
     _scale(axes, panel.x, "x")
     if not panel.y.names:
@@ -86,21 +91,9 @@ def _panel(axes: Axes, panel: Panel, chart: Chart) -> None:
         axes.grid()
     for rule in panel.rules:
         draw = axes.axvline if rule.axis == "x" else axes.axhline
-        draw(rule.at, color="#888888", lw=0.8, ls="--" if rule.dashed else ":", zorder=1)
+        draw(rule.at, color="#888888", lw=0.8, ls="--", zorder=1)
     for order, series in enumerate(panel.series):
         _series(axes, panel, series, chart.looks[series.look], order)
-    for note in panel.notes:
-        place: dict[str, Any] = {"textcoords": "offset points", "xytext": (3, 3), "va": "bottom"}
-        if note.x is None:
-            place = {"xycoords": axes.get_yaxis_transform(), "va": "center_baseline"}
-        edge = 0.02 if note.inside else 1.01
-        colour = PALE if note.inside else chart.looks[note.look].colour if note.look else "#444444"
-        axes.annotate(
-            note.text, (edge if note.x is None else note.x, note.y), color=colour, zorder=6,
-            fontsize=SMALL, annotation_clip=False, **place,
-        )  # fmt: skip
-    if chart.direct:
-        _label_ends(axes, panel, chart)
 
 
 def _series(axes: Axes, panel: Panel, series: Series, look: Look, order: int) -> None:
@@ -108,44 +101,39 @@ def _series(axes: Axes, panel: Panel, series: Series, look: Look, order: int) ->
     if not (np.isfinite(x) & np.isfinite(y)).any():
         return  # an empty line would reach to the corner of the page
     front = 2.2 if series.faint else 3 + order / 100 + look.width * (series.marks != "none")
-    pale = 0.35 if series.faint else 1.0
-    colour: dict[str, Any] = {"color": look.colour, "alpha": pale}
-    if series.join == "bars" and series.left is not None and series.right is not None:
-        axes.barh(
-            y, series.right - series.left, left=series.left, height=0.7, lw=0.4, fc=look.colour,
-            ec="white" if look.colour != "#ffffff" else "#888888", hatch=look.hatch,
-        )  # fmt: skip
-        return
+    colour: dict[str, Any] = {"color": look.colour, "alpha": 0.35 if series.faint else 1.0}
+    steps = series.join == "steps"
+    if series.left is not None and series.right is not None:
+        left, right = _at(panel.x, series.left), _at(panel.x, series.right)
+        if series.join == "bars":
+            axes.barh(y, right - left, left=left, height=0.7, **_fill(look))
+            return
+        axes.hlines(y, left, right, lw=0.9, zorder=front - 0.5, **colour)
     if series.low is not None and series.high is not None and series.band:
         low, high = _at(panel.y, series.low), _at(panel.y, series.high)
         if series.join:
-            steps: dict[str, Any] = {"step": "post"} if series.join == "steps" else {}
-            axes.fill_between(x, low, high, color=look.colour, alpha=0.12, lw=0, **steps)
+            step: Any = "post" if steps else None
+            axes.fill_between(x, low, high, color=look.colour, alpha=0.12, lw=0, step=step)
         else:
             axes.vlines(x, low, high, lw=0.9, zorder=front - 0.5, **colour)
-    if series.left is not None and series.right is not None:
-        left, right = _at(panel.x, series.left), _at(panel.x, series.right)
-        axes.hlines(y, left, right, lw=0.9, zorder=front - 0.5, **colour)
     if series.join:
         axes.plot(
-            x, y, drawstyle="steps-post" if series.join == "steps" else "default", zorder=front,
+            x, y, drawstyle="steps-post" if steps else "default", zorder=front,
             ls=(0, look.dash) if look.dash else "-", lw=0.5 if series.faint else look.width,
             marker=None if series.marks == "none" else look.marker,
-            markevery=_few(len(x), order) if series.marks == "few" else None, **colour,
+            markevery=_few(order) if series.marks == "few" and len(x) > 6 else None, **colour,
         )  # fmt: skip
     else:
-        hollow = series.marks == "open" or bool(look.dash)
+        hollow = not series.faint and (series.marks == "open" or bool(look.dash))
         axes.plot(
             x, y, ls="", marker=look.marker, ms=2 if series.faint else 4.5, mew=0.8,
-            mfc="white" if hollow and not series.faint else look.colour, mec=look.colour,
-            alpha=pale, zorder=front, clip_on=False,
+            mfc="white" if hollow else look.colour, zorder=front, clip_on=False, **colour,
         )  # fmt: skip
 
 
-def _few(count: int, order: int) -> list[int]:
-    """Places of about six marks, shifted from line to line so that they do not meet."""
-    places = np.linspace(0, count - 1, 25)[order * 5 % 4 :: 4] if count > 6 else range(count)
-    return sorted({int(place) for place in places})
+def _few(order: int) -> tuple[float, float]:
+    """First mark and distance of marks on a line, shifted from line to line."""
+    return order * 0.04 % MARK_STEP, MARK_STEP
 
 
 def _at(axis: Axis, values: Array) -> Array:
@@ -186,45 +174,17 @@ def _rows(axes: Axes, axis: Axis) -> None:
     axes.hlines(between, 0, 1, transform=axes.get_yaxis_transform(), color="#eeeeee", lw=0.5)
 
 
-def _label_ends(axes: Axes, panel: Panel, chart: Chart) -> None:
-    """Name every line at its end, names apart from each other."""
-    to_axes = axes.transScale + axes.transLimits
-    places: dict[str, float] = {}
-    for series in panel.series:
-        known = np.flatnonzero(np.isfinite(series.y))
-        if len(known):
-            end = panel.x.high, float(_at(panel.y, series.y)[known[-1]])
-            places[series.look] = float(np.clip(to_axes.transform(end)[1], 0, 1))
-    order = sorted(places, key=lambda look: places[look])
-    for key, height in zip(order, spread([places[key] for key in order], LABEL_STEP), strict=True):
-        look = chart.looks[key]
-        axes.plot(
-            1.03, height, transform=axes.transAxes, marker=look.marker, ms=3.5, ls="",
-            color=look.colour, clip_on=False,
-        )  # fmt: skip
-        axes.annotate(
-            look.name, (1.08, height), xycoords="axes fraction", va="center_baseline",
-            fontsize=NOTE_SIZE, annotation_clip=False,
-        )  # fmt: skip
+def _fill(look: Look) -> dict[str, Any]:
+    edge = EMPTY_EDGE if look.colour == style.WHITE else "white"
+    return {"lw": 0.4, "fc": look.colour, "ec": edge, "hatch": look.hatch}
 
 
-def spread(targets: Sequence[float], step: float) -> list[float]:
-    """Places in [0, 1], as near to increasing `targets` as labels `step` apart can be."""
-    step = min(step, 1 / max(len(targets) - 1, 1))
-    places: list[float] = []
-    for target in targets:
-        places.append(max(target, places[-1] + step if places else 0.0))
-    for index in reversed(range(len(places))):
-        places[index] = min(places[index], 1 - step * (len(places) - 1 - index))
-    return places
-
-
-def _handle(chart: Chart, key: str) -> Any:
+def _handle(chart: Chart, key: str) -> Patch | Line2D:
+    """The look as it is in the panels: a bar, a line with or without marks, or a mark."""
     look = chart.looks[key]
     own = [series for panel in chart.panels for series in panel.series if series.look == key]
     if any(series.join == "bars" for series in own):
-        edge = "white" if look.colour != "#ffffff" else "#888888"
-        return Patch(label=look.name, lw=0.4, fc=look.colour, ec=edge, hatch=look.hatch)
+        return Patch(label=look.name, **_fill(look))
     line = (0, look.dash) if look.dash else "-"
     joined = any(series.join for series in own)
     bare = all(series.marks == "none" for series in own)
@@ -234,25 +194,17 @@ def _handle(chart: Chart, key: str) -> Any:
     )  # fmt: skip
 
 
-def _legend_columns(labels: Sequence[str], width: float) -> int:
-    """How many columns of these labels fit into `width` inches, without a row almost empty."""
-    longest = max((len(label) for label in labels), default=1)
-    fitting = max(1, min(len(labels), int(width / (longest / 17 + 0.5))))
-    return max(1, -(-len(labels) // max(-(-len(labels) // fitting), 1)))
-
-
-def _legend_height(handles: Sequence[Any], width: float) -> float:
-    labels = [str(handle.get_label()) for handle in handles]
-    return LINE_HEIGHT * -(-len(labels) // _legend_columns(labels, width)) + 0.1
+def _legend_columns(chart: Chart, width: float) -> int:
+    """How many columns of names fit into `width` inches, without a row almost empty."""
+    names = [len(look.name) for look in chart.looks.values()]
+    fitting = max(1, int(width / (max(names, default=1) / 17 + 0.5)))
+    rows = max(-(-len(names) // fitting), 1)
+    return max(-(-len(names) // rows), 1)
 
 
 def wrap(text: str, width: float) -> str:
+    """A note on lines of `width` inches."""
     return textwrap.fill(text, int(width * CHARACTERS_PER_INCH), break_on_hyphens=False)
-
-
-def note_height(text: str, width: float) -> float:
-    """Inches that the note needs under a figure of `width` inches."""
-    return LINE_HEIGHT * (wrap(text, width).count("\n") + 1) + 0.05
 
 
 def _add_note(made: Figure, text: str) -> None:
@@ -262,81 +214,48 @@ def _add_note(made: Figure, text: str) -> None:
 
 
 def _sheet(chart: Chart) -> Figure:
-    """Sample images: one row per method, one block per moment, values beside the tiles."""
-    rows = list(chart.sheet.values())
-    names = [chart.looks[key].name for key in chart.sheet]
-    left = 0.15 + 0.062 * max(map(len, names))
-    beside = 0.12 + 0.055 * max(len(tiles.text) for row in rows for tiles in row)
-    below, above, blocks = note_height(chart.note, style.DOUBLE) + 0.05, 0.2, len(chart.moments)
-    block = (style.DOUBLE - left) / blocks - beside
-    known = [tiles.images for row in rows for tiles in row if tiles.images is not None]
-    side, count = max(len(images[0]) for images in known), max(map(len, known))
-    sheets = [
-        np.concatenate([_strip(row[column].images, side, count) for row in rows])
-        for column in range(blocks)
-    ]
-    height = block * sheets[0].shape[0] / sheets[0].shape[1]
-    total = height + below + above
-    made = Figure(figsize=(style.DOUBLE, total))
-    places = (np.arange(len(rows)) + 0.5 / (1 + GAP)) * sheets[0].shape[0] / len(rows)
-    for column, (moment, sheet) in enumerate(zip(chart.moments, sheets, strict=True)):
-        start = (left + column * (block + beside)) / style.DOUBLE
-        axes = made.add_axes((start, below / total, block / style.DOUBLE, height / total))
-        axes.imshow(sheet, interpolation="nearest", aspect="auto")
-        for edge in axes.spines.values():
-            edge.set_visible(False)
-        axes.set_xticks([])
-        axes.set_yticks(places, names if column == 0 else [""] * len(names))
-        axes.tick_params(length=0, labelsize="medium")
-        beside_tiles: dict[str, Any] = {"textcoords": "offset points", "fontsize": NOTE_SIZE}
-        for place, row in zip(places, rows, strict=True):
+    """Sample images: one row per method, one column per moment, values beside the tiles."""
+    rows, columns = len(chart.sheet), len(chart.moments)
+    known = [t.images for row in chart.sheet.values() for t in row if t.images is not None]
+    count = max(map(len, known))
+    lines = wrap(chart.note, style.DOUBLE).count("\n") + 3
+    # A row is as high as one of its tiles; names and values take about the width of four.
+    height = rows * style.DOUBLE / (columns * (count + 2) + 2) + lines * LINE_HEIGHT
+    close = ConstrainedLayoutEngine(compress=True, h_pad=0.015, w_pad=0.02, hspace=0, wspace=0)
+    made = Figure(figsize=(style.DOUBLE, height), layout=close)
+    grid = made.subplots(rows, columns, squeeze=False)
+    for line, (key, row) in zip(grid, chart.sheet.items(), strict=True):
+        line[0].set_ylabel(chart.looks[key].name, rotation=0, ha="right", va="center")
+        for axes, tiles in zip(line, row, strict=True):
+            axes.imshow(_strip(known[0][:0] if tiles.images is None else tiles.images, count))
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
             axes.annotate(
-                row[column].text, (1, place), (3, 0), xycoords=("axes fraction", "data"),
-                va="center", **beside_tiles,
+                tiles.text, (1, 0.5), (2, 0), xycoords="axes fraction", textcoords="offset points",
+                va="center", fontsize=NOTE_SIZE,
             )  # fmt: skip
-        axes.annotate(moment, (0, 1), (0, 3), xycoords="axes fraction", **beside_tiles)
+    for axes, moment in zip(grid[0], chart.moments, strict=True):
+        axes.set_title(moment, fontsize=NOTE_SIZE, loc="left", pad=3)
     _add_note(made, chart.note)
     return made
 
 
-def _strip(images: np.ndarray | None, side: int, count: int) -> np.ndarray:
-    """`count` places of `side` pixels in a row with white gaps, and a gap below."""
+def _strip(images: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.uint8]:
+    """Up to `count` images in a row with white gaps; white where there are fewer."""
+    side = images.shape[1]
     gap = max(1, round(GAP * side))
-    canvas = np.full((side + gap, count * (side + gap), 3), 255, dtype=np.uint8)
-    for position, tile in enumerate(images if images is not None else ()):
-        start = position * (side + gap)
-        canvas[: len(tile), start : start + len(tile)] = tile
-    return canvas
+    strip = np.full((side, count, side + gap, 3), 255, np.uint8)
+    strip[:, : len(images), :side] = images.swapaxes(0, 1)
+    return strip.reshape(side, -1, 3)
 
 
 def save(made: Figure, folder: Path, name: str, formats: Sequence[str]) -> list[Path]:
     """Write the figure in each format, without dates, so that a rerun gives the same bytes."""
-    FigureCanvasAgg(made)
     if (engine := made.get_layout_engine()) is not None:
         engine.execute(made)
-        made.set_layout_engine("none")  # laid out once, for all formats alike
-    written = []
-    for extension in formats:
-        path = folder / f"{name}.{extension}"
-        _write(made, path)
-        made.set_dpi(style.DPI)  # vector formats leave theirs behind
-        written.append(path)
-    return written
-
-
-def _write(made: Figure, path: Path) -> None:
-    """Straight to the back ends, each imported where it is asked for: `Figure.savefig` would draw
-    each figure a second time for layout."""
-    match path.suffix:
-        case ".png":
-            FigureCanvasAgg(made).print_png(path)
-        case ".pdf":
-            from matplotlib.backends.backend_pdf import FigureCanvasPdf
-
-            FigureCanvasPdf(made).print_pdf(path, metadata={"CreationDate": None})
-        case ".svg":
-            from matplotlib.backends.backend_svg import FigureCanvasSVG
-
-            FigureCanvasSVG(made).print_svg(path, metadata={"Date": None})
-        case other:
-            raise ValueError(f"figures are written as {', '.join(FORMATS)}, not as {other!r}")
+        made.set_layout_engine(None)  # laid out once, for all formats alike
+    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    paths = [folder / f"{name}.{extension}" for extension in formats]
+    for path, extension in zip(paths, formats, strict=True):
+        made.savefig(path, dpi=style.DPI, metadata=undated.get(extension))
+    return paths

@@ -70,22 +70,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Rule:
-    """A line across the panel at a value of x or y."""
+    """A dashed line across the panel at a value of x or y."""
 
     axis: str
     at: float
-    dashed: bool = True
-
-
-@dataclass(frozen=True)
-class Note:
-    """A short text: beside a point, or, without x, in a row or on the right of it."""
-
-    text: str
-    y: float
-    x: float | None = None
-    look: str | None = None
-    inside: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +85,6 @@ class Panel:
     y: Axis
     series: Sequence[Series] = ()
     rules: Sequence[Rule] = ()
-    notes: Sequence[Note] = ()
     remark: str = ""
     """Said below the title: what the panel leaves out."""
     empty: str = ""
@@ -124,11 +111,6 @@ class Chart:
     """What a reader must know: units, n, what the interval is."""
     looks: dict[str, Look]
     panels: Sequence[Panel] = ()
-    columns: int | None = None
-    height: float = 2.1
-    """Inches of a panel with its labels."""
-    direct: bool = False
-    """Name the lines at their ends, not in a legend."""
     moments: Sequence[str] = ()
     sheet: Mapping[str, Sequence[Tiles]] = field(default_factory=dict)
 
@@ -158,11 +140,6 @@ def widened(low: float, high: float, log: bool, room: float = ROOM) -> tuple[flo
         return float(np.exp(max(start - margin, -690))), float(np.exp(min(end + margin, 690)))
     margin = room * (high - low) or 0.1 * abs(high) or 1.0
     return low - margin, high + margin
-
-
-def has_zero(values: Iterable[ArrayLike]) -> bool:
-    """Whether a log axis has to show a value at or below zero."""
-    return any(bool((np.asarray(part, dtype=float) <= 0).any()) for part in values)
 
 
 def with_zero(low: float, high: float) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,13 +23,8 @@ def draw(study: Study, formats: Sequence[str] = FORMATS) -> list[Path]:
 
     paths = [save_frame(study), *write_tables(study, study.folder / "tables")]
     if study.frame.incumbent.any():
-        paths += write_figures(study, study.folder / "figures", tuple(formats))
+        paths += write_figures(study, study.folder / "figures", formats)
     return paths
-
-
-def processes() -> int:
-    """How many draw at a time, where nothing else works: one per core this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 def report(study: Study) -> Path:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import textwrap
+import io
 from collections.abc import Sequence
 
-from rich.cells import cell_len, chop_cells
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-GAP = "  "
+GAP = 2
+NARROWEST = 8
 
 
 def layout(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
@@ -16,46 +20,28 @@ def layout(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> li
     columns = [
         [" ".join(text.split()) for text in column] for column in zip(head, *rows, strict=True)
     ]
-    if not columns:
-        return []
-    first, others = columns[0], columns[1:]
     sizes = [max(map(cell_len, column)) for column in columns]
-    if sizes[0] > max(width // 2, 8) and sum(sizes) + 2 * len(others) > width:
-        sizes[0] = max(width // 2, 8)
-    room = max(width - sizes[0] - 2, 8)
-    bands: list[list[tuple[list[str], int]]] = [[]]
-    used = 0
-    for column, size in zip(others, sizes[1:], strict=True):
-        size = min(size, room)
-        if bands[-1] and used + size > room:
-            bands.append([])
-            used = 0
-        bands[-1].append((column, size))
-        used += size + 2
-    lines: list[str] = []
-    for band in bands:
-        lines += [""] if lines else []
-        for row in zip(first, *(column for column, _ in band), strict=True):
-            lines += _cells(row, [sizes[0], *(size for _, size in band)])
-    return lines
+    if columns and sum(sizes) + GAP * (len(sizes) - 1) > width:
+        sizes[0] = min(sizes[0], max(width // 2, NARROWEST))
+        sizes[1:] = [min(size, max(width - sizes[0] - GAP, NARROWEST)) for size in sizes[1:]]
+    bands: list[list[int]] = [[0]] if columns else []
+    for place in range(1, len(columns)):
+        beside = sum(sizes[other] + GAP for other in bands[-1])
+        if len(bands[-1]) > 1 and beside + sizes[place] > width:
+            bands.append([0])
+        bands[-1].append(place)
+    parts = [_band([columns[k] for k in band], [sizes[k] for k in band]) for band in bands]
+    return "\n\n".join(parts).split("\n") if parts else []
 
 
-def _cells(texts: Sequence[str], sizes: Sequence[int]) -> list[str]:
-    """One row on as many lines as its longest cell takes."""
-    parts = [_folded(text, size) for text, size in zip(texts, sizes, strict=True)]
-    height = max(map(len, parts))
-    filled = [part + [""] * (height - len(part)) for part in parts]
-    return [
-        GAP.join(
-            text + " " * (size - cell_len(text)) for text, size in zip(line, sizes, strict=True)
-        ).rstrip()
-        for line in zip(*filled, strict=True)
-    ]
-
-
-def _folded(text: str, size: int) -> list[str]:
-    """The text on lines of at most `size` cells, between words where that is possible."""
-    if cell_len(text) <= size:
-        return [text]
-    words = textwrap.wrap(text, size, break_long_words=False, break_on_hyphens=False) or [""]
-    return [piece for line in words for piece in (chop_cells(line, size) or [""])]
+def _band(columns: Sequence[Sequence[str]], sizes: Sequence[int]) -> str:
+    """The columns side by side, folded to their sizes between words where that is possible."""
+    table = Table.grid(padding=(0, GAP, 0, 0))
+    for size in sizes:
+        table.add_column(width=size, overflow="fold")
+    for row in zip(*columns, strict=True):
+        table.add_row(*map(Text, row))
+    stream = io.StringIO()
+    width = sum(sizes) + GAP * len(sizes)
+    Console(file=stream, width=width, color_system=None, force_jupyter=False).print(table)
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
 from benchmark.display.layout import layout
 
-MISSING = "-"
+Row = dict[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -20,18 +22,15 @@ class Cell:
     key: float | None = None
     method: str | None = None
     """Label of the method that the cell names."""
-    interval: tuple[float, float, float] | None = None
-    """Low, value and high, which the page also draws; see `Column.axis`."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A title, what it means, and the axis on which the page draws its intervals."""
+    """A title, how its cells follow from rows of numbers, and what it means."""
 
     title: str
+    cell: Callable[[Row], Cell]
     meaning: str = ""
-    axis: tuple[float, float, bool] | None = None
-    """Both ends, and whether it is logarithmic."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,23 @@ class Block:
 
     task: str
     columns: Sequence[Column]
-    rows: Sequence[Sequence[Cell]]
+    numbers: Sequence[Row]
     caption: str = ""
     """A note on this task alone."""
+
+    @cached_property
+    def rows(self) -> list[list[Cell]]:
+        """The cells of every row."""
+        return [[column.cell(row) for column in self.columns] for row in self.numbers]
+
+    @property
+    def titles(self) -> list[str]:
+        return [column.title for column in self.columns]
+
+    def texts(self, written: Callable[[str], str] = str) -> pd.DataFrame:
+        """What the cells say, each text passed through `written`."""
+        texts = [[written(cell.text) for cell in row] for row in self.rows]
+        return pd.DataFrame(texts, columns=list(map(written, self.titles)), dtype=object)
 
 
 @dataclass(frozen=True)
@@ -61,19 +74,20 @@ class Table:
 
     @property
     def explained(self) -> str:
-        """The caption with the meanings of all columns."""
-        return " ".join([self.caption, *meanings(self.blocks)])
+        """The caption, the meanings of all columns, each said once, and notes on single tasks."""
+        meanings = [
+            f"{column.title}: {column.meaning}."
+            for block in self.blocks
+            for column in block.columns
+            if column.meaning
+        ]
+        notes = [block.caption for block in self.blocks if block.caption]
+        return " ".join([self.caption, *dict.fromkeys(meanings), *notes])
 
 
-def meanings(blocks: Iterable[Block]) -> list[str]:
-    """What columns and blocks mean, each said once."""
-    said = {
-        f"{column.title}: {column.meaning}.": None
-        for block in blocks
-        for column in block.columns
-        if column.meaning
-    }
-    return [*said, *(block.caption for block in blocks if block.caption)]
+def terminal(block: Block, width: int) -> list[str]:
+    """Lines of at most `width` cells, of which nothing is cut; see `layout`."""
+    return layout(block.titles, [[cell.text for cell in row] for row in block.rows], width)
 
 
 def csv(table: Table) -> str:
@@ -83,27 +97,20 @@ def csv(table: Table) -> str:
 
 def markdown(table: Table) -> str:
     """A pipe table per task; the explanation first."""
-    parts = [_plain(table.explained)]
+    parts = [_one_line(table.explained)]
     for block in table.blocks:
-        lines = [[column.title for column in block.columns], ["---"] * len(block.columns)]
-        lines += [[cell.text for cell in row] for row in block.rows]
-        parts.append(f"**{_escaped(block.task)}**")
-        parts.append(
-            "\n".join(
-                "| " + " | ".join(part if part == "---" else _escaped(part) for part in line) + " |"
-                for line in lines
-            )
-        )
+        rows = block.texts(_literal).to_markdown(index=False, disable_numparse=True)
+        parts += [f"**{_literal(block.task)}**", str(rows)]
     return "\n\n".join(parts) + "\n"
 
 
-def _plain(text: str) -> str:
+def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _escaped(text: str) -> str:
+def _literal(text: str) -> str:
     """On one line, and never markup."""
-    return "".join(f"\\{c}" if c in "\\|`*_<>[]#" else c for c in _plain(text))
+    return "".join(f"\\{c}" if c in "\\|`*_<>[]#" else c for c in _one_line(text))
 
 
 # -- LaTeX -------------------------------------------------------------------------------------
@@ -130,7 +137,7 @@ def escape(text: str) -> str:
 
     A bracket is braced, because at the start of a row `\\\\` would take it for an argument.
     """
-    return _plain(text).translate(_SPECIAL)
+    return _one_line(text).translate(_SPECIAL)
 
 
 def latex(table: Table) -> str:
@@ -143,41 +150,8 @@ def latex(table: Table) -> str:
         rf"\label{{tab:{table.name.replace('_', '-')}}}",
     ]
     for block in table.blocks:
-        count = len(block.columns)
-        lines += [
-            rf"\begin{{tabular}}{{{'l' * count}}}",
-            r"\toprule",
-            rf"\multicolumn{{{count}}}{{l}}{{\textbf{{{escape(block.task)}}}}} \\",
-            _line(column.title for column in block.columns),
-            r"\midrule",
-            *(_line(cell.text for cell in row) for row in block.rows),
-            r"\bottomrule",
-            r"\end{tabular}\par\medskip",
-        ]
+        rows = block.texts(escape).to_latex(
+            index=False, escape=False, column_format="l" * len(block.columns)
+        )
+        lines += [rf"\textbf{{{escape(block.task)}}}\par\smallskip", rows + r"\par\medskip"]
     return "\n".join([*lines, r"\end{table}", ""])
-
-
-def _line(cells: Iterable[str]) -> str:
-    return " & ".join(map(escape, cells)) + r" \\"
-
-
-def terminal(block: Block, width: int) -> list[str]:
-    """Lines of at most `width` cells. Nothing is cut: columns that do not fit beside the first one
-    follow below it, again with the first one, and longer texts go on in the next line."""
-    return layout(
-        [column.title for column in block.columns],
-        [[cell.text for cell in row] for row in block.rows],
-        width,
-    )
-
-
-def frame(table: Table) -> pd.DataFrame:
-    """The texts of all blocks, with the task in front."""
-    rows = [
-        {"task": block.task}
-        | {c.title: cell.text for c, cell in zip(block.columns, row, strict=True)}
-        for block in table.blocks
-        for titles in [[column.title for column in block.columns]]
-        for row in block.rows
-    ]
-    return pd.DataFrame(rows)

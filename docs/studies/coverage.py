@@ -90,19 +90,6 @@ def welch(rng: np.random.Generator, n: int) -> tuple[Interval, float]:
     return (found.low, found.high), 1.0
 
 
-def share(
-    chances: tuple[float, ...],
-) -> Once:
-    """Shares of n runs on each of several tasks, which have different chances of success."""
-
-    def once(rng: np.random.Generator, n: int) -> tuple[Interval, float]:
-        successes = int(rng.binomial(n, chances).sum())
-        found = statistics.share_interval(successes, n * len(chances))
-        return (float(found.low), float(found.high)), float(np.mean(chances))
-
-    return once
-
-
 def running_time(shape: float, budget: float) -> Once:
     """Times to a target with mean 1 (gamma of a shape; 1 is exponential), cut off at `budget`.
 
@@ -154,10 +141,6 @@ CASES = (
     Case("mean, percentile bootstrap", "normal", one_sample(bootstrap, normal, 0.0), "warning"),
     Case("difference, paired t", "normal, shared noise", paired, "exact"),
     Case("difference, Welch", "normal, spreads 4 : 1", welch, "approximate"),
-    Case("share of runs, Wilson", "4 tasks, chances equal", share((0.7,) * 4), "approximate"),
-    Case(
-        "share of runs, Wilson", "4 tasks, chances differ", share((0.1, 0.7, 0.95, 1.0)), "at least"
-    ),
     Case(
         "expected running time, χ²",
         "exponential, 63 % reach it",

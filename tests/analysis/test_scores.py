@@ -1,4 +1,4 @@
-"""Normalised scores, performance profiles and the mean over tasks."""
+"""Normalised scores and their mean over tasks."""
 
 from __future__ import annotations
 
@@ -48,17 +48,13 @@ def test_references_are_0_and_1_on_the_metrics_own_scale(study: Study) -> None:
     assert means["bilevel"].tolist() == pytest.approx([1.5, 1.5])
 
 
-def test_a_run_without_a_result_reaches_no_threshold(study: Study) -> None:
+def test_a_run_without_a_result_has_the_worst_score(study: Study) -> None:
     gone = (study.runs["method"] == "random") & (study.runs["seed"] == 0)
     study.runs.loc[gone, "status"] = "failed"
     scores = measures.scores(study)
     own = scores[scores["method"] == "random"]
     assert len(own) == 8
     assert np.isneginf(own["score"]).sum() == 2
-    profile = measures.profile(scores, [-1e9]).set_index("method")
-    assert profile.loc["random", "share"] == 6 / 8
-    assert profile.loc["bilevel", "share"] == 1.0
-    assert profile.loc["random", "n"] == 8
 
 
 def test_a_task_without_references_has_no_scores(study: Study) -> None:
@@ -73,15 +69,12 @@ def with_references(study: Study, task: str, references: dict[str, Any]) -> Stud
     return replace(study, task_facts=study.task_facts | {task: described})
 
 
-def test_profile_falls_from_all_to_none() -> None:
+def test_a_mean_over_tasks_is_for_methods_that_ran_on_all() -> None:
     scores = pd.DataFrame(
         [("a", "m", 0, 0.2), ("a", "m", 1, 0.6), ("b", "m", 0, 1.0), ("a", "n", 0, 0.4)],
         columns=["task", "method", "seed", "score"],
     )
-    profile = measures.profile(scores, [0.0, 0.2, 0.5, 1.0])
-    assert set(profile["method"]) == {"m"}  # n has no run on b
-    assert profile["share"].tolist() == pytest.approx([1.0, 2 / 3, 2 / 3, 0.0])
-    assert profile["low"].iloc[1] == statistics.share_interval(2, 3).low
+    assert measures.aggregate(scores)["method"].tolist() == ["m"]  # n has no run on b
 
 
 def test_mean_over_tasks_weighs_tasks_alike() -> None:

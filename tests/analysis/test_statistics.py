@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from scipy.stats import binomtest
 
 from benchmark.analysis.statistics import (
     denormalised,
@@ -15,7 +14,6 @@ from benchmark.analysis.statistics import (
     mean_of_means,
     normalised,
     running_time_interval,
-    share_interval,
 )
 from docs.studies import coverage
 
@@ -84,25 +82,6 @@ def test_coverage_at_three_seeds() -> None:
     estimate = mean_interval(sample)
     coverage = np.mean((estimate.low < 0) & (estimate.high > 0))
     assert 0.94 < coverage < 0.96
-
-
-def test_share_is_wilsons() -> None:
-    """9 of 10: (9 + 1.92) / 13.84 ± 1.96 √(0.9 + 0.96) / 13.84."""
-    estimate = share_interval(9, 10)
-    z = 1.959964
-    centre, half = (9 + z * z / 2) / (10 + z * z), z * np.sqrt(0.9 + z * z / 4) / (10 + z * z)
-    assert estimate.value == 0.9
-    assert (estimate.low, estimate.high) == pytest.approx((centre - half, centre + half), rel=1e-5)
-    assert share_interval(10, 10).low < 1.0
-    assert np.isnan(share_interval(0, 0).value)
-
-
-@pytest.mark.parametrize("n", [1, 7, 500])
-def test_shares_are_scipys_wilson_intervals(n: int) -> None:
-    found = share_interval(np.arange(n + 1), n)
-    expected = [binomtest(k, n).proportion_ci(0.95, method="wilson") for k in range(n + 1)]
-    np.testing.assert_allclose(np.transpose([found.low, found.high]), expected, atol=1e-15)
-    assert (found.low[0], found.high[-1]) == (0.0, 1.0)
 
 
 def test_running_time_by_hand() -> None:

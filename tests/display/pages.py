@@ -12,6 +12,24 @@ from benchmark.study.model import Study
 HOSTILE = """</script></title></style><!--<script><img src=x onerror=hacked=1>"'`&{{7*7}}"""
 
 
+LEAST_CONTRAST = 3.0
+"""What WCAG 2.2 asks of graphics against their background (success criterion 1.4.11)."""
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast ratio of two colours `#rrggbb`, 1 to 21 (WCAG 2.2)."""
+
+    def luminance(colour: str) -> float:
+        parts = [part / 255 for part in bytes.fromhex(colour[1:])]
+        red, green, blue = (
+            c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts
+        )
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
 def hostile(study: Study) -> Study:
     """The last method, the task's texts, its metric and its variable are called HOSTILE."""
     last = list(study.methods)[-1]

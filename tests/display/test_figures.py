@@ -30,7 +30,7 @@ from benchmark.display.chart import (
     with_zero,
 )
 from benchmark.display.figures import describe, plot, write_figures
-from benchmark.display.kinds import anytime, profile, samples, schedules, time, trajectories
+from benchmark.display.kinds import anytime, samples, schedules, time, trajectories
 from benchmark.runs.design import Contrast, Design
 from benchmark.study.model import Metric, Study
 
@@ -62,32 +62,28 @@ def test_all_figures_in_all_formats_with_the_same_bytes_again(
     assert {path.name for path in written} == {
         f"{name}.{extension}"
         for name in (
-            "anytime", "cost-to-target", "time", "profile", "anytime-schedule-digits",
+            "anytime", "time", "anytime-schedule-digits",
             "trajectories-schedule-digits", "samples-schedule-digits",
         )
         for extension in ("png", "pdf", "svg")
     }  # fmt: skip
-    again = write_figures(study, tmp_path / "again", processes=2)  # forks draw the same
+    again = write_figures(study, tmp_path / "again")
     for one, other in zip(written, again, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
 
 
 def test_at_most_eight_kinds_each_with_a_question(make_results: Make) -> None:
-    assert len(figures.KINDS) == 8
-    for kind in ("anytime", "cost-to-target", "time", "trajectories"):
+    assert len(figures.KINDS) <= 8
+    for kind in ("anytime", "time", "trajectories"):
         assert described(with_references(make_results(tasks=1)), kind).title.endswith("?")
 
 
 def test_some_figures_only(make_results: Make, tmp_path: Path) -> None:
     study = make_results(tasks=1, methods=("random", "bilevel"), seeds=2, events=5)
-    (tmp_path / "profile.png").touch()
     written = write_figures(study, tmp_path, ("png",), pattern="a*-digits")
     assert [path.name for path in written] == ["anytime-schedule-digits.png"]
-    assert (tmp_path / "profile.png").exists()  # not asked for, so left alone
     with pytest.raises(ValueError, match=r"no figure is called 'any'; there are anytime, .*time"):
         write_figures(study, tmp_path, pattern="any")
-    write_figures(study, tmp_path, ("png",), pattern="profile")
-    assert not (tmp_path / "profile.png").exists()  # drawn of other results, and true no longer
 
 
 def test_a_figure_for_a_notebook(make_results: Make) -> None:
@@ -126,7 +122,7 @@ def test_results_with_holes(make_results: Make, tmp_path: Path) -> None:
     frame = frame[(frame["method"] != "random") & (frame["task"] != "schedule/mnist")]
     study = replace(study, frame=frame, runs=runs[runs["method"] != "random"])
     written = {path.stem for path in write_figures(study, tmp_path, formats=("png",))}
-    assert {"anytime", "time", "cost-to-target", "tradeoff-finetune-digits"} <= written
+    assert {"anytime", "time", "tradeoff-finetune-digits"} <= written
     assert not {"trajectories-schedule-mnist", "samples-schedule-mnist"} & written
 
 
@@ -134,7 +130,7 @@ def test_results_with_holes(make_results: Make, tmp_path: Path) -> None:
 def test_nothing_is_cut_off(make_results: Make, tasks: int, methods: int, seeds: int) -> None:
     names = ["bilevel", *(f"method-{number}" for number in range(methods - 1))]
     study = with_references(make_results(tasks=tasks, methods=names, seeds=seeds, events=5))
-    for kind in ("anytime", "cost-to-target", "time"):
+    for kind in ("anytime", "time"):
         if chart := describe(study, kind):
             assert_inside(drawn(chart))
 
@@ -237,7 +233,7 @@ def test_no_value_stops_a_figure(make_results: Make, tmp_path: Path, value: floa
     study.frame.loc[study.frame["metric"].isin(["fid", "recall"]), "value"] = value
     written = write_figures(study, tmp_path, ("png", "svg"))
     stems = {path.stem for path in written}
-    assert {"time", "cost-to-target"} <= stems
+    assert "time" in stems
     assert (abs(value) > 1e299) <= ("anytime" in stems or value < 0 or value == np.inf)
 
 
@@ -261,7 +257,7 @@ def test_awkward_labels_are_drawn_and_never_look_the_same(
     assert len(set(names.values())) == len(AWKWARD)
     assert max(map(len, names.values())) <= style.LONGEST_NAME + 4
     written = {path.stem for path in write_figures(study, tmp_path, ("png", "pdf"))}
-    assert {"anytime", "time", "cost-to-target", "samples-schedule-digits"} <= written
+    assert {"anytime", "time", "samples-schedule-digits"} <= written
     assert_inside(drawn(described(study, "anytime")))
 
 
@@ -302,7 +298,7 @@ def test_a_parents_environment_does_not_matter(environment: dict[str, str], tmp_
         "panel = Panel('p', Axis(), Axis(), [line])\n"
         "chart = Chart('c', 't', 'n', {'a': Look('a', '#000000')}, [panel])\n"
         "with style.applied():\n"
-        f"    canvas.save(canvas.figure(chart), Path({str(tmp_path)!r}), 'c', canvas.FORMATS)\n"
+        f"    canvas.save(canvas.figure(chart), Path({str(tmp_path)!r}), 'c', figures.FORMATS)\n"
     )
     run = subprocess.run(
         [sys.executable, "-c", program],
@@ -386,16 +382,6 @@ def test_a_schedule_task_shows_what_it_trains_on_and_samples_at(make_results: Ma
     assert describe(study, "schedules", TASK) is None  # `end`, `epsilon`
 
 
-def test_profile_draws_the_methods_that_ran_everywhere(make_results: Make) -> None:
-    study = make_results(tasks=2, methods=("default", "random", "bilevel"))
-    assert profile.draw(study, list(study.tasks.values())) is None  # no references
-    gone = (study.runs["method"] == "random") & (study.runs["task"] == TASK)
-    chart = described(with_references(replace(study, runs=study.runs[~gone])), "profile")
-    assert list(chart.looks) == ["default", "bilevel"]
-    assert "left out: random" in chart.note
-    assert_inside(drawn(chart))
-
-
 def test_where_the_hours_went_by_kind(make_results: Make) -> None:
     study = make_results(tasks=1, methods=("random",), seeds=2)
     chart = described(study, "time")
@@ -405,14 +391,28 @@ def test_where_the_hours_went_by_kind(make_results: Make) -> None:
     assert length == pytest.approx((study.runs["method_s"] + study.runs["evaluation_s"]).mean())
 
 
-def test_few_methods_are_named_beside_their_lines(make_results: Make) -> None:
-    few, many = ("default", "bilevel"), tuple(f"method-{number}" for number in range(8))
-    for methods, named in ((few, True), (many, False)):
+def test_every_line_is_in_the_legend(make_results: Make) -> None:
+    for methods in (("default", "bilevel"), tuple(f"method-{number}" for number in range(8))):
         figure = drawn(described(make_results(tasks=1, methods=methods), "anytime"))
         assert_inside(figure)
-        assert bool(figure.legends) != named
-        texts = [text.get_text() for text in figure.axes[0].texts]
-        assert set(few) <= set(texts) or not named
+        (legend,) = figure.legends
+        assert [text.get_text() for text in legend.get_texts()] == list(methods)
+
+
+def test_titles_of_many_panels_keep_apart(make_results: Make) -> None:
+    study = make_results(tasks=1, methods=("default", "bilevel"), seeds=2, events=4)
+    facts = study.task_facts[TASK]
+    named = [
+        {**facts["metrics"][0], "name": f"fid-{k}", "label": f"Distance in the {k}th of the spaces"}
+        for k in range(12)
+    ]
+    fid = study.frame[study.frame["metric"] == "fid"]
+    more = pd.concat([study.frame, *(fid.assign(metric=metric["name"]) for metric in named)])
+    facts = {**facts, "metrics": [*facts["metrics"], *named]}
+    study = replace(study, task_facts={TASK: facts}, frame=more.reset_index(drop=True))
+    figure = drawn(described(study, "anytime", TASK))
+    assert len(figure.axes) == 15
+    assert_inside(figure)
 
 
 def test_samples_over_the_budget(make_results: Make) -> None:
@@ -428,6 +428,7 @@ def test_samples_over_the_budget(make_results: Make) -> None:
     figure = drawn(chart)
     assert len(figure.axes) == 3
     assert figure.axes[-1].texts[0].get_text() == f"{last:.3g}"
+    assert_inside(figure)
 
 
 def test_a_broken_picture_is_named_and_the_others_shown(
@@ -455,17 +456,9 @@ def test_tiles_come_back_in_reading_order(tmp_path: Path) -> None:
         samples.load(path)
 
 
-def test_names_of_lines_are_spread_in_order() -> None:
-    places = canvas.spread([0.1, 0.9, 0.9, 0.91, 1.0], 0.1)
-    assert places == pytest.approx([0.1, 0.7, 0.8, 0.9, 1.0])
-    crowded = canvas.spread([0.5] * 21, 0.1)
-    assert np.diff(crowded) == pytest.approx(0.05)
-    assert (crowded[0], crowded[-1]) == (pytest.approx(0.0), pytest.approx(1.0))
-
-
 def test_wrapped_notes_fit_the_page() -> None:
-    long, short = (canvas.note_height(text, style.SINGLE) for text in ("word " * 100, "word"))
-    assert long > short
+    lines = canvas.wrap("word " * 100, style.SINGLE).splitlines()
+    assert max(map(len, lines)) <= style.SINGLE * canvas.CHARACTERS_PER_INCH
 
 
 def test_plans_are_those_of_the_literature() -> None:

@@ -22,7 +22,8 @@ TASK = "schedule/digits"
 
 
 def texts(study: Study) -> pd.DataFrame:
-    return table.frame(summary(study))
+    blocks = summary(study).blocks
+    return pd.concat([block.texts().assign(task=block.task) for block in blocks], ignore_index=True)
 
 
 def test_final_quality_is_the_last_incumbents_geometric_mean(make_results: Make) -> None:
@@ -92,11 +93,8 @@ def test_a_moment_with_fewer_runs_says_so(make_results: Make) -> None:
     assert texts(study).loc[0, "at 25 %"].endswith(" (2)")
 
 
-def test_operations_are_shares_of_the_charged_time(make_results: Make) -> None:
-    study = make_results(tasks=2)
-    table = measures.operations(study)
-    shares = table.groupby(["task", "method"])["share"].sum()
-    np.testing.assert_allclose(shares, 1.0)
+def test_kinds_of_work_add_up_to_the_charged_time(make_results: Make) -> None:
+    table = measures.kinds_of_work(make_results(tasks=2))
     seconds = table[table["task"] == TASK].groupby("method")["seconds"].sum()
     np.testing.assert_allclose(seconds, 60.0)
 

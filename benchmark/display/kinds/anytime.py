@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmark.analysis import statistics
-from benchmark.analysis.curves import align, at_fractions
+from benchmark.analysis.curves import Curve, align
 from benchmark.display import style
 from benchmark.display.chart import (
     ROOM,
@@ -18,7 +20,6 @@ from benchmark.display.chart import (
     Panel,
     Series,
     bounded,
-    has_zero,
     with_zero,
 )
 from benchmark.display.kinds import words
@@ -32,90 +33,100 @@ SHOWN_FROM = 0.1
 TIME_RANGE = 300
 """The time axis starts no earlier than this fraction of the budget."""
 CROWD = 5
-"""Above this many methods, only the compared ones get a band, and a legend names the lines."""
+"""Above this many methods, only those of the planned comparisons get a band."""
+POINTS = 160
+"""Moments kept of a curve: its values there are exact, what lies between is left out."""
 
-Shown = tuple[Task, Metric]
+
+@dataclass(frozen=True)
+class Shown:
+    """A panel to be: its metric, title and label of the value axis."""
+
+    task: Task
+    metric: Metric
+    title: str
+    label: str = ""
 
 
 def overview(study: Study, tasks: Sequence[Task]) -> Chart | None:
     """One panel per task with its primary metric."""
-    return _chart(study, "anytime", [(task, task.primary) for task in tasks], by_metric=False)
+    return _chart(study, [Shown(t, t.primary, t.name, t.primary.title) for t in tasks])
 
 
 def of_task(study: Study, task: Task) -> Chart | None:
     """One panel per reported metric, the primary one first."""
-    return _chart(study, "anytime", [(task, metric) for metric in task.metrics], by_metric=True)
+    shown = [Shown(task, metric, metric.title) for metric in task.metrics]
+    return _chart(study, shown, f"{task.name}. ")
 
 
-def _chart(study: Study, name: str, shown: Sequence[Shown], by_metric: bool) -> Chart | None:
+def _chart(study: Study, shown: Sequence[Shown], about: str = "") -> Chart | None:
     looks = {
         label: look
         for label, look in style.looks(study).items()
-        if any(align(task.trace(label, metric.name)) for task, metric in shown)
+        if any(align(one.task.trace(label, one.metric.name)) for one in shown)
     }
     if not looks:
         return None
-    panels = [_panel(study, task, metric, looks, by_metric) for task, metric in shown]
-    note = f"{shown[0][0].name}. " if by_metric else ""
-    note += _note(study, shown, looks) + words.not_ranked(study, looks)
-    return Chart(name, TITLE, note, looks, panels, direct=len(looks) <= CROWD)
+    panels = [_panel(study, one, looks) for one in shown]
+    note = about + _note(study, shown, looks) + words.not_ranked(study, looks)
+    return Chart("anytime", TITLE, note, looks, panels)
 
 
-def _panel(
-    study: Study, task: Task, metric: Metric, looks: dict[str, Look], by_metric: bool
-) -> Panel:
-    per_hour, budget = task.unit.per_hour, task.budget
+def _panel(study: Study, shown: Shown, looks: dict[str, Look]) -> Panel:
+    task, metric = shown.task, shown.metric
+    found = {label: align(task.trace(label, metric.name)) for label in looks}
+    curves = {label: curve for label, curve in found.items() if curve is not None}
+    end = task.budget * task.unit.per_hour
+    first = min((c.hours[0] for c in curves.values()), default=np.inf) * task.unit.per_hour
+    first = min(max(first, end / TIME_RANGE), end / 2)
+    time = Axis(task.unit.label, log=True, low=0.9 * first, high=1.1 * end)
+    if not curves:
+        return Panel(shown.title, time, Axis(shown.label), empty="no result yet")
     banded = set(looks) if len(looks) <= CROWD else compared(study, task)
-    series, late, starts = [], {}, []
-    for label in looks:
-        curve = align(task.trace(label, metric.name))
-        if curve is None:
-            continue
-        found = statistics.mean_interval(curve.values, metric.log)
-        series.append(
-            Series(
-                label, curve.hours * per_hour, found.value, found.low, found.high, n=found.n,
-                join="steps", marks="few", band=label in banded,
-            )
-        )  # fmt: skip
-        starts.append(curve.hours[0])
-        shown = curve.hours >= min(SHOWN_FROM * budget, curve.hours[-1])
-        late[label] = bounded(found.value[shown])
-    title, label = (metric.title, "") if by_metric else (task.name, metric.title)
-    end = budget * per_hour
-    first = max(min(starts, default=budget / 2) * per_hour, end / TIME_RANGE)
-    time = Axis(task.unit.label, log=True, low=0.9 * min(first, end / 2), high=1.1 * end)
-    if not series:
-        return Panel(title, time, Axis(label), empty="no result yet")
-    low, high = focus(list(late.values()), metric)
-    zero = metric.log and has_zero(late.values())
+    series = [_series(label, c, shown, label in banded) for label, c in curves.items()]
+    late = {one.look: _late(one, end) for one in series}
+    low, high = focus(late.values(), metric)
+    zero = metric.log and any((values <= 0).any() for values in late.values())
     low, high = with_zero(low, high) if zero else (low, high)
     off = [
-        looks[one].name
-        for one, values in late.items()
-        if not (low <= values[-1] <= high or (zero and values[-1] <= 0) or np.isnan(values[-1]))
+        looks[label].name
+        for label, values in late.items()
+        if values[-1] > high or (values[-1] < low and not (zero and values[-1] <= 0))
     ]
-    return Panel(
-        title, time, Axis(label, metric.log, low, high, zero), series,
-        remark=f"off the axis: {words.few(off)}" if off else "",
+    value = Axis(shown.label, metric.log, low, high, zero)
+    return Panel(shown.title, time, value, series, remark=words.off_axis(off))
+
+
+def _series(label: str, curve: Curve, shown: Shown, band: bool) -> Series:
+    kept = thinned(len(curve.hours), POINTS)
+    found = statistics.mean_interval(curve.values[:, kept], shown.metric.log)
+    return Series(
+        label, curve.hours[kept] * shown.task.unit.per_hour, found.value, found.low, found.high,
+        n=found.n, join="steps", marks="few", band=band,
     )  # fmt: skip
 
 
+def _late(series: Series, end: float) -> Array:
+    """Values that the axis must hold: those of the last moments, or at least the last one."""
+    return bounded(series.y[series.x >= min(SHOWN_FROM * end, series.x[-1])])
+
+
+def thinned(count: int, points: int) -> npt.NDArray[np.int64]:
+    """At most `points` of `count` places: both ends, half of the others even and half denser at the
+    start, so that linear and logarithmic axes look smooth."""
+    if count <= points:
+        return np.arange(count)
+    even = np.linspace(0, count - 1, points - points // 2)
+    dense = np.geomspace(1, count, points // 2) - 1
+    return np.unique(np.concatenate([even, dense]).round().astype(np.int64))
+
+
 def compared(study: Study, task: Task) -> set[str]:
-    """Methods whose intervals are drawn where all would be too many: those of the planned
-    contrasts and the focus, or else the two with the best means at the end."""
+    """The focus and the methods of the task's planned contrasts: where all intervals would be too
+    many, theirs are drawn."""
     here = [contrast for contrast in study.contrasts if contrast.task == task.name]
-    planned = {label for contrast in here for label in (contrast.method, *contrast.against)}
-    planned |= {study.focus or ""}
-    ends: dict[str, float] = {}
-    for label in task.methods:
-        values = at_fractions(task.trace(label, task.primary.name), task.budget, (1.0,))
-        mean = float(statistics.mean_interval(values, task.primary.log).value[0])
-        if np.isfinite(mean) and study.method(label).ranked:
-            ends[label] = mean
-    best = sorted(ends, key=lambda label: ends[label], reverse=task.primary.higher_is_better)
-    chosen = planned & set(task.methods)
-    return chosen | set(best[: 1 if chosen else 2])
+    labels = {label for contrast in here for label in (contrast.method, *contrast.against)}
+    return {*labels, study.focus or ""} & set(task.methods)
 
 
 def focus(means: Iterable[Array], metric: Metric) -> tuple[float, float]:
@@ -143,19 +154,12 @@ def focus(means: Iterable[Array], metric: Metric) -> tuple[float, float]:
 
 
 def _note(study: Study, shown: Sequence[Shown], looks: dict[str, Look]) -> str:
-    counts = [len(task.trace(label, metric.name)) for task, metric in shown for label in looks]
+    counts = [len(one.task.trace(label, one.metric.name)) for one in shown for label in looks]
     text = f"Reported metric of the incumbent, {words.seeds(counts)}"
-    if max(counts, default=0) > 1:
-        text += ": mean over seeds, band: 95 % Student-t interval"
-        if len(looks) > CROWD:
-            banded = set().union(*(compared(study, task) for task, _ in shown))
-            names = [look.name for label, look in looks.items() if label in banded]
-            text += f" (of {words.few(names, 6)})"
-        if 1 in counts:
-            text += ", none where there is one seed"
-        if any(metric.log for _, metric in shown):
-            text += "; both on the log scale for metrics on a log axis"
+    if max(counts) > 1:
+        text += ": mean (geometric on a log axis) and 95 % Student-t interval"
+        text += " of the methods compared by plan" if len(looks) > CROWD else ""
     else:
         text += ", so no interval"
-    text += f". The axis fits the curves from {100 * SHOWN_FROM:g} % of the budget on"
-    return f"{text}.{words.unfinished(study)}"
+    text += f". The axis fits the curves from {100 * SHOWN_FROM:g} % of the budget on."
+    return text + words.unfinished(study)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,9 +26,7 @@ STORED_COLUMNS = 8
 log = logging.getLogger("benchmark.display")
 
 
-def draw(
-    study: Study, task: Task, count: int = TILES, shares: Sequence[float] = SHARES
-) -> Chart | None:
+def draw(study: Study, task: Task) -> Chart | None:
     """One row of tiles per method and one block per share of the budget; None without samples.
 
     All methods show the seed for which most of them have pictures, or else their first one.
@@ -44,7 +41,7 @@ def draw(
         own = runs[runs["method"] == label]
         own = own.iloc[np.argsort(own["seed"] != common, kind="stable")]
         for run in own.to_dict("records"):
-            row = _row(task, run, count, shares)
+            row = _row(task, run)
             if any(tiles.images is not None for tiles in row):
                 sheet[label], seeds[label] = row, run["seed"]
                 break
@@ -53,54 +50,49 @@ def draw(
     looks = {label: look for label, look in style.looks(study).items() if label in sheet}
     others = [f"{seed} of {looks[label].name}" for label, seed in seeds.items() if seed != common]
     note = (
-        f"{task.name}: the first {count} samples, not picked, of what each method would deliver "
+        f"{task.name}: the first {TILES} samples, not picked, of what each method would deliver "
         f"(seed {', '.join([str(common), *others])}; the same noise where the task keeps it). "
         f"Beside them: {task.primary.title}. Empty: nothing delivered yet."
     )
     moments = [
         f"{percent(share)} of the budget ({duration(share * task.budget, task.unit)})"
-        for share in shares
+        for share in SHARES
     ]
     return Chart("samples", TITLE, note, looks, moments=moments, sheet=sheet)
 
 
-def _row(task: Task, run: dict[Any, Any], count: int, shares: Sequence[float]) -> list[Tiles]:
+def _row(task: Task, run: dict[Any, Any]) -> list[Tiles]:
     """What the run would have delivered at each share of its budget, and its metric."""
-    label, seed = run["method"], run["seed"]
+    label, seed, newest = run["method"], run["seed"], Path(run["samples"])
     own = task.events(label, seed)
     taken = own[own["incumbent"]].drop_duplicates("event", keep="last").sort_values("event")
-    newest = Path(run["samples"])
-    stored = [
-        (float(hours), file)
-        for hours, trial in zip(taken["gpu_hours"], taken["trial"], strict=True)
-        if task.study.has_picture(file := newest.with_name(f"samples-{trial:06d}.png"))
-    ]
     trace = next((t for t in task.trace(label, task.primary.name) if t.seed == seed), None)
     row = []
-    for share in shares:
+    for share in SHARES:
         moment = share * run["budget"]
         # A run may pass its budget by one primitive step: that still counts as its end.
-        files = [file for hours, file in stored if hours <= moment or share == 1.0]
-        last = newest if share == 1.0 else None
-        shown = files[-1] if files else last
-        value = float(trace.at(moment)) if trace is not None and shown else float("nan")
-        row.append(Tiles(_loaded(task.study, shown, count), number(value) if shown else ""))
+        before = taken if share == 1.0 else taken[taken["gpu_hours"] <= moment]
+        files = [newest.with_name(f"samples-{trial:06d}.png") for trial in before["trial"]]
+        files = [newest] * (share == 1.0) + [f for f in files if task.study.has_picture(f)]
+        if not files:
+            row.append(Tiles(None, ""))
+            continue
+        value = float(trace.at(moment)) if trace else float("nan")
+        row.append(Tiles(_loaded(task.study, files[-1]), number(value)))
     return row
 
 
-def _loaded(study: Study, file: Path | None, count: int) -> npt.NDArray[np.uint8] | None:
+def _loaded(study: Study, file: Path) -> npt.NDArray[np.uint8] | None:
     """The tiles, or None, with a line that names the file, where it cannot be read."""
-    if file is None:
-        return None
     try:
-        return load(io.BytesIO(study.picture(file)), count)
+        return load(io.BytesIO(study.picture(file)))
     except (OSError, ValueError, SyntaxError) as error:
         log.warning("left out picture %s: %s", file, " ".join(str(error).split()))
         return None
 
 
-def load(file: Path | BinaryIO, count: int = TILES) -> npt.NDArray[np.uint8]:
-    """`(k, s, s, 3)` tiles of a stored grid, k <= `count`.
+def load(file: Path | BinaryIO) -> npt.NDArray[np.uint8]:
+    """`(k, s, s, 3)` tiles of a stored grid, k <= `TILES`.
 
     Raises ValueError if the file is not a grid of 8 columns of squares, OSError if it is damaged.
     """
@@ -111,4 +103,4 @@ def load(file: Path | BinaryIO, count: int = TILES) -> npt.NDArray[np.uint8]:
     if not side or width % STORED_COLUMNS or height % side:
         raise ValueError(f"{width} x {height} pixels are not rows of {STORED_COLUMNS} squares")
     tiles = grid.reshape(height // side, side, STORED_COLUMNS, side, 3).swapaxes(1, 2)
-    return tiles.reshape(-1, side, side, 3)[:count]
+    return tiles.reshape(-1, side, side, 3)[:TILES]

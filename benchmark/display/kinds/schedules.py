@@ -26,7 +26,7 @@ COSINE = {"width": 1.0, "start": 0.0, "tau": 1.0, "eps": 0.008}
 PUBLISHED = {"start", "end", "tau", "eps"}
 PLAN = {"location", "scale", "shape", "sigma_max", "sigma_min", "rho", "arc"}
 ROLE = "sampling"
-GREYS = {"the task's default": ("#999999", (1.5, 0.7)), "cosine table": ("#bbbbbb", ())}
+GREYS: tuple[tuple[str, tuple[float, ...]], ...] = (("#999999", (1.5, 0.7)), ("#bbbbbb", ()))
 Values = dict[str, float]
 
 
@@ -41,42 +41,40 @@ def draw(study: Study, task: Task) -> Chart | None:
         return None
     default = {variable.name: variable.default for variable in task.variables}
     fixed = {"the task's default": (default, default), "cosine table": (COSINE, COSINE)}
-    looks = {name: Look(name, *GREYS[name][:1], dash=GREYS[name][1], width=2.5) for name in fixed}
+    looks = {
+        name: Look(name, colour, dash=dash, width=2.5)
+        for name, (colour, dash) in zip(fixed, GREYS, strict=True)
+    }
     looks |= {label: look for label, look in style.looks(study).items() if label in plans}
-    ordered = fixed | {label: plans[label] for label in looks if label in plans}
-    trained = {label: density(training(values)) for label, (values, _) in ordered.items()}
-    sampled = {label: sampling(values) for label, (_, values) in ordered.items()}
-
-    def marks(label: str) -> str:
-        return "none" if label in fixed else "few"
-
-    densities = [
-        Series(label, *curve, join="line", marks=marks(label)) for label, curve in trained.items()
-    ]
-    steps = np.arange(1, STEPS + 1, dtype=float)
-    levels = [
-        Series(label, steps, curve, join="line", marks="none" if label in fixed else "all")
-        for label, curve in sampled.items()
-    ]
-    peaks = [float(height.max()) for _, height in trained.values()]
-    top = 1.05 * min(max(peaks), 2 * float(np.median(peaks)))  # tables may pile up at their ends
-    panels = [
-        Panel(
-            "training", Axis("noise level: log-SNR", False, -SPAN, SPAN),
-            Axis("density", False, 0.0, top), densities,
-        ),
-        Panel(
-            "sampling", Axis(f"evaluation (of {STEPS})", False, 0.5, STEPS + 0.5),
-            Axis("noise level: log-SNR", False, *limits(sampled.values(), log=False)), levels,
-        ),
-    ]  # fmt: skip
+    ordered = {label: (fixed | plans)[label] for label in looks}
     note = (
         f"{task.name}: levels that the delivered candidate is trained on and samples at, of each "
         f"method's run with the median final {task.primary.label}. Log-SNR: log of signal over "
         "noise variance; noise is on the left and at the first evaluations. Grey: the task's "
         "default point, and the cosine table of Nichol & Dhariwal."
     ) + words.not_ranked(study, plans)
-    return Chart("schedules", TITLE, note, looks, panels, height=2.4)
+    return Chart("schedules", TITLE, note, looks, _panels(ordered, set(fixed)))
+
+
+def _panels(plans: dict[str, tuple[Values, Values]], fixed: set[str]) -> list[Panel]:
+    trained = {label: density(training(values)) for label, (values, _) in plans.items()}
+    sampled = {label: sampling(values) for label, (_, values) in plans.items()}
+    marks = {label: "none" if label in fixed else "few" for label in plans}
+    steps = np.arange(1, STEPS + 1, dtype=float)
+    peaks = [float(height.max()) for _, height in trained.values()]
+    top = 1.05 * min(max(peaks), 2 * float(np.median(peaks)))  # tables may pile up at their ends
+    return [
+        Panel(
+            "training", Axis("noise level: log-SNR", False, -SPAN, SPAN),
+            Axis("density", False, 0.0, top),
+            [Series(x, *trained[x], join="line", marks=marks[x]) for x in plans],
+        ),
+        Panel(
+            "sampling", Axis(f"evaluation (of {STEPS})", False, 0.5, STEPS + 0.5),
+            Axis("noise level: log-SNR", False, *limits(sampled.values(), log=False)),
+            [Series(x, steps, sampled[x], join="line", marks=marks[x]) for x in plans],
+        ),
+    ]  # fmt: skip
 
 
 def delivered(task: Task, label: str) -> tuple[Values, Values] | None:
@@ -89,14 +87,15 @@ def delivered(task: Task, label: str) -> tuple[Values, Values] | None:
     last = own[own["event"] == own.loc[own["incumbent"], "event"].max()]
     values = dict(zip(last["metric"], last["value"].astype(float), strict=True))
     names = [variable.name for variable in task.variables]
-    trained = {name: values[f"param:{name}"] for name in names if f"param:{name}" in values}
-    apart = {name: values.get(f"shown:{ROLE}: {name}", value) for name, value in trained.items()}
-    return (trained, apart) if len(trained) == len(names) else None
+    if not {f"param:{name}" for name in names} <= values.keys():
+        return None
+    trained = {name: values[f"param:{name}"] for name in names}
+    return trained, {name: values.get(f"shown:{ROLE}: {name}", trained[name]) for name in names}
 
 
 def training(values: Values) -> Array:
     """`(1000,)` training levels in increasing order; see `tasks.schedule.plans`."""
-    if not values.keys() >= {"location"}:
+    if "location" not in values:
         return np.sort(cosine_levels(values))
     from scipy.special import ndtri
 
@@ -110,7 +109,7 @@ def training(values: Values) -> Array:
 
 def sampling(values: Values, steps: int = STEPS) -> Array:
     """`(steps,)` sampling levels, from the noisy end to the clean one."""
-    if not values.keys() >= {"location"}:
+    if "location" not in values:
         table = cosine_levels(values)
         visited: Array = table[np.linspace(0, len(table) - 1, steps).round().astype(int)[::-1]]
         return visited

@@ -20,12 +20,10 @@ FREE = "evaluation, not charged"
 def draw(study: Study, tasks: Sequence[Task]) -> Chart | None:
     """One panel per task, one bar per method: kinds of work by charged time, and the harness's own
     evaluations on top."""
+    free = measures.usage(study).rename(columns={"evaluation_s": "seconds"}).assign(kind=FREE)
     names = [task.name for task in tasks]
-    table = measures.operations(study)
-    table = table[table["task"].isin(names)]
-    free = measures.ledgers(study).rename(columns={"evaluation_s": "seconds"}).assign(kind=FREE)
-    everything = pd.concat([table, free[free["task"].isin(names)]])
-    spent = everything.groupby(["task", "kind", "method"])["seconds"].sum()
+    table, free = (t[t["task"].isin(names)] for t in (measures.kinds_of_work(study), free))
+    spent = pd.concat([table, free]).groupby(["task", "kind", "method"])["seconds"].sum()
     if not spent.any():
         return None
     present = set(table["kind"])
@@ -37,16 +35,17 @@ def draw(study: Study, tasks: Sequence[Task]) -> Chart | None:
         f"Device time of a run by kind of work, mean over seeds, {words.seeds(table['n'])}. "
         "Optimiser overhead: the method's own code, between the operations that a task offers. "
         "On top, white: evaluations of the reported metrics, which nobody is charged for. Dashed: "
-        "the budget. Operations behind each kind: tables/operations."
+        "the budget. Empty rows: methods that the suite does not run on the task."
     ) + words.not_ranked(study, labels)
     panels = [_panel(study, task, spent, looks, labels) for task in tasks]
-    return Chart("time", TITLE, note, looks, panels, height=0.17 * len(labels) + 0.65)
+    return Chart("time", TITLE, note, looks, panels)
 
 
 def _panel(
     study: Study, task: Task, spent: pd.Series, looks: dict[str, Look], labels: list[str]
 ) -> Panel:
-    rows = words.rows(style.looks(study), labels)
+    names = style.looks(study)
+    rows = Axis(names=tuple(names[label].name for label in labels))
     places = np.arange(len(labels), dtype=float)
     series, left = [], np.zeros(len(labels))
     for kind in looks:
@@ -61,5 +60,4 @@ def _panel(
         return Panel(task.name, Axis(), rows, empty="no result yet")
     budget = task.budget * task.unit.per_hour
     axis = Axis(task.unit.label, False, 0.0, 1.03 * max(budget, float(left.max())))
-    notes = words.not_run(task, labels)
-    return Panel(task.name, axis, rows, series, [Rule("x", budget)], notes)
+    return Panel(task.name, axis, rows, series, [Rule("x", budget)])

@@ -6,12 +6,14 @@ over-optimised where it is small. Without one, the choices are drawn alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from benchmark.analysis import statistics
 from benchmark.display import style
-from benchmark.display.chart import Axis, Chart, Look, Note, Panel, Series, limits, widened
+from benchmark.display.chart import Axis, Chart, Look, Panel, Series, limits, widened
 from benchmark.display.formatting import number
 from benchmark.display.kinds import words
 from benchmark.display.kinds.anytime import focus
@@ -19,8 +21,8 @@ from benchmark.study.model import Metric, Study, Task
 
 TITLE = "Which compromise of the rewards does each method choose?"
 LINE = "landscape"
-NAMED = (0.01, 0.1, 1.0, 10.0, 100.0)
-"""Strengths named on a curve that has no axis for them."""
+STRENGTH = "lambda"
+Range = tuple[float, float]
 
 
 def draw(study: Study, task: Task) -> Chart | None:
@@ -31,76 +33,68 @@ def draw(study: Study, task: Task) -> Chart | None:
     metric = task.primary
     across = list(task.metrics[1:2])
     if len(task.variables) == 1:
-        strength = task.variables[0]
-        across.insert(0, Metric(f"param:{strength.name}", "λ", log=True))
+        across.insert(0, Metric(f"param:{task.variables[0].name}", "λ", log=True))
     finals = final_values(task, [metric, *across])
     if finals.empty or not across:
         return None
-    present = finals.index.get_level_values("method")
-    looks = {label: look for label, look in style.looks(study).items() if label in set(present)}
-    means = [_centre(finals.loc[[label], metric.name], metric.log) for label in looks]
+    labels = set(finals.index.get_level_values("method"))
+    looks = {label: look for label, look in style.looks(study).items() if label in labels}
     points = _landscape(task, [metric, *across])
-    low, high = _limits(metric, means, points)
-    panels = [_panel(task, finals, points, metric, x, looks, (low, high)) for x in across]
-    drawn = {LINE: Look("stored landscape, one seed", "#999999", dash=(), marker=".")}
-    return Chart(
-        "tradeoff", TITLE, _note(study, task, finals, points),
-        looks | (drawn if len(points) else {}), panels, height=2.3,
-    )  # fmt: skip
+    means = [_centre(finals.loc[[label], metric.name], metric) for label in looks]
+    span = _value_range(metric, means, points)
+    panels = [_panel(task, finals, points, x, looks, span) for x in across]
+    note = _note(task, finals, points) + words.unfinished(study) + words.not_ranked(study, labels)
+    if len(points):
+        looks[LINE] = Look("stored landscape, one seed", "#999999", marker=".")
+    return Chart("tradeoff", TITLE, note, looks, panels)
 
 
-def final_values(task: Task, columns: list[Metric]) -> pd.DataFrame:
+def final_values(task: Task, columns: Sequence[Metric]) -> pd.DataFrame:
     """`columns` at the last evaluated incumbent of every run, by method and seed; only runs that
     are finite, and positive on log axes, in all of them."""
-    rows = {}
-    for label in task.methods:
-        for trace in task.trace(label, columns[0].name):
-            last = trace.hours[-1]
-            values = [
-                float(own.at(last))
-                for column in columns
-                for own in task.trace(label, column.name)
-                if own.seed == trace.seed
-            ]
-            logs = [column.log for column in columns]
-            if len(values) == len(columns) and all(
-                np.isfinite(value) and (value > 0 or not log)
-                for value, log in zip(values, logs, strict=True)
-            ):
-                rows[label, trace.seed] = values
-    index = pd.MultiIndex.from_tuples(list(rows), names=["method", "seed"])
+    rows = {
+        (label, trace.seed): {
+            column.name: float(own.at(trace.hours[-1]))
+            for column in columns
+            for own in task.trace(label, column.name)
+            if own.seed == trace.seed
+        }
+        for label in task.methods
+        for trace in task.trace(label, columns[0].name)
+    }
+    index = pd.MultiIndex.from_tuples(list(rows), names=["method", "seed"]) if rows else None
     names = [column.name for column in columns]
-    return pd.DataFrame(list(rows.values()), index=index if rows else None, columns=names)
+    table = pd.DataFrame(list(rows.values()), index=index, columns=names, dtype=float)
+    positive = table[[column.name for column in columns if column.log]] > 0
+    kept: pd.DataFrame = table[positive.all(axis=1)].replace([np.inf, -np.inf], np.nan).dropna()
+    return kept
 
 
-def _centre(values: pd.Series, log: bool) -> float:
-    return float(statistics.mean_interval(values.to_numpy(float), log).value)
+def _centre(values: pd.Series, metric: Metric) -> float:
+    return float(statistics.mean_interval(values.to_numpy(float), metric.log).value)
 
 
-def _landscape(task: Task, columns: list[Metric]) -> pd.DataFrame:
+def _landscape(task: Task, columns: Sequence[Metric]) -> pd.DataFrame:
     """The stored points in `columns` and the strength, from the smallest strength on."""
-    stored = (task.landscape or {}).get("points", [])
-    strengths = {column.name: "lambda" for column in columns if column.name.startswith("param:")}
+    keys = {c.name: STRENGTH if c.name.startswith("param:") else c.name for c in columns}
     rows = [
-        {"lambda": point.get("lambda", np.nan)}
-        | {c.name: point.get(strengths.get(c.name, c.name), np.nan) for c in columns}
-        for point in stored
+        {STRENGTH: point.get(STRENGTH)} | {name: point.get(key) for name, key in keys.items()}
+        for point in (task.landscape or {}).get("points", [])
     ]
-    names = ["lambda", *(column.name for column in columns)]
-    points = pd.DataFrame(rows, columns=names, dtype=float)
-    points = points.dropna().sort_values("lambda")
+    points = pd.DataFrame(rows, columns=[STRENGTH, *keys], dtype=float)
+    points = points.dropna().sort_values(STRENGTH)
     return points if len(points) > 1 else points.iloc[:0]
 
 
-def _limits(metric: Metric, means: list[float], points: pd.DataFrame) -> tuple[float, float]:
+def _value_range(metric: Metric, means: list[float], points: pd.DataFrame) -> Range:
     """The value axis: the methods, and the landscape but for its over-optimised end, which may be
     so bad that it would hide the rest."""
     low, high = focus([np.array([mean]) for mean in means], metric)
     if points.empty:
         return low, high
-    values = points[metric.name].to_numpy()
+    values = points[metric.name]
     best = values.max() if metric.higher_is_better else values.min()
-    ends = limits([[values[-1], best]], metric.log, room=0.07)
+    ends = limits([[values.iloc[-1], best]], metric.log, room=0.07)
     return min(low, ends[0]), max(high, ends[1])
 
 
@@ -108,66 +102,50 @@ def _panel(
     task: Task,
     finals: pd.DataFrame,
     points: pd.DataFrame,
-    metric: Metric,
     across: Metric,
     looks: dict[str, Look],
-    span: tuple[float, float],
+    span: Range,
 ) -> Panel:
-    is_strength = across.name.startswith("param:")
-    series, notes = [], []
+    metric = task.primary
     inside = points[points[metric.name].between(*span)]
-    if len(points):
-        line = points[across.name].to_numpy(float), points[metric.name].to_numpy(float)
-        series.append(Series(LINE, *line, join="line"))
-        notes = [
-            Note(f"λ = {row['lambda']:g}", row[metric.name], row[across.name])
-            for row in inside.to_dict("records")
-            if not is_strength and np.isclose(row["lambda"], NAMED, rtol=0.02).any()
-        ]
-    off = []
-    for label, look in looks.items():
-        own = finals.loc[[label]]
-        x, y = own[across.name], own[metric.name]
-        up = _centre(y, metric.log)
-        if not span[0] <= up <= span[1]:
-            off.append(f"{look.name} ({number(up)})")
-            continue
-        series.append(
-            Series(
-                label, np.array([_centre(x, across.log)]), np.array([up]),
-                np.array([y.min()]), np.array([y.max()]),
-                np.array([x.min()]), np.array([x.max()]), np.array([len(own)]),
-            )
-        )  # fmt: skip
-    if is_strength:
-        variable = task.variables[0]
+    drawn = [_mark(finals.loc[[label]], label, across, metric) for label in looks]
+    beyond = [one for one in drawn if not span[0] <= one.y[0] <= span[1]]
+    off = [f"{looks[one.look].name} ({number(one.y[0])})" for one in beyond]
+    series = [one for one in drawn if span[0] <= one.y[0] <= span[1]]
+    if across.name.startswith("param:"):
+        (variable,) = task.variables
         low, high = widened(variable.low, variable.high, log=True)
         title, label = "against the strength", "λ: over-optimised ←→ under-optimised"
     else:
         ends = [part for one in series for part in (one.left, one.right) if part is not None]
         low, high = limits([*ends, inside[across.name]], across.log)
         title, label = f"against {across.label}", across.title
-    if len(points) and not span[0] <= points[metric.name].iloc[0] <= span[1]:
-        first = points.iloc[0]
-        off.append(f"λ = {first['lambda']:g} ({number(first[metric.name])})")
-    return Panel(
-        title, Axis(label, across.log, low, high), Axis(metric.title, metric.log, *span),
-        series, notes=notes, remark=f"off the axis: {words.few(off)}" if off else "",
-    )  # fmt: skip
+    if len(points):
+        x, y = (points[column.name].to_numpy(float) for column in (across, metric))
+        series.insert(0, Series(LINE, x, y, join="line"))
+        if not span[0] <= y[0] <= span[1]:
+            off.append(f"λ = {points[STRENGTH].iloc[0]:g} ({number(y[0])})")
+    value = Axis(metric.title, metric.log, *span)
+    position = Axis(label, across.log, low, high)
+    return Panel(title, position, value, series, remark=words.off_axis(off))
 
 
-def _note(study: Study, task: Task, finals: pd.DataFrame, points: pd.DataFrame) -> str:
+def _mark(own: pd.DataFrame, label: str, across: Metric, metric: Metric) -> Series:
+    """A method's mean with the range of its seeds in both metrics."""
+    x, y = own[across.name], own[metric.name]
+    numbers = (_centre(x, across), _centre(y, metric), y.min(), y.max(), x.min(), x.max())
+    middle, height, low, high, left, right = (np.array([value]) for value in numbers)
+    return Series(label, middle, height, low, high, left, right, n=np.array([len(own)]))
+
+
+def _note(task: Task, finals: pd.DataFrame, points: pd.DataFrame) -> str:
     counts = finals.groupby(level="method").size()
     text = f"{task.name}. Marks: what the methods deliver at the end, {words.seeds(counts)}"
     if counts.max() > 1:
         text += ": mean (geometric on a log axis), bars from the smallest to the largest seed"
     if points.empty:
-        text += ". No landscape is stored for this task"
-    else:
-        text += f". Line: the same metrics at {len(points)} stored strengths, one seed"
-        if len(task.variables) > 1:
-            text += ", all classes at the same one"
-        elif counts.max() > 1:
-            text += "; a mean of seeds on both sides of the optimum lies below it"
-    present = finals.index.get_level_values("method").unique()
-    return f"{text}.{words.unfinished(study)}{words.not_ranked(study, present)}"
+        return f"{text}. No landscape is stored for this task."
+    text += f". Line: the same metrics at {len(points)} stored strengths, one seed"
+    if len(task.variables) > 1:
+        return f"{text}, all classes at the same one."
+    return f"{text}; a mean of seeds on both sides of the optimum lies below it."

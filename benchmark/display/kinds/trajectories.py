@@ -11,43 +11,37 @@ from benchmark.display.kinds import words
 from benchmark.study.model import Study, Task, Variable
 
 TITLE = "How do the tuned variables move?"
-MANY, MANY_COLUMNS = 9, 5
-"""From how many panels on they show less each, and how many of them stand side by side."""
 
 
 def draw(study: Study, task: Task) -> Chart | None:
     """One panel per variable, and per number that candidates show beside their parameters; None
     if no run has delivered anything on the task."""
-    seeds = {
-        label: seed for label in task.methods if (seed := representative(task, label)) is not None
-    }
+    found = {label: representative(task, label) for label in task.methods}
+    seeds = {label: seed for label, seed in found.items() if seed is not None}
     if not seeds or not task.variables:
         return None
     looks = {label: look for label, look in style.looks(study).items() if label in seeds}
-    frame = study.frame[
-        (study.frame["task"] == task.name) & study.frame["method"].isin(list(seeds))
-    ]
-    drawn = {f"param:{variable.name}": (_title(variable), variable) for variable in task.variables}
+    frame = study.frame[study.frame["task"] == task.name]
+    frame = frame[frame["method"].isin(list(seeds))].sort_values(["seed", "event"])
+    drawn = {f"param:{variable.name}": (variable.name, variable) for variable in task.variables}
     drawn |= shown(frame, task)
-    many = len(drawn) >= MANY
     limit = task.unit.per_hour * max(task.budget, float(frame["gpu_hours"].max()))
     time = Axis(task.unit.label, False, -0.03 * limit, 1.03 * limit)
-    panels = [
-        _panel(frame[frame["metric"] == metric], title, variable, seeds, task, time, many)
-        for metric, (title, variable) in drawn.items()
-    ]
-    beside = len(drawn) > len(task.variables)
-    columns = len(task.variables) if beside and len(drawn) <= 2 * MANY_COLUMNS else None
-    if many and columns is None:
-        columns = MANY_COLUMNS
-    note = _note(task, seeds, many, beside) + words.not_ranked(study, seeds)
-    return Chart("trajectories", TITLE, note, looks, panels, columns, height=1.5 if many else 1.75)
-
-
-def _title(variable: Variable) -> str:
-    """The variable's name, and what its values stand for if they are choices."""
-    names = ", ".join(f"{number} {name}" for number, name in enumerate(variable.choices))
-    return f"{variable.name}: {names}" if names else variable.name
+    panels = []
+    for metric, (title, variable) in drawn.items():
+        rows = frame[frame["metric"] == metric]
+        rows = rows.assign(time=rows["gpu_hours"] * task.unit.per_hour)
+        low, high = widened(variable.low, variable.high, variable.log, room=0.04)
+        series = [one for label, seed in seeds.items() for one in _series(rows, label, seed)]
+        default = Rule("y", variable.default)
+        panels.append(Panel(title, time, Axis("", variable.log, low, high), series, [default]))
+    note = _note(task, seeds) + words.not_ranked(study, seeds)
+    if len(drawn) > len(task.variables):
+        note += (
+            " Panels with a role in their title: what a candidate has beside its parameters, drawn "
+            "only for methods that set it apart from them."
+        )
+    return Chart("trajectories", TITLE, note, looks, panels)
 
 
 def representative(task: Task, label: str) -> int | None:
@@ -72,55 +66,34 @@ def shown(frame: pd.DataFrame, task: Task) -> dict[str, tuple[str, Variable]]:
     }
 
 
-def _panel(
-    rows: pd.DataFrame,
-    title: str,
-    variable: Variable,
-    seeds: dict[str, int],
-    task: Task,
-    time: Axis,
-    many: bool,
-) -> Panel:
-    """With `many` neither other seeds nor trials that did not become the incumbent: panels of many
-    variables are too small for them."""
-    series: list[Series] = []
-    for label, seed in seeds.items():
-        own = rows[rows["method"] == label].sort_values(["seed", "event"])
-        search = bool((own["kind"] == "trial").any())
-        for number, run in own.groupby("seed", sort=False):
-            x = run["gpu_hours"].to_numpy(float) * task.unit.per_hour
-            y, taken = run["value"].to_numpy(float), run["incumbent"].to_numpy(bool)
-            if not search and (number == seed or not many):
-                faint = number != seed
-                marks = "none" if faint else "few"
-                series.append(Series(label, x, y, join="line", marks=marks, faint=faint))
-            elif search and number == seed:
-                if not many:
-                    series.append(Series(label, x[~taken], y[~taken], faint=True))
-                series.append(Series(label, x[taken], y[taken], marks="open", faint=True))
-                series.append(Series(label, x[taken][-1:], y[taken][-1:]))
-    low, high = widened(variable.low, variable.high, variable.log, room=0.04)
-    y_axis = Axis("", variable.log, low, high)
-    return Panel(title, time, y_axis, series, [Rule("y", variable.default, dashed=False)])
+def _series(rows: pd.DataFrame, label: str, seed: int) -> list[Series]:
+    """A search's trials in one run, or a line per run of a single-run method."""
+    own = rows[rows["method"] == label]
+
+    def points(
+        run: pd.DataFrame, join: str = "", marks: str = "all", faint: bool = False
+    ) -> Series:
+        x, y = (run[column].to_numpy(float) for column in ("time", "value"))
+        return Series(label, x, y, join=join, marks=marks, faint=faint)
+
+    if (own["kind"] == "trial").any():
+        run = own[own["seed"] == seed]
+        taken = run[run["incumbent"]]
+        return [
+            points(run[~run["incumbent"]], faint=True),
+            points(taken, marks="open", faint=True),
+            points(taken.iloc[-1:]),
+        ]
+    others = [run for _, run in own[own["seed"] != seed].groupby("seed")]
+    lines = [points(run, "line", "none", faint=True) for run in others]
+    run = own[own["seed"] == seed]
+    return [*lines, points(run, "line", "few")] if len(run) else lines
 
 
-def _note(task: Task, seeds: dict[str, int], many: bool, beside: bool) -> str:
+def _note(task: Task, seeds: dict[str, int]) -> str:
     chosen = ", ".join(f"{seed} of {style.shortened(label)}" for label, seed in seeds.items())
-    text = (
+    return (
         f"{task.name}, one run per method: the one whose final {task.primary.label} is the median "
-        f"over seeds (seed {chosen}). "
+        f"over seeds (seed {chosen}). Lines: single-run methods (thin: their other seeds). Small "
+        "marks: trials of searches; large: what the run delivers. Dashed: the default setting."
     )
-    text += (
-        "Lines: single-run methods. Small marks: incumbents of searches; large: what the run "
-        "delivers. "
-        if many
-        else "Lines: single-run methods (thin: their other seeds). Small marks: trials of "
-        "searches; large: what the run delivers. "
-    )
-    text += "Dotted: the default setting."
-    if beside:
-        text += (
-            " Panels with a role in their title: what a candidate has beside its parameters, drawn "
-            "only for methods that set it apart from them."
-        )
-    return text

@@ -1,12 +1,11 @@
-"""Sentences of notes, and rows of methods, that several kinds of figures share."""
+"""Sentences of notes that several kinds of figures share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from benchmark.display.chart import Axis, Look, Note
 from benchmark.display.style import NOT_RANKED as MARK
-from benchmark.study.model import NOT_RANKED, WHY_NOT_RANKED, Study, Task
+from benchmark.study.model import NOT_RANKED, WHY_NOT_RANKED, Study
 
 
 def seeds(counts: Iterable[int]) -> str:
@@ -35,22 +34,7 @@ def unfinished(study: Study) -> str:
     return text + (f" {failed} failed runs are left out." if failed else "")
 
 
-def few(names: Sequence[str], kept: int = 3) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - kept} more" if len(names) > kept else ""
-    return ", ".join(names[:kept]) + more
-
-
-def rows(looks: dict[str, Look], labels: Sequence[str]) -> Axis:
-    """One row per method."""
-    return Axis(names=tuple(looks[label].name for label in labels))
-
-
-def not_run(task: Task, labels: Sequence[str]) -> list[Note]:
-    """Says of rows without a run on the task that they have none."""
-    begun = set(task.runs()["method"])
-    return [
-        Note("not run here", place, inside=True)
-        for place, label in enumerate(labels)
-        if begun and label not in begun
-    ]
+def off_axis(names: Sequence[str]) -> str:
+    """A remark that names what the panel leaves out, if anything: the first three."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"off the axis: {', '.join(names[:3])}{more}" if names else ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,9 +22,7 @@ from benchmark.display import style
 from benchmark.display.chart import Chart
 from benchmark.display.figures import describe, left_out
 from benchmark.display.formatting import duration
-from benchmark.display.kinds import samples
 from benchmark.display.page import content, provenance
-from benchmark.display.page.prose import prose
 from benchmark.display.table import Block, Table
 from benchmark.display.tables import tables
 from benchmark.files import write_atomic
@@ -34,17 +32,10 @@ HERE = Path(__file__).parent
 NAME = "report.html"
 SCRIPTS = ("axes.js", "chart.js", "report.js")
 """In the order in which they make one script."""
-TILES = 16
-SHARES = (0.1, 0.25, 0.5, 1.0)
-"""Moments of the gallery, as shares of the budget."""
-KINDS = ("anytime", "cost-to-target", "trajectories", "schedules", "tradeoff", "time")
+KINDS = ("anytime", "trajectories", "schedules", "tradeoff", "time")
 """Figures of each task, in this order."""
-SHOWN = ("quality", "contrasts", "metrics", "comparisons", "cost_to_target", "usage", "operations")
+SHOWN = ("quality", "contrasts", "metrics", "comparisons", "cost_to_target", "usage")
 """Tables of each task, in this order; all but the first are folded."""
-
-
-Gallery = tuple[Chart, Sequence[content.Strip]]
-"""Samples as they are described, and their pictures."""
 Made = TypeVar("Made")
 
 
@@ -52,61 +43,64 @@ Made = TypeVar("Made")
 class Section:
     """One task on the page."""
 
-    task: str
-    title: str
+    task: Task
     verdict: TaskVerdict
-    description: str
-    facts: Sequence[tuple[str, str]]
-    charts: Sequence[int]
-    """Numbers of its figures."""
+    charts: Sequence[dict[str, Any]]
     tables: Sequence[tuple[Table, Block]]
-    gallery: Gallery | None
+    samples: tuple[Chart, str] | None
+    """Samples as they are described, and their picture."""
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        task = self.task
+        return [
+            ("budget", f"{duration(task.budget, task.unit)} of {task.unit.device} time"),
+            ("seeds", str(task.runs()["seed"].nunique())),
+            ("tuned", ", ".join(variable.name for variable in task.variables)),
+            ("measured by", task.evaluator),
+        ]
 
 
-@dataclass
 class Page:
-    """What is gathered while the page is made."""
+    """The parts of the page, and what its script needs of them."""
 
-    study: Study
-    looks: content.Looks = field(default_factory=content.Looks)
-    charts: list[dict[str, Any]] = field(default_factory=list)
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.looks = content.Looks()
+        self.charts: list[dict[str, Any]] = []
+        self.methods = {label: self.looks[look] for label, look in style.looks(study).items()}
+        made = tables(study)
+        self.about = made.get("methods")
+        self.sections = [self._section(said, made) for said in verdict.verdicts(study)]
 
-    def __post_init__(self) -> None:
-        self.methods = {label: self.looks[look] for label, look in style.looks(self.study).items()}
+    def _section(self, said: TaskVerdict, made: dict[str, Table]) -> Section:
+        task = self.study.task(said.task)
+        charts = [chart for kind in KINDS if (chart := self._chart(kind, task))]
+        blocks = [(made[name], made[name].block(task.name)) for name in SHOWN if name in made]
+        filled = [(table, block) for table, block in blocks if block and block.numbers]
+        return Section(task, said, charts, filled, self.picture("samples", task.name))
 
-    def add(self, what: str, kind: str, task: str | None = None) -> list[int]:
-        """The number of the figure, or nothing, with a line, where it cannot be made."""
+    def _chart(self, kind: str, task: Task) -> dict[str, Any] | None:
+        """The figure with its number on the page; None where there is none."""
 
-        def made() -> dict[str, Any] | None:
+        def described() -> dict[str, Any] | None:
+            chart = describe(self.study, kind, task.name)
+            return content.described(chart, self.looks) if chart else None
+
+        found = attempt(f"figure {kind} of {task.name}", described)
+        if found:
+            found |= {"kind": kind, "number": len(self.charts)}
+            self.charts.append(found)
+        return found
+
+    def picture(self, kind: str, task: str | None = None) -> tuple[Chart, str] | None:
+        """A figure that does not move; None where there is none."""
+
+        def drawn() -> tuple[Chart, str] | None:
             chart = describe(self.study, kind, task)
-            return content.described(chart, self.looks) | {"kind": chart.name} if chart else None
+            return (chart, content.picture(chart)) if chart else None
 
-        found = attempt(what, made)
-        self.charts += [found] if found else []
-        return [len(self.charts) - 1] if found else []
-
-    def section(self, said: TaskVerdict, made: dict[str, Table]) -> Section:
-        study, task = self.study, self.study.task(said.task)
-        time = duration(task.budget, task.unit)
-        charts: list[int] = []
-        for kind in KINDS:
-            charts += self.add(f"figure {kind} of {task.name}", kind, task.name)
-        found = [(made[name], made[name].block(task.name)) for name in SHOWN if name in made]
-
-        def gallery() -> Gallery | None:
-            sheet = samples.draw(study, task, TILES, SHARES)
-            return (sheet, content.strips(sheet, self.looks)) if sheet else None
-
-        return Section(
-            task=task.name,
-            title=f"{task.primary.title}, {time} of {task.unit.device} time",
-            verdict=said,
-            description=task.description,
-            facts=_facts(task),
-            charts=charts,
-            tables=[(table, block) for table, block in found if block and block.rows],
-            gallery=attempt(f"samples of {task.name}", gallery),
-        )
+        return attempt(f"figure {kind} of {task or self.study.name}", drawn)
 
 
 def attempt(what: str, make: Callable[[], Made | None]) -> Made | None:
@@ -129,40 +123,29 @@ def write_report(study: Study, folder: Path) -> Path:
 def render(study: Study) -> str:
     """The whole page; the same results give the same text."""
     page = Page(study)
-    made = tables(study)
-    said = verdict.verdicts(study)
-    sections = [page.section(one, made) for one in said]
-
-    def still() -> str | None:
-        overview = describe(study, "anytime")
-        return content.still(overview) if overview else None
-
-    profile = page.add("figure profile", "profile")
+    looks = page.looks.for_script()
     css = (HERE / "report.css").read_text(encoding="utf-8") + page.looks.stylesheet()
     script = "".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    environment = Environment(
+    templates = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters["prose"] = prose
-    environment.filters["places"] = content.places
-    return environment.get_template("page.html.jinja").render(
+    return templates.get_template("page.html.jinja").render(
         suite=study.name,
         overview=_overview(study),
         conclusions=verdict.verdict(study),
         explanation=verdict.EXPLANATION,
-        looks=page.looks.for_script(),
+        looks=looks,
         methods=page.methods,
-        about=made.get("methods"),
-        sections=sections,
-        profile=profile,
+        about=page.about,
+        sections=page.sections,
         settings=attempt("provenance", lambda: provenance.settings(study)) or [],
         runs=provenance.runs(study),
-        static=attempt("figure anytime", still),
-        data={"looks": page.looks.for_script(), "charts": page.charts},
+        still=page.picture("anytime"),
+        data={"looks": looks, "charts": page.charts},
         css=css,
         script=script,
         policy=_policy(css, script),
@@ -180,15 +163,6 @@ def _overview(study: Study) -> list[tuple[str, str]]:
         ("seeds", str(runs["seed"].nunique())),
         ("runs", ", ".join(f"{count} {state}" for state, count in states.items()) or "none"),
         ("device", ", ".join(sorted(set(devices))) or "-"),
-    ]
-
-
-def _facts(task: Task) -> list[tuple[str, str]]:
-    return [
-        ("budget", duration(task.budget, task.unit)),
-        ("seeds", str(task.runs()["seed"].nunique())),
-        ("tuned", ", ".join(variable.name for variable in task.variables)),
-        ("measured by", task.evaluator),
     ]
 
 

@@ -106,7 +106,7 @@ class Chart {
     const labelled = wide && joined.length > 0;
     const nameWidth = GLYPH * Math.max(0, ...names.map((name) => name.length)) + 12;
     const longest = Math.max(0, ...joined.map(({ look }) => page.looks[look].name.length));
-    const right = labelled ? Math.min(GLYPH * longest + 30, 0.35 * width) : names.length ? 84 : 14;
+    const right = labelled ? Math.min(GLYPH * longest + 30, 0.35 * width) : 14;
     const height = names.length ? (wide ? 32 : 52) * names.length + 70 : Math.max(Math.min(0.62 * width, 380), 270, labelled ? 14 * joined.length + 80 : 0);
     this.box = { left: names.length ? (wide ? Math.min(nameWidth, 0.4 * width) : 4) : 50, right: width - right, top: 28, bottom: height - 42 };
     const { left, top, bottom } = this.box;
@@ -124,16 +124,11 @@ class Chart {
     for (const rule of panel.rules) {
       const [x, y] = [this.x(rule.at).toFixed(1), this.y(rule.at).toFixed(1)];
       const d = rule.axis === "x" ? `M${x} ${top}V${bottom}` : `M${left} ${y}H${this.box.right}`;
-      lines.append(svg("path", { class: rule.dashed ? "rule dashed" : "rule", d }));
+      lines.append(svg("path", { class: "rule", d }));
     }
     const front = (series) => (series.faint ? -1 : series.marks === "none" ? 0 : series.look === this.highlight ? 99 : page.looks[series.look].width);
     for (const series of [...shown].sort((a, b) => front(a) - front(b))) lines.append(this.series(series));
     root.append(lines);
-    for (const note of panel.notes) {
-      if (hidden.has(note.look)) continue;
-      const x = note.x !== null ? this.x(note.x) + 5 : note.inside ? left + 6 : this.box.right + 6;
-      root.append(svg("text", { class: "said", x, y: this.y(note.y) + (note.x === null ? 4 : -5) }, note.text));
-    }
     if (labelled) root.append(this.labels(joined, width));
     const message = panel.empty || (shown.length ? "" : "nothing chosen");
     if (message) root.append(svg("text", { class: "empty", x: (left + this.box.right) / 2, y: height / 2 }, message));

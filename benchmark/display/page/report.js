@@ -32,22 +32,5 @@ function makeSortable(table) {
   });
 }
 
-function makeGallery(gallery) {
-  const slider = gallery.querySelector("input");
-  const moments = [...gallery.querySelectorAll(".moments li")].map((item) => item.textContent);
-  slider.addEventListener("input", () => {
-    const now = Number(slider.value);
-    gallery.querySelector("output").textContent = moments[now];
-    slider.setAttribute("aria-valuetext", moments[now]);
-    for (const strip of gallery.querySelectorAll(".strip")) {
-      const figures = [...strip.querySelectorAll("figure")];
-      const shown = figures.findLast((figure) => Number(figure.dataset.since) <= now);
-      for (const figure of figures) figure.hidden = figure !== shown;
-      strip.querySelector(".nothing").hidden = Boolean(shown);
-    }
-  });
-}
-
 for (const figure of document.querySelectorAll(".chart")) charts.push(new Chart(figure));
 for (const table of document.querySelectorAll("table.sortable")) makeSortable(table);
-for (const gallery of document.querySelectorAll(".gallery")) makeGallery(gallery);
