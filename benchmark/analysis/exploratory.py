@@ -20,13 +20,13 @@ def summary(study: Study, why: str) -> list[str]:
     if not found:
         return [NOTHING]
     compared = pairwise.compare(study)
-    clear: list[str] = []
-    unclear: list[str] = []
-    for label, where in found.items():
-        for name in where:
-            own = _against(study.task(name), compared, label)
-            if len(own):
-                (clear if own["better"].all() else unclear).append(name)
+    leads = {
+        name: _against(study.task(name), compared, label)["better"]
+        for label, where in found.items()
+        for name in where
+    }
+    clear = [name for name, better in leads.items() if len(better) and better.all()]
+    unclear = [name for name, better in leads.items() if not better.all()]
     shown = [f"is shown on {words.names(clear)}"] if clear else []
     if unclear:
         why_not = _hopeless(compared.to_dict("records"))
@@ -153,9 +153,7 @@ def _ahead_unranked(task: Task) -> list[str]:
         return []
     leader = _ends(task, str(ranked["method"].iloc[0]))
     others = [label for label, method in task.methods.items() if not method.ranked]
-    leads = {x: claims.compare(_ends(task, x), leader, task.primary)
-             for x in others}  # fmt: skip
-    return [label for label, lead in leads.items() if lead.ahead > 0]
+    return [x for x in others if claims.compare(_ends(task, x), leader, task.primary).ahead > 0]
 
 
 def _ends(task: Task, label: str) -> pd.Series:

@@ -80,24 +80,12 @@ def _begun(study: Study, row: Row) -> bool:
 
 
 def _answers(study: Study, rows: Sequence[Row]) -> list[str]:
+    """The answer, the evidence and what speaks against it, for the planned comparisons."""
     focus = study.focus or rows[0]["method"]
     own = [row for row in rows if row["method"] == focus] or list(rows)
     won = [row for row in own if row["outcome"] == BETTER]
     rest = [row for row in own if row["outcome"] != BETTER]
-    if len(own) == 1:
-        answer = _claim(study, own[0], focus)
-    elif all(row["outcome"] == MISSING for row in own):
-        answer = f"No planned comparison of {focus} can be decided yet."
-    elif not rest:
-        answer = f"{focus} wins all of its {len(own)} planned comparisons."
-    elif won:
-        answer = f"{focus} wins {len(won)} of its {len(own)} planned comparisons."
-    else:
-        answer = (
-            f"{focus} does not win: none of its {len(own)} planned comparisons is decided in its "
-            "favour."
-        )
-    said = [answer]
+    said = [_claim(study, own[0], focus) if len(own) == 1 else _score(focus, own, len(won))]
     if won and len(own) > 1:
         parts = [f"{_where(row)} ({_evidence(study, row)})" for row in won]
         said.append(f"It is better than {words.some(parts, joint='; ')}.")
@@ -109,9 +97,20 @@ def _answers(study: Study, rows: Sequence[Row]) -> list[str]:
     if len(said) < 3:
         said.append(_certainty(rows))
     others = {who: on for who, on in exploratory.leaders(study).items() if who != focus}
-    if others:
-        said.append(f"Exploratory: {exploratory.best(others)}.")
-    return said
+    return [*said, *([f"Exploratory: {exploratory.best(others)}."] if others else [])]
+
+
+def _score(focus: str, own: Sequence[Row], won: int) -> str:
+    """How many of several planned comparisons are won."""
+    if all(row["outcome"] == MISSING for row in own):
+        return f"No planned comparison of {focus} can be decided yet."
+    if not won:
+        return (
+            f"{focus} does not win: none of its {len(own)} planned comparisons is decided in its "
+            "favour."
+        )
+    share = "all" if won == len(own) else won
+    return f"{focus} wins {share} of its {len(own)} planned comparisons."
 
 
 def _claim(study: Study, row: Row, method: str) -> str:

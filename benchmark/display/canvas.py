@@ -7,7 +7,7 @@ user's own pyplot session.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,6 @@ with style.quiet():
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 SMALL = 6.0
@@ -41,8 +39,6 @@ GAP = 0.08
 """Space between sample images, as a share of one."""
 MARK_STEP = 0.15
 """Distance of marks on a line, as a share of a panel's diagonal."""
-EMPTY_EDGE = "#888888"
-"""Outline of white bars."""
 
 
 def figure(chart: Chart) -> Figure:
@@ -55,9 +51,8 @@ def figure(chart: Chart) -> Figure:
     width = style.SINGLE if count == 1 else style.DOUBLE
     names = chart.panels[0].y.names
     height = 0.2 * len(names) + 0.65 if names else 2.1 if count < MANY else 1.6
-    handles = [_handle(chart, key) for key in chart.looks]
     beside = _legend_columns(chart, width)
-    lines = -(-len(handles) // beside) + wrap(chart.note, width).count("\n") + 1
+    lines = -(-len(chart.looks) // beside) + wrap(chart.note, width).count("\n") + 1
     size = (width, rows * height + lines * LINE_HEIGHT + 0.15)
     made = Figure(figsize=size, layout="constrained")
     grid = made.subplots(rows, columns, squeeze=False, sharey=bool(names)).ravel()
@@ -68,9 +63,15 @@ def figure(chart: Chart) -> Figure:
             textwrap.fill(panel.title, int(14 * width / columns)), pad=11 if panel.remark else None
         )
         _panel(axes, panel, chart)
+    known = {label: handle for axes in made.axes for handle, label in _labelled(axes)}
+    handles = [known[look.name] for look in chart.looks.values() if look.name in known]
     made.legend(handles=handles, loc="outside upper center", ncols=beside, columnspacing=1.2)
     _add_note(made, chart.note)
     return made
+
+
+def _labelled(axes: Axes) -> Iterator[tuple[Any, str]]:
+    return zip(*axes.get_legend_handles_labels(), strict=True)
 
 
 def _panel(axes: Axes, panel: Panel, chart: Chart) -> None:
@@ -102,11 +103,15 @@ def _series(axes: Axes, panel: Panel, series: Series, look: Look, order: int) ->
         return  # an empty line would reach to the corner of the page
     front = 2.2 if series.faint else 3 + order / 100 + look.width * (series.marks != "none")
     colour: dict[str, Any] = {"color": look.colour, "alpha": 0.35 if series.faint else 1.0}
+    label = None if series.faint else look.name
     steps = series.join == "steps"
     if series.left is not None and series.right is not None:
         left, right = _at(panel.x, series.left), _at(panel.x, series.right)
         if series.join == "bars":
-            axes.barh(y, right - left, left=left, height=0.7, **_fill(look))
+            axes.barh(
+                y, right - left, left=left, height=0.7, label=label, lw=0.4, fc=look.colour,
+                ec="#888888" if look.colour == style.WHITE else "white", hatch=look.hatch,
+            )  # fmt: skip
             return
         axes.hlines(y, left, right, lw=0.9, zorder=front - 0.5, **colour)
     if series.low is not None and series.high is not None and series.band:
@@ -118,7 +123,7 @@ def _series(axes: Axes, panel: Panel, series: Series, look: Look, order: int) ->
             axes.vlines(x, low, high, lw=0.9, zorder=front - 0.5, **colour)
     if series.join:
         axes.plot(
-            x, y, drawstyle="steps-post" if steps else "default", zorder=front,
+            x, y, drawstyle="steps-post" if steps else "default", zorder=front, label=label,
             ls=(0, look.dash) if look.dash else "-", lw=0.5 if series.faint else look.width,
             marker=None if series.marks == "none" else look.marker,
             markevery=_few(order) if series.marks == "few" and len(x) > 6 else None, **colour,
@@ -126,7 +131,7 @@ def _series(axes: Axes, panel: Panel, series: Series, look: Look, order: int) ->
     else:
         hollow = not series.faint and (series.marks == "open" or bool(look.dash))
         axes.plot(
-            x, y, ls="", marker=look.marker, ms=2 if series.faint else 4.5, mew=0.8,
+            x, y, ls="", label=label, marker=look.marker, ms=2 if series.faint else 4.5, mew=0.8,
             mfc="white" if hollow else look.colour, zorder=front, clip_on=False, **colour,
         )  # fmt: skip
 
@@ -172,26 +177,6 @@ def _rows(axes: Axes, axis: Axis) -> None:
     axes.grid(axis="x")
     between = np.arange(0.5, count - 1)
     axes.hlines(between, 0, 1, transform=axes.get_yaxis_transform(), color="#eeeeee", lw=0.5)
-
-
-def _fill(look: Look) -> dict[str, Any]:
-    edge = EMPTY_EDGE if look.colour == style.WHITE else "white"
-    return {"lw": 0.4, "fc": look.colour, "ec": edge, "hatch": look.hatch}
-
-
-def _handle(chart: Chart, key: str) -> Patch | Line2D:
-    """The look as it is in the panels: a bar, a line with or without marks, or a mark."""
-    look = chart.looks[key]
-    own = [series for panel in chart.panels for series in panel.series if series.look == key]
-    if any(series.join == "bars" for series in own):
-        return Patch(label=look.name, **_fill(look))
-    line = (0, look.dash) if look.dash else "-"
-    joined = any(series.join for series in own)
-    bare = all(series.marks == "none" for series in own)
-    return Line2D(
-        [], [], label=look.name, color=look.colour, lw=look.width, ls=line if joined else "",
-        marker="" if bare else look.marker, mfc="white" if look.dash and not joined else None,
-    )  # fmt: skip
 
 
 def _legend_columns(chart: Chart, width: float) -> int:

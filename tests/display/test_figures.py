@@ -319,21 +319,18 @@ def test_the_representative_seed_is_the_median_one(make_results: Make) -> None:
     assert trajectories.representative(task, "sobol") is None
 
 
-def test_trajectories_draw_what_candidates_show_on_its_variables_scale(make_results: Make) -> None:
+def test_a_single_run_is_a_line_and_a_search_its_trials(make_results: Make) -> None:
     study = make_results(tasks=1, methods=("random", "bilevel"), seeds=2, events=6)
-    frame = study.frame
-    tau = frame[(frame["metric"] == "param:tau") & (frame["method"] == "bilevel")]
-    shown = tau.assign(metric="shown:sampling: tau", value=0.5)
-    other = tau.assign(metric="shown:temperature", value=3.0)  # of no variable: has no scale
-    study = replace(study, frame=pd.concat([frame, shown, other], ignore_index=True))
-    chart = described(study, "trajectories", TASK)
-    panels = {panel.title: panel for panel in chart.panels}
-    assert list(panels) == ["end", "tau", "epsilon", "sampling: tau"]
-    assert panels["sampling: tau"].y == panels["tau"].y
-    assert [s.faint for s in panels["sampling: tau"].series].count(False) == 1
-    assert len(panels["sampling: tau"].series) == 2  # two seeds of bilevel
-    assert "role in their title" in chart.note
+    panels = {panel.title: panel for panel in described(study, "trajectories", TASK).panels}
+    assert list(panels) == ["end", "tau", "epsilon"]
     assert panels["tau"].rules[0].at == 1.0
+    drawn = panels["tau"].series
+    lines = [one for one in drawn if one.look == "bilevel"]
+    assert [one.join for one in lines] == ["line", "line"]  # one for each seed
+    assert [one.faint for one in lines].count(False) == 1
+    trials = [one for one in drawn if one.look == "random"]
+    assert sum(len(one.x) for one in trials if one.faint) == 6
+    assert [len(one.x) for one in trials if not one.faint] == [1]  # what the run delivers
 
 
 def test_cosine_levels_are_the_tasks_own_curves() -> None:

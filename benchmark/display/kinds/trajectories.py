@@ -8,14 +8,13 @@ import pandas as pd
 from benchmark.display import style
 from benchmark.display.chart import Axis, Chart, Panel, Rule, Series, widened
 from benchmark.display.kinds import words
-from benchmark.study.model import Study, Task, Variable
+from benchmark.study.model import Study, Task
 
 TITLE = "How do the tuned variables move?"
 
 
 def draw(study: Study, task: Task) -> Chart | None:
-    """One panel per variable, and per number that candidates show beside their parameters; None
-    if no run has delivered anything on the task."""
+    """One panel per variable; None if no run has delivered anything on the task."""
     found = {label: representative(task, label) for label in task.methods}
     seeds = {label: seed for label, seed in found.items() if seed is not None}
     if not seeds or not task.variables:
@@ -23,25 +22,24 @@ def draw(study: Study, task: Task) -> Chart | None:
     looks = {label: look for label, look in style.looks(study).items() if label in seeds}
     frame = study.frame[study.frame["task"] == task.name]
     frame = frame[frame["method"].isin(list(seeds))].sort_values(["seed", "event"])
-    drawn = {f"param:{variable.name}": (variable.name, variable) for variable in task.variables}
-    drawn |= shown(frame, task)
     limit = task.unit.per_hour * max(task.budget, float(frame["gpu_hours"].max()))
     time = Axis(task.unit.label, False, -0.03 * limit, 1.03 * limit)
+    frame = frame.assign(time=frame["gpu_hours"] * task.unit.per_hour)
     panels = []
-    for metric, (title, variable) in drawn.items():
-        rows = frame[frame["metric"] == metric]
-        rows = rows.assign(time=rows["gpu_hours"] * task.unit.per_hour)
+    for variable in task.variables:
+        rows = frame[frame["metric"] == f"param:{variable.name}"]
         low, high = widened(variable.low, variable.high, variable.log, room=0.04)
         series = [one for label, seed in seeds.items() for one in _series(rows, label, seed)]
         default = Rule("y", variable.default)
-        panels.append(Panel(title, time, Axis("", variable.log, low, high), series, [default]))
-    note = _note(task, seeds) + words.not_ranked(study, seeds)
-    if len(drawn) > len(task.variables):
-        note += (
-            " Panels with a role in their title: what a candidate has beside its parameters, drawn "
-            "only for methods that set it apart from them."
-        )
-    return Chart("trajectories", TITLE, note, looks, panels)
+        value = Axis("", variable.log, low, high)
+        panels.append(Panel(variable.name, time, value, series, [default]))
+    chosen = ", ".join(f"{seed} of {style.shortened(label)}" for label, seed in seeds.items())
+    note = (
+        f"{task.name}, one run per method: the one whose final {task.primary.label} is the median "
+        f"over seeds (seed {chosen}). Lines: single-run methods (thin: their other seeds). Small "
+        "marks: trials of searches; large: what the run delivers. Dashed: the default setting."
+    )
+    return Chart("trajectories", TITLE, note + words.not_ranked(study, seeds), looks, panels)
 
 
 def representative(task: Task, label: str) -> int | None:
@@ -52,18 +50,6 @@ def representative(task: Task, label: str) -> int | None:
         if np.isfinite(trace.values[-1])
     ]
     return sorted(finals)[(len(finals) - 1) // 2][1] if finals else None
-
-
-def shown(frame: pd.DataFrame, task: Task) -> dict[str, tuple[str, Variable]]:
-    """The metrics `shown:ROLE: VARIABLE`, each with its title and the variable whose scale it is
-    on, in their order."""
-    titles = sorted({name.removeprefix("shown:") for name in frame["metric"].unique()})
-    return {
-        f"shown:{title}": (title, variable)
-        for variable in task.variables
-        for title in titles
-        if title.endswith(f": {variable.name}")
-    }
 
 
 def _series(rows: pd.DataFrame, label: str, seed: int) -> list[Series]:
@@ -88,12 +74,3 @@ def _series(rows: pd.DataFrame, label: str, seed: int) -> list[Series]:
     lines = [points(run, "line", "none", faint=True) for run in others]
     run = own[own["seed"] == seed]
     return [*lines, points(run, "line", "few")] if len(run) else lines
-
-
-def _note(task: Task, seeds: dict[str, int]) -> str:
-    chosen = ", ".join(f"{seed} of {style.shortened(label)}" for label, seed in seeds.items())
-    return (
-        f"{task.name}, one run per method: the one whose final {task.primary.label} is the median "
-        f"over seeds (seed {chosen}). Lines: single-run methods (thin: their other seeds). Small "
-        "marks: trials of searches; large: what the run delivers. Dashed: the default setting."
-    )

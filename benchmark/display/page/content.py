@@ -14,7 +14,7 @@ from benchmark.display import canvas, style
 from benchmark.display.chart import Chart, Look
 
 DIGITS = 7
-LIGHTNESS = 0.65
+LIGHTNESS = 0.55
 """Least lightness (OKLCH) of a line on a dark page."""
 DPI = 140
 """Pixels per inch of a picture."""
@@ -36,7 +36,7 @@ class Looks(dict[Look, int]):
     def stylesheet(self) -> str:
         """Classes `m0`, `m1`, ... that set `--method`, lighter on dark pages."""
         colours = (
-            f"light-dark({look.colour}, oklch(from {look.colour} max(l, {LIGHTNESS}) c h))"
+            f"light-dark({look.colour}, oklch(from {look.colour} max(l, 0.95 - l, {LIGHTNESS}) c h))"
             for look in self
         )
         return "".join(f".m{k} {{ --method: {colour}; }}\n" for k, colour in enumerate(colours))
