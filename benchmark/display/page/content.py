@@ -35,11 +35,11 @@ class Looks(dict[Look, int]):
 
     def stylesheet(self) -> str:
         """Classes `m0`, `m1`, ... that set `--method`, lighter on dark pages."""
-        colours = (
-            f"light-dark({look.colour}, oklch(from {look.colour} max(l, 0.95 - l, {LIGHTNESS}) c h))"
-            for look in self
+        lighter = f"max(l, 0.95 - l, {LIGHTNESS})"
+        return "".join(
+            f".m{number} {{ --method: light-dark({c}, oklch(from {c} {lighter} c h)); }}\n"
+            for number, c in enumerate(look.colour for look in self)
         )
-        return "".join(f".m{k} {{ --method: {colour}; }}\n" for k, colour in enumerate(colours))
 
 
 def width(look: Look) -> float:
