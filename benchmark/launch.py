@@ -219,7 +219,8 @@ def execute(plan: Plan, console: Console) -> Progress:
 
 def _drawn(plan: Plan, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
     """The outcomes; draws what there is when a task is complete, but not all the time."""
-    from benchmark.display.drawing import sketch
+    from benchmark.display import draw
+    from benchmark.study.model import Study
 
     left = Counter(spec.task for spec in plan.pending)
     due = 0.0
@@ -230,7 +231,7 @@ def _drawn(plan: Plan, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
         if left[outcome.spec.task] or not left.total() or started < due:
             continue
         try:
-            sketch(plan.folder)
+            draw(Study.load(plan.folder), formats=("png",))
         except Exception as error:  # no reason to end a session
             logging.getLogger(__name__).warning("interim figures failed: %r", error)
         ended = time.monotonic()

@@ -15,6 +15,7 @@ from benchmark.cli import output
 from benchmark.cli.options import JsonOption, ResultsOption, SuiteOption
 
 if TYPE_CHECKING:
+    from benchmark.display.table import Table
     from benchmark.study.model import Study
 
 
@@ -67,10 +68,15 @@ def _load(results: Path, suite: str) -> Study:
 
 
 def print_summary(stored: Study) -> None:
-    from benchmark.display.table import terminal
     from benchmark.display.tables import summary
 
-    for block in summary(stored).blocks:
+    print_table(summary(stored))
+
+
+def print_table(shown: Table) -> None:
+    from benchmark.display.table import terminal
+
+    for block in shown.blocks:
         output.print_title(block.task)
         output.print_lines(terminal(block, output.console.width))
 
@@ -98,7 +104,7 @@ def plot(
     ] = "*",
 ) -> None:
     """Draw the figures again from stored results; PNG alone takes a third of the time."""
-    from benchmark.display.drawing import FORMATS
+    from benchmark.display import FORMATS
     from benchmark.display.figures import write_figures
 
     stored = _load(results, suite)
@@ -108,9 +114,10 @@ def plot(
 
 def report(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:
     """Write one HTML page of the stored results; it needs no network."""
-    from benchmark.display.drawing import report
+    from benchmark.display.page import write_report
 
-    output.print_lines([report(_load(results, suite))])
+    stored = _load(results, suite)
+    output.print_lines([write_report(stored, stored.folder)])
 
 
 def compare(
@@ -119,14 +126,13 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Set two result sets side by side: values, differences, and where they come from."""
-    from benchmark.analysis.side_by_side import EXPLANATION
     from benchmark.analysis.side_by_side import compare as set_side_by_side
-    from benchmark.display.side_by_side import tables
+    from benchmark.display.side_by_side import side_by_side
     from benchmark.study.model import Study
 
     first = Study.load(a)
     found = set_side_by_side(first, Study.load(b))
-    shown = tables(first, found.data)
+    shown = side_by_side(first, found.data)
     if as_json:
         rows = json.loads(found.data.to_json(orient="records"))
         output.print_json(
@@ -134,11 +140,9 @@ def compare(
         )
     else:
         output.print_lines([f"A: {a}", f"B: {b}", found.conclusion])
-        for title, rows in shown.items():
-            output.print_title(title)
-            output.print_rows(rows.to_dict("records"))
+        print_table(shown)
         for title, lines in (
-            ("How to read it:", [EXPLANATION] if shown else []),
+            ("How to read it:", [shown.caption] if shown.blocks else []),
             ("Where A and B come from, as far as it differs:", found.differences),
             ("Refused:", found.refused),
         ):

@@ -82,12 +82,13 @@ def run(
 def conclude(folder: Path) -> None:
     """Draw everything, print the summary and the verdict, and say where to look."""
     from benchmark.analysis.verdict import verdict
-    from benchmark.display.drawing import draw, report
+    from benchmark.display import draw
+    from benchmark.display.page import write_report
     from benchmark.study.model import Study
 
     stored = Study.load(folder)
     paths = draw(stored)
-    page = report(stored)
+    page = write_report(stored, folder)
     print_summary(stored)
     output.print_lines(["", *verdict(stored), ""])
     output.print_lines(

@@ -18,9 +18,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.display import canvas, style
+from benchmark.display import FORMATS, canvas, style
 from benchmark.display.chart import Chart
-from benchmark.display.drawing import FORMATS
 from benchmark.display.kinds import anytime, samples, schedules, time, tradeoff, trajectories
 from benchmark.files import BadResults
 from benchmark.study.model import Study, Task
