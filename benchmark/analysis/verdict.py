@@ -134,36 +134,35 @@ def _evidence(study: Study, row: Row) -> str:
 
 
 def _shortfall(study: Study, row: Row) -> str:
+    return f"on {row['task']} {_reason(study.task(row['task']), row)}"
+
+
+def _reason(task: Task, row: Row) -> str:
     """Why a comparison is not won."""
-    task, method, other = study.task(row["task"]), row["method"], row["other"]
-    where, seeds = f"on {task.name}", words.count(row["n"], "seed")
-    effect, second = words.change(task.primary, row["effect"]), task.confirmation
+    method, other, seeds = row["method"], row["other"], words.count(row["n"], "seed")
+    effect, p = words.change(task.primary, row["effect"]), words.p_value(row["p_holm"])
     if row["outcome"] == MISSING:
-        return f"{where} {method} and {other} have ended on no seed in common"
+        return f"{method} and {other} have ended on no seed in common"
     if row["failed"] > row["failed_other"]:
         return (
-            f"{where} {method} has no finite result on {row['failed']} of {seeds}, which counts as "
-            f"the worst value, {other} on {row['failed_other'] or 'none'}"
+            f"{method} has no finite result on {row['failed']} of {seeds}, which counts as the "
+            f"worst value, {other} on {row['failed_other'] or 'none'}"
         )
     if row["outcome"] == WORSE:
-        p = words.p_value(row["p_holm"])
-        return f"{where} {method} is worse than {other} ({effect}, {p}{_failed(row)})"
+        return f"{method} is worse than {other} ({effect}, {p}{_failed(row)})"
     if row["outcome"] == TIED:
-        within = words.percent(study.design.smallest_effect)
-        return f"{where} {method} and {other} are tied, within {within}"
-    if row["confirmed"] == claims.CONTRADICTED and row["lead"] > 0 and second:
-        against = words.change(second, row["second_effect"], row["second_other"])
-        return f"{where} the second measure contradicts: {effect}, but {against}"
-    if row["confirmed"] == claims.ABSENT and row["lead"] > 0 and second:
+        within = words.percent(task.study.design.smallest_effect)
+        return f"{method} and {other} are tied, within {within}"
+    if row["confirmed"] == claims.CONTRADICTED and row["lead"] > 0 and task.confirmation:
+        against = words.change(task.confirmation, row["second_effect"], row["second_other"])
+        return f"the second measure contradicts: {effect}, but {against}"
+    if row["confirmed"] == claims.ABSENT and row["lead"] > 0 and task.confirmation:
         first = words.change(task.primary, row["effect"], other)
-        return f"{where} {first}, but no difference in {second.label}"
+        return f"{first}, but no difference in {task.confirmation.label}"
     if row["smallest_p"] > LEVEL:
         least = words.p_value(row["smallest_p"])
-        return (
-            f"{where} {seeds} cannot decide against {other} ({effect}; smallest possible {least})"
-        )
-    p = words.p_value(row["p_holm"])
-    return f"{where} no difference from {other} is shown ({effect}, {p}{_failed(row)})"
+        return f"{seeds} cannot decide against {other} ({effect}; smallest possible {least})"
+    return f"no difference from {other} is shown ({effect}, {p}{_failed(row)})"
 
 
 def _troubled(row: Row) -> bool:

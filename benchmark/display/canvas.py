@@ -101,39 +101,47 @@ def _series(axes: Axes, panel: Panel, series: Series, look: Look, order: int) ->
     x, y = _at(panel.x, series.x), _at(panel.y, series.y)
     if not (np.isfinite(x) & np.isfinite(y)).any():
         return  # an empty line would reach to the corner of the page
+    if series.join == "bars" and series.left is not None:
+        axes.barh(
+            y, x - series.left, left=series.left, height=0.7, label=look.name, lw=0.4,
+            fc=look.colour, ec="#888888" if look.colour == style.WHITE else "white",
+            hatch=look.hatch,
+        )  # fmt: skip
+        return
     front = 2.2 if series.faint else 3 + order / 100 + look.width * (series.marks != "none")
-    colour: dict[str, Any] = {"color": look.colour, "alpha": 0.35 if series.faint else 1.0}
-    label = None if series.faint else look.name
-    steps = series.join == "steps"
-    if series.left is not None and series.right is not None:
-        left, right = _at(panel.x, series.left), _at(panel.x, series.right)
-        if series.join == "bars":
-            axes.barh(
-                y, right - left, left=left, height=0.7, label=label, lw=0.4, fc=look.colour,
-                ec="#888888" if look.colour == style.WHITE else "white", hatch=look.hatch,
-            )  # fmt: skip
-            return
-        axes.hlines(y, left, right, lw=0.9, zorder=front - 0.5, **colour)
-    if series.low is not None and series.high is not None and series.band:
-        low, high = _at(panel.y, series.low), _at(panel.y, series.high)
-        if series.join:
-            step: Any = "post" if steps else None
-            axes.fill_between(x, low, high, color=look.colour, alpha=0.12, lw=0, step=step)
-        else:
-            axes.vlines(x, low, high, lw=0.9, zorder=front - 0.5, **colour)
+    _intervals(axes, panel, series, look, front - 0.5)
+    drawn: dict[str, Any] = {
+        "color": look.colour, "alpha": 0.35 if series.faint else 1.0, "zorder": front,
+        "label": None if series.faint else look.name,
+    }  # fmt: skip
     if series.join:
         axes.plot(
-            x, y, drawstyle="steps-post" if steps else "default", zorder=front, label=label,
+            x, y, drawstyle="steps-post" if series.join == "steps" else "default",
             ls=(0, look.dash) if look.dash else "-", lw=0.5 if series.faint else look.width,
             marker=None if series.marks == "none" else look.marker,
-            markevery=_few(order) if series.marks == "few" and len(x) > 6 else None, **colour,
+            markevery=_few(order) if series.marks == "few" and len(x) > 6 else None, **drawn,
         )  # fmt: skip
     else:
         hollow = not series.faint and (series.marks == "open" or bool(look.dash))
         axes.plot(
-            x, y, ls="", label=label, marker=look.marker, ms=2 if series.faint else 4.5, mew=0.8,
-            mfc="white" if hollow else look.colour, zorder=front, clip_on=False, **colour,
+            x, y, ls="", marker=look.marker, ms=2 if series.faint else 4.5, mew=0.8,
+            mfc="white" if hollow else look.colour, clip_on=False, **drawn,
         )  # fmt: skip
+
+
+def _intervals(axes: Axes, panel: Panel, series: Series, look: Look, front: float) -> None:
+    """A band around a line, and bars through single points."""
+    x, y = _at(panel.x, series.x), _at(panel.y, series.y)
+    bars: dict[str, Any] = {"color": look.colour, "lw": 0.9, "zorder": front}
+    if series.left is not None and series.right is not None:
+        axes.hlines(y, _at(panel.x, series.left), _at(panel.x, series.right), **bars)
+    if series.low is not None and series.high is not None and series.band:
+        low, high = _at(panel.y, series.low), _at(panel.y, series.high)
+        if series.join:
+            step: Any = "post" if series.join == "steps" else None
+            axes.fill_between(x, low, high, color=look.colour, alpha=0.12, lw=0, step=step)
+        else:
+            axes.vlines(x, low, high, **bars)
 
 
 def _few(order: int) -> tuple[float, float]:
