@@ -7,7 +7,7 @@ user's own pyplot session.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +63,14 @@ def figure(chart: Chart) -> Figure:
             textwrap.fill(panel.title, int(14 * width / columns)), pad=11 if panel.remark else None
         )
         _panel(axes, panel, chart)
-    known = {label: handle for axes in made.axes for handle, label in _labelled(axes)}
+    artists: list[Any] = [
+        artist for axes in made.axes for artist in (*axes.lines, *axes.containers)
+    ]
+    known = {artist.get_label(): artist for artist in artists}
     handles = [known[look.name] for look in chart.looks.values() if look.name in known]
     made.legend(handles=handles, loc="outside upper center", ncols=beside, columnspacing=1.2)
     _add_note(made, chart.note)
     return made
-
-
-def _labelled(axes: Axes) -> Iterator[tuple[Any, str]]:
-    return zip(*axes.get_legend_handles_labels(), strict=True)
 
 
 def _panel(axes: Axes, panel: Panel, chart: Chart) -> None:

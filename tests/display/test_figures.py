@@ -389,7 +389,7 @@ def test_where_the_hours_went_by_kind(make_results: Make) -> None:
 
 
 def test_every_line_is_in_the_legend(make_results: Make) -> None:
-    for methods in (("default", "bilevel"), tuple(f"method-{number}" for number in range(8))):
+    for methods in (("default", "_mine"), tuple(f"method-{number}" for number in range(8))):
         figure = drawn(described(make_results(tasks=1, methods=methods), "anytime"))
         assert_inside(figure)
         (legend,) = figure.legends

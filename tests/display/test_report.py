@@ -150,7 +150,7 @@ def test_a_figure_that_cannot_be_made_is_left_out(
     ]
 
 
-@given(st.integers(1, 2000), st.integers(2, 200))
+@given(st.integers(1, 2000), st.integers(4, 200))
 def test_thinning_keeps_both_ends_and_few_moments(count: int, points: int) -> None:
     kept = anytime.thinned(count, points)
     assert (kept[0], kept[-1]) == (0, count - 1)
