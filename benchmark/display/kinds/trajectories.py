@@ -8,7 +8,7 @@ import pandas as pd
 from benchmark.display import style
 from benchmark.display.chart import Axis, Chart, Panel, Rule, Series, widened
 from benchmark.display.kinds import words
-from benchmark.study.model import Study, Task
+from benchmark.study.model import Study, Task, Variable
 
 TITLE = "How do the tuned variables move?"
 
@@ -32,7 +32,7 @@ def draw(study: Study, task: Task) -> Chart | None:
         series = [one for label, seed in seeds.items() for one in _series(rows, label, seed)]
         default = Rule("y", variable.default)
         value = Axis("", variable.log, low, high)
-        panels.append(Panel(variable.name, time, value, series, [default]))
+        panels.append(Panel(_title(variable), time, value, series, [default]))
     chosen = ", ".join(f"{seed} of {style.shortened(label)}" for label, seed in seeds.items())
     note = (
         f"{task.name}, one run per method: the one whose final {task.primary.label} is the median "
@@ -40,6 +40,12 @@ def draw(study: Study, task: Task) -> Chart | None:
         "marks: trials of searches; large: what the run delivers. Dashed: the default setting."
     )
     return Chart("trajectories", TITLE, note + words.not_ranked(study, seeds), looks, panels)
+
+
+def _title(variable: Variable) -> str:
+    """The variable's name, and what its values stand for if they are choices."""
+    names = ", ".join(f"{number} {name}" for number, name in enumerate(variable.choices))
+    return f"{variable.name}: {names}" if names else variable.name
 
 
 def representative(task: Task, label: str) -> int | None:
