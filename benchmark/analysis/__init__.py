@@ -1,1 +1,1 @@
-"""Curves, statistics, tables and figures: pure functions of a `benchmark.study.results.Results`."""
+"""Curves, statistics and verdicts: pure functions of a `benchmark.study.model.Study`."""

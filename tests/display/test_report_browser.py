@@ -308,7 +308,9 @@ def test_every_colour_can_be_seen_on_both_pages(
     for scheme in ("light", "dark"):
         page = visit(study, color_scheme=scheme).page
         styles = "lines => [...new Set(lines.map(line => getComputedStyle(line).stroke))]"
-        shown = {page.evaluate(drawn, c) for c in page.locator(".line").evaluate_all(styles)}
+        shown = {
+            page.evaluate(drawn, c) for c in page.locator("g.curve .line").evaluate_all(styles)
+        }
         ground = page.evaluate(
             drawn, page.evaluate("getComputedStyle(document.body).backgroundColor")
         )
