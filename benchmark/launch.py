@@ -219,9 +219,6 @@ def execute(plan: Plan, console: Console) -> Progress:
 
 def _drawn(plan: Plan, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
     """The outcomes; draws what there is when a task is complete, but not all the time."""
-    from benchmark.display import draw
-    from benchmark.study.model import Study
-
     left = Counter(spec.task for spec in plan.pending)
     due = 0.0
     for outcome in outcomes:
@@ -231,6 +228,9 @@ def _drawn(plan: Plan, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
         if left[outcome.spec.task] or not left.total() or started < due:
             continue
         try:
+            from benchmark.display import draw
+            from benchmark.study.model import Study
+
             draw(Study.load(plan.folder), formats=("png",))
         except Exception as error:  # no reason to end a session
             logging.getLogger(__name__).warning("interim figures failed: %r", error)
