@@ -93,7 +93,7 @@ def test_latex_is_escaped(suite):
     for path in suite.rglob("run.json"):
         edit(path, lambda content: content["method"].update(uses=hostile))
     write_tables(load(suite), suite / "tables")
-    text = (suite / "tables/usage.tex").read_text()
+    text = (suite / "tables/methods.tex").read_text()
     assert escape(hostile.strip()) in text
     assert r"\input" not in text
 
