@@ -25,12 +25,15 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from tasks.schedule.oracles import ScheduleOracles
-from tasks.schedule.training import Batch, Training
+from tasks.schedule.training import Training
 
 CENTRES = (-8.0, -6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0, 8.0)
 """Levels at which influences are measured; linear in between, constant beyond."""
+SIZE = 1e-3
+"""Length of the steps along P grad F, on both sides, over that of the weights."""
 BOUND = 3.0
 """Largest influence, in median absolute deviations from the median."""
 
@@ -47,18 +50,22 @@ def influences(
 
     `sampling` are the sampling levels; F is that of `samples` images. If they require a gradient,
     that of F is accumulated in what they were computed from.
+
+    P being symmetric, I(l) is the slope of -L_l along P grad F: a difference of two losses, which
+    all levels share a pass of the network for, and no gradient of any of them.
     """
     net = copy.deepcopy(training.ema).requires_grad_(True)
     task.frechet_gradient(net, sampling, task.noise(samples, generator))
-    slope = _preconditioned(training, _taken(net))
+    place = parameters_to_vector(net.parameters()).detach()
+    direction = _preconditioned(training, _taken(net)).to(place)
+    size = SIZE * place.norm() / direction.norm().clamp(min=1e-30)
     centres = torch.tensor(CENTRES, dtype=torch.float64, device=task.device)
+    taken = [task.batch(generator) for _ in range(batches)]
     found = torch.zeros_like(centres)
-    for _ in range(batches):
-        batch = task.batch(generator)
-        for place in range(len(CENTRES)):
-            at_one = Batch(batch.images, torch.full_like(batch.places, place), batch.noise)
-            task.loss_gradient(net, centres, at_one)
-            found[place] -= torch.dot(slope, _taken(net)) / batches
+    for sign in (-1, 1):
+        vector_to_parameters(place + sign * size * direction, net.parameters())
+        for batch in taken:
+            found -= sign * task.losses(net, centres, batch)
     return standardised(found)
 
 

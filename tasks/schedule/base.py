@@ -34,6 +34,7 @@ from tasks.schedule.training import (
     draw,
     learning,
     learning_rate,
+    losses_by_level,
     normalisations,
 )
 from tasks.space import Params
@@ -216,6 +217,14 @@ class ScheduleTask(TrainingTask):
         """Lower-level loss, 0-d, without a graph."""
         with self.meter.charge("loss", nfe=len(batch.images)), torch.no_grad():
             return denoising_loss(self.denoiser(net), levels, batch)
+
+    @torch.no_grad()
+    def losses(self, net: nn.Module, levels: Tensor, batch: Batch) -> Tensor:
+        """Lower-level loss `(n,)` at each of `levels` `(n,)`, from the images and the noise of
+        `batch`, without a graph; in full precision, for differences of them to be exact."""
+        count = len(levels)
+        with self.meter.charge("loss", count=count, nfe=count * len(batch.images)):
+            return losses_by_level(net, levels, batch)
 
     def loss_gradient(
         self, net: nn.Module, levels: Tensor, batch: Batch, scale: float = 1.0

@@ -56,6 +56,17 @@ def denoising_loss(denoiser: Denoiser, levels: Tensor, batch: Batch) -> Tensor:
     return F.mse_loss(denoiser(*add_noise(batch, levels)), batch.noise)
 
 
+def losses_by_level(denoiser: Denoiser, levels: Tensor, batch: Batch) -> Tensor:
+    """`denoising_loss` `(n,)` at each of `levels` `(n,)`, from the same images and noise, in one
+    pass; the places of `batch` do not matter."""
+    images, noise = (
+        x.repeat(len(levels), *[1] * (x.ndim - 1)) for x in (batch.images, batch.noise)
+    )
+    places = torch.arange(len(levels), device=images.device).repeat_interleave(len(batch.images))
+    predicted = denoiser(*add_noise(Batch(images, places, noise), levels))
+    return (predicted - noise).square().view(len(levels), -1).mean(dim=1)
+
+
 def learning_rate(peak: float, step: int, fraction: float) -> float:
     """Rate at `step`, `fraction` of the horizon being over: linear warm-up to `peak`, constant,
     and linear decay to zero from `DECAY_FROM` on."""

@@ -21,7 +21,9 @@ from methods.bilevel.schedule import Options
 from tasks.base import Candidate
 from tasks.diffusion.sampler import noise_level, signal_and_spread
 from tasks.oracles import exposed
+from tasks.schedule.digits import ScheduleDigits
 from tasks.schedule.gaussian import ScheduleGaussian, ScheduleGaussianPublished, noise_factor
+from tasks.schedule.training import denoising_loss
 
 COSTS = {"denoise_forward": 0.005, "denoise_backward": 0.01}
 """Price per image; every other primitive costs 1, as a training step does."""
@@ -270,6 +272,35 @@ def test_influences_are_the_effect_of_a_training_step(task: ScheduleGaussian) ->
         effects.append(task.distance(base - step, sampling) - task.distance(base, sampling))
     exact = standardised(torch.stack(effects))
     assert torch.corrcoef(torch.stack([found, exact]))[0, 1] > 0.9
+
+
+def test_influences_of_a_network_are_products_of_gradients() -> None:
+    """The slopes of losses along P grad F in float32, against gradients of every loss."""
+    task = ScheduleDigits()
+    task.setup()
+    training = task.begin(0)
+    levels = task.training_levels(task.position(task.space.default))
+    for _ in range(60):
+        task.train_step(training, levels, 0.0)
+    sampling = task.sampling_levels(task.position(task.space.default))
+    found = influences(task, training, sampling, 32, 1, task.generator(1))
+
+    generator = task.generator(1)
+    net = deepcopy(training.ema).requires_grad_(True)
+    task.frechet_gradient(net, sampling, task.noise(32, generator))
+    slopes = [weight.grad for weight in net.parameters()]
+    state = [training.optimiser.state[weight] for weight in training.net.parameters()]
+    roots = [(own["exp_avg_sq"] / (1 - 0.999 ** float(own["step"]))).sqrt() for own in state]
+    batch = task.batch(generator)
+    exact = []
+    for level in CENTRES:
+        loss = denoising_loss(
+            net, torch.tensor([level]).double(), batch._replace(places=0 * batch.places)
+        )
+        gradients = torch.autograd.grad(loss, list(net.parameters()))
+        parts = zip(gradients, slopes, roots, strict=True)
+        exact.append(-sum((g * slope / (root + 1e-8)).double().sum() for g, slope, root in parts))
+    assert found.tolist() == pytest.approx(standardised(torch.stack(exact)).tolist(), abs=0.05)
 
 
 def test_expected_influence_is_differentiable_and_constant_beyond() -> None:

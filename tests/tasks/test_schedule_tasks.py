@@ -221,6 +221,20 @@ def test_loss_gradient_equals_finite_differences(task: ScheduleTask) -> None:
         assert float(moving.grad[i]) == pytest.approx(2 * float(up - down) / 2e-5, rel=1e-4)
 
 
+def test_losses_by_level_are_those_of_single_levels(task: ScheduleTask) -> None:
+    net, batch = task.begin(0).net, task.batch(task.generator(2))
+    with torch.no_grad():
+        for weight in net.parameters():  # the last layer starts at zero
+            weight.add_(0.1)
+    levels = torch.tensor([-3.0, 0.0, 2.5], dtype=torch.float64, device=task.device)
+    each = [task.loss(net, levels[[i]], batch._replace(places=0 * batch.places)) for i in range(3)]
+    meter = task.meter = Counting()
+    assert task.losses(net, levels, batch).tolist() == pytest.approx(
+        list(map(float, each)), rel=1e-5
+    )
+    assert set(meter.charges) == {"loss"}
+
+
 @pytest.mark.parametrize("size", [1e-6, 1e-4, 1e-2])
 def test_frechet_gradient_equals_finite_differences_at_the_default(
     task: ScheduleTask, size: float
