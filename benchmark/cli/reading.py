@@ -114,9 +114,11 @@ def plot(
 
 def report(suite: SuiteOption = "quick", results: ResultsOption = Path("results")) -> None:
     """Write one HTML page of the stored results; it needs no network."""
+    from benchmark.analysis.verdict import verdict
     from benchmark.display.page import write_report
 
     stored = _load(results, suite)
+    output.print_lines([*verdict(stored), ""])
     output.print_lines([write_report(stored, stored.folder)])
 
 
@@ -164,10 +166,11 @@ def merge(
     from benchmark.study.results import save_frame
 
     done = join(target, sources)
-    frame = save_frame(Study.load(target))
     unfinished = f"; {done.unfinished} of the added ones are not finished" * bool(done.unfinished)
-    added = f"{done.added} runs added, {done.present} were there already{unfinished}"
-    output.print_lines([added, frame])
+    output.print_lines([f"{done.added} runs added, {done.present} were there already{unfinished}"])
+    merged = Study.load(target)
+    with output.after_printing():
+        output.print_lines([save_frame(merged)])
 
 
 def pack(

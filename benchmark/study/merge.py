@@ -83,10 +83,10 @@ def merge(target: Path, sources: Sequence[Path]) -> Merged:
         _copy(run.stored, target)
     suites = [*there, *suites]
     plan = dict.fromkeys(pair for suite in suites for pair in suite.planned)
-    if plan:
+    if plan and (not there or set(plan) != set(there[0].planned)):
         write_json(target / PLAN, list(plan))
     designs = [suite.design for suite in suites if suite.design]
-    if designs:
+    if designs and (not there or combined(designs) != there[0].design):
         write_json(target / DESIGN, asdict(combined(designs)))
     endings = [run.stored.ending(run.stored.events())[0] for run in new.values()]
     return Merged(len(new), same, sum(status != "finished" for status in endings))
