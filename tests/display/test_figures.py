@@ -434,8 +434,10 @@ def test_a_broken_picture_is_named_and_the_others_shown(
     study = make_results(tasks=1, methods=("default", "bilevel"), seeds=1, events=6, images=True)
     broken = Path(study.runs.iloc[0]["samples"])
     broken.write_bytes(broken.read_bytes()[:60])
-    assert list(described(study, "samples", TASK).sheet) == ["bilevel"]
-    assert any(message.startswith(f"left out picture {broken}") for message in caplog.messages)
+    for _ in range(2):
+        assert list(described(study, "samples", TASK).sheet) == ["bilevel"]
+    named = [message.startswith(f"left out picture {broken}") for message in caplog.messages]
+    assert named == [True]
 
 
 def test_tiles_come_back_in_reading_order(tmp_path: Path) -> None:

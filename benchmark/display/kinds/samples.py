@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -87,8 +88,14 @@ def _loaded(study: Study, file: Path) -> npt.NDArray[np.uint8] | None:
     try:
         return load(io.BytesIO(study.picture(file)))
     except (OSError, ValueError, SyntaxError) as error:
-        log.warning("left out picture %s: %s", file, " ".join(str(error).split()))
+        _left_out(file, " ".join(str(error).split()))
         return None
+
+
+@cache
+def _left_out(file: Path, reason: str) -> None:
+    """One line about a picture, however often it would have been shown."""
+    log.warning("left out picture %s: %s", file, reason)
 
 
 def load(file: Path | BinaryIO) -> npt.NDArray[np.uint8]:
