@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from benchmark.prepare import Finding
 
 
+class Tracker(StrEnum):
+    tensorboard = "tensorboard"
+
+
 class ClockKind(StrEnum):
     device = "device"
     priced = "priced"
@@ -48,6 +52,9 @@ def run(
     ] = ClockKind.device,
     fresh: Annotated[bool, typer.Option(help="Delete the chosen runs and start over.")] = False,
     retry_failed: Annotated[bool, typer.Option(help="Run failed runs again.")] = False,
+    log: Annotated[
+        Tracker | None, typer.Option(help="Show the runs there while they work.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option(help="Show what would run, and stop.")] = False,
 ) -> None:  # fmt: skip
     """Run a suite, or a part of it; what is finished is not run again."""
@@ -56,6 +63,7 @@ def run(
     from benchmark import launch
     from benchmark.engine.stopping import Stopped
     from benchmark.runs.watchdog import ENDED_A_RUN
+    from benchmark.watching import followed
 
     request = launch.Request(
         suite, task or (), method or (), seeds, budget, results, workers, executor, device,
@@ -67,7 +75,8 @@ def run(
         output.print_lines(plan.estimate())
         return
     try:
-        progress = launch.execute(plan, output.console)
+        with followed(log, plan.folder):
+            progress = launch.execute(plan, output.console)
     except Stopped as stopped:
         output.errors.print("stopped; the same command goes on from here", markup=False)
         raise typer.Exit(stopped.exit_code) from None

@@ -22,13 +22,18 @@ def test_the_example_is_tuned(tmp_path: Path) -> None:
     for file in (DOCS / "examples").iterdir():
         if file.is_file():
             shutil.copy(file, tmp_path)
-    command = "run --suite train_unconditional.toml --method random --workers 0 --budget 0.003"
+    suite = tmp_path / "train_unconditional.toml"
+    text = suite.read_text()
+    assert text.count('name = "random"\n') == 1
+    suite.write_text(text.replace('"random"\n', '"random"\noptions = { trials = 2 }\n'))
+    command = "run --suite train_unconditional.toml --method random --workers 0 --budget 1"
     done = subprocess.run(
         [sys.executable, "-m", "benchmark", *command.split()], cwd=tmp_path, capture_output=True,
         text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     (trials,) = tmp_path.rglob("trials")
+    assert sorted(path.name for path in trials.iterdir()) == ["000001", "000002", "develop"]
     first = trials / "000001"
     assert json.loads((first / "trial.json").read_text())["values"] == {
         "learning_rate": 1e-4, "layers": 2, "act": "silu"
