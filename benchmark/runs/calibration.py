@@ -13,6 +13,7 @@ import platformdirs
 
 import tasks
 from benchmark import registry
+from benchmark.errors import UserError
 from benchmark.files import read_json, write_json
 from benchmark.runs.description import read_description
 from benchmark.runs.isolation import isolated
@@ -20,6 +21,7 @@ from benchmark.runs.provenance import device_name
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.watches import device_watch
 from tasks.base import Task
+from tasks.command.script import ScriptFailed
 
 TRIAL_PRICE = 1e-3
 """Seconds that starting a trial costs under the priced clock, where optimisers are free."""
@@ -84,12 +86,18 @@ def measure(
 
 
 def rehearse(task: Task, repeats: int) -> dict[str, float]:
-    """Median cost of each primitive over rehearsals of a task that is set up, on one thread."""
+    """Median cost of each primitive over rehearsals of a task that is set up, on one thread.
+
+    Raises UserError for a user's script that fails.
+    """
     meter = PriceMeter(task.device)
     task.meter = meter
     with isolated([]):
         for repeat in range(repeats):
-            task.rehearse(repeat)
+            try:
+                task.rehearse(repeat)
+            except ScriptFailed as error:
+                raise UserError(f"{task.name} has no prices: the script failed: {error}") from None
     return {"trial": TRIAL_PRICE, **meter.prices()}
 
 

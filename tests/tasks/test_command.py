@@ -17,6 +17,8 @@ import pytest
 
 from benchmark import contract, registry
 from benchmark.contract.methods import crash, essence
+from benchmark.errors import UserError
+from benchmark.runs import calibration
 from benchmark.runs.log import effective_steps
 from benchmark.runs.runner import execute
 from benchmark.suite import SuiteError, load, select
@@ -293,6 +295,12 @@ def test_a_default_that_fails_ends_the_run_with_the_reason(folder: Path) -> None
         outcome.reason
     )
     assert len(list(spec.folder.trials.iterdir())) == 1
+
+
+def test_prices_of_a_script_that_fails_are_refused_in_one_line(task) -> None:
+    with pytest.raises(UserError, match="command/own has no prices: the script failed") as caught:
+        calibration.rehearse(task("sys.exit('no such data set')"), 1)
+    assert "no such data set" in str(caught.value)
 
 
 def test_results_of_a_changed_script_do_not_mix(folder: Path) -> None:
