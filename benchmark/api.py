@@ -110,7 +110,7 @@ def run(
         quiet: Print no progress.
 
     Raises:
-        UserError, ValueError: What is asked for cannot be run; the message says why.
+        UserError: What is asked for cannot be run; the message says why.
         NoRuns: No run has stored anything.
     """
     classes = [item for item in (*tasks, *methods) if isinstance(item, type)]

@@ -127,7 +127,7 @@ class Plan:
 def plan(request: Request, dry: bool = False) -> Plan:
     """Check what is asked for and decide what is left to do.
 
-    With `fresh` and unless `dry`, the chosen runs are deleted. Raises UserError, SuiteError,
+    With `fresh` and unless `dry`, the chosen runs are deleted. Raises UserError: of its kinds
     SpecMismatch where settings have changed, and BadResults where a log cannot be read.
     """
     suite = select(
