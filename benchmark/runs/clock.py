@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 from benchmark.runs.watches import Stopwatch, device_watch
 from tasks.oracles import detached
@@ -73,6 +73,11 @@ class Clock(ABC):
         return self.ledgers["method"]
 
     @property
+    def progress(self) -> float:
+        """Share of the budget that is used, at most 1."""
+        return min(self.used / self.budget, 1.0)
+
+    @property
     def ledger(self) -> str:
         """The ledger that is running."""
         return self._ledger
@@ -110,9 +115,8 @@ class Clock(ABC):
         Raises BudgetExhausted before the primitive starts if the budget is already spent;
         so a run oversteps its budget by one primitive at most.
         """
+        self.require_budget()
         charged = self._ledger == "method"
-        if charged and self._now_used() >= self.budget:
-            self.refuse()
         self._begin(operation)
         try:
             yield
@@ -122,12 +126,16 @@ class Clock(ABC):
             self.work.update(work)
             self._on_charge(self)
 
-    def refuse(self) -> NoReturn:
-        """Raise BudgetExhausted."""
-        self.refusals += 1
-        if self.refusals > DEFIANCE:
-            self._on_defiance(self)
-        raise BudgetExhausted
+    def require_budget(self) -> None:
+        """Raise BudgetExhausted if time is charged and none is left."""
+        if self._ledger != "method":
+            return
+        self._glance()
+        if self.ledgers["method"] >= self.budget:
+            self.refusals += 1
+            if self.refusals > DEFIANCE:
+                self._on_defiance(self)
+            raise BudgetExhausted
 
     def snapshot(self) -> dict[str, Any]:
         """Everything needed to continue later, as plain JSON values."""
@@ -158,12 +166,13 @@ class Clock(ABC):
         if self._ledger == "method":
             self.breakdown[operation] = self.breakdown.get(operation, 0.0) + seconds
 
-    def _now_used(self) -> float:
-        return self.used
-
     @abstractmethod
     def _read(self) -> None:
         """Bring the running ledger up to date."""
+
+    @abstractmethod
+    def _glance(self) -> None:
+        """Bring the running ledger up to date as far as that costs nothing."""
 
     @abstractmethod
     def _begin(self, operation: str) -> None: ...
@@ -189,20 +198,15 @@ class DeviceClock(Clock):
     def _read(self) -> None:
         self._book(self._watch.lap(), self._operation or OVERHEAD)
 
-    def _now_used(self) -> float:
-        self._read_if_due()
-        return self.ledgers["method"]
+    def _glance(self) -> None:
+        self._book(self._watch.glance(), self._operation or OVERHEAD)
 
     def _begin(self, operation: str) -> None:
         self._operation = operation
 
     def _end(self, operation: str, count: int) -> None:
-        self._read_if_due()
+        self._glance()
         self._operation = None
-
-    def _read_if_due(self) -> None:
-        if not self._watch.interval or self._watch.running() >= self._watch.interval:
-            self._read()
 
 
 class PricedClock(Clock):
@@ -218,6 +222,8 @@ class PricedClock(Clock):
 
     def _read(self) -> None:
         pass
+
+    _glance = _read
 
     def _begin(self, operation: str) -> None:
         if operation not in self.prices:

@@ -27,8 +27,8 @@ class Heartbeat:
     def beat(self, clock: Clock) -> None:
         """Rewrite the run's heartbeat file now."""
         self._due = time.monotonic() + SECONDS
-        progress = min(clock.used / clock.budget, 1.0)
-        life = {"time": time.time(), "progress": progress, "metrics": self._journal.metrics}
+        metrics = self._journal.metrics
+        life = {"time": time.time(), "progress": clock.progress, "metrics": metrics}
         file = self._journal.folder.heartbeat
         temporary = file.with_suffix(".tmp")
         with suppress(OSError):  # what goes wrong here is no reason to end a run

@@ -6,7 +6,7 @@ import inspect
 import io
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,6 +50,7 @@ def settings() -> dict[str, Setting]:
         ),
         "numpy's error handling": Setting(np.geterr, lambda kinds: np.seterr(**kinds)),
         "the working directory": Setting(os.getcwd, os.chdir),
+        "the thread count of libraries": Setting(_pools, _set_pools),
     }
 
 
@@ -57,6 +58,17 @@ def _numpy_state() -> tuple[Any, ...]:
     state: Any = np.random.get_state()  # noqa: NPY002 - the point
     name, keys, *rest = state
     return (name, tuple(keys.tolist()), *rest)
+
+
+def _pools() -> dict[str, str | None]:
+    return {name: os.environ.get(name) for name in POOLS}
+
+
+def _set_pools(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
 
 
 @contextmanager
@@ -69,32 +81,21 @@ def isolated(changed: list[str]) -> Iterator[None]:
     """
     import torch
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1), _environment(dict.fromkeys(POOLS, "1")):
-        known = settings()
-        before = {name: setting.read() for name, setting in known.items()}
+    known = settings()
+    outside = {name: setting.read() for name, setting in known.items()}
+    with threadpool_limits(1):
+        torch.set_num_threads(1)
+        _set_pools(dict.fromkeys(POOLS, "1"))
+        inside = {name: setting.read() for name, setting in known.items()}
         try:
             yield
         finally:
             for name, setting in known.items():
-                if setting.read() != before[name]:
+                found = setting.read()
+                if found != inside[name]:
                     changed.append(name)
-                    setting.write(before[name])
-    torch.set_num_threads(threads)
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+                if found != outside[name]:  # setting one as it is may still slow torch down
+                    setting.write(outside[name])
 
 
 @contextmanager

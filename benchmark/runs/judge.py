@@ -83,11 +83,9 @@ def png_grid(images: np.ndarray) -> bytes:
     """Whole rows of `COLUMNS` tiles without padding, of `(n, h, w[, 3])` uint8 images."""
     from PIL import Image
 
-    whole = len(images) - len(images) % COLUMNS
-    rows = [
-        np.concatenate(list(images[first : first + COLUMNS]), axis=1)
-        for first in range(0, whole, COLUMNS)
-    ]
+    count, height, width, *channels = images.shape
+    whole = images[: count - count % COLUMNS].reshape(-1, COLUMNS, height, width, *channels)
+    grid = whole.swapaxes(1, 2).reshape(-1, COLUMNS * width, *channels)
     buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(rows, axis=0)).save(buffer, format="PNG")
+    Image.fromarray(grid).save(buffer, format="PNG")
     return buffer.getvalue()

@@ -41,7 +41,7 @@ class RecordedProblem:
 
     @property
     def progress(self) -> float:
-        return min(self._clock.used / self._clock.budget, 1.0)
+        return self._clock.progress
 
     @property
     def incumbent(self) -> Params | None:
@@ -71,24 +71,20 @@ class RecordedProblem:
         stops = _increasing(fidelities)
         seed = self._seeds.trial(self.recorder.trials)
         trial = self._next_trial()
-        replayed = 0
         candidates: Iterator[Candidate] | None = None
-        for fidelity in stops:
+        for number, fidelity in enumerate(stops):
             recorded = self.recorder.replay("trial", params, fidelity)
             if recorded is not None:
-                replayed += 1
                 yield _score_of(recorded)
                 continue
-            step: Record = {
-                "kind": "trial", "trial": trial, "params": params, "fidelity": fidelity
-            }  # fmt: skip
+            step = {"kind": "trial", "trial": trial, "params": params, "fidelity": fidelity}
             try:
                 with ending_run():
                     if candidates is None:
                         self._task.folder = self._trials / f"{trial:06d}"
                         candidates = self._task.iterate(params, stops, seed)
                         with self._clock.enter("setup"):  # paid for before the interruption
-                            for _ in range(replayed):
+                            for _ in range(number):
                                 next(candidates)
                     with self._clock.charge("trial"):
                         pass
@@ -108,7 +104,7 @@ class RecordedProblem:
             left = self._clock.budget * DEVELOP_END - start
             return min((self._clock.used - start) / left, 1.0) if left > 0 else 1.0
 
-        self._require_budget()
+        self._clock.require_budget()
         seed = self.seed(TRAINING)
         self._task.folder = self._trials / "develop"
         candidates = self._task.iterate(
@@ -128,17 +124,13 @@ class RecordedProblem:
         params = self.space.validate(candidate.params)
         trial = self._next_trial()
         if self.recorder.replay("report", params, None, candidate) is None:
-            self._require_budget()
+            self._clock.require_budget()
             step: Record = {"kind": "report", "trial": trial, "params": params}
             self.recorder.report(step, candidate, score)
 
     def _next_trial(self) -> int:
         self.recorder.trials += 1
         return self.recorder.trials
-
-    def _require_budget(self) -> None:
-        if self._clock.ledger == "method" and self._clock.used >= self._clock.budget:
-            self._clock.refuse()
 
 
 def _increasing(fidelities: Sequence[float]) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmark.runs.description import SCHEMA_VERSION
 from benchmark.runs.journal import Journal
-from benchmark.runs.spec import RunSpec, SpecMismatch
+from benchmark.runs.spec import RunSpec, require_same
 from methods.base import GROUPS, Method
 from tasks.base import Task
 
@@ -26,41 +26,31 @@ VERSIONED = (
 
 
 def describe_run(spec: RunSpec, journal: Journal, task: Task, method: type[Method]) -> None:
-    """Write `run.json`: the run, its task and method, and its machine, versions and code."""
+    """Write `run.json`: the run, its task and method, and its machine, versions and code.
+
+    Raises SpecMismatch if an earlier session had another space or, where time is measured, device.
+    """
     stored = journal.description
     if stored is not None:
-        _check_place(spec, stored, task)
-        if stored["spec"]["budget"] >= spec.budget:
+        known = {"space": (stored["space_hash"], task.space.hash)}
+        if spec.clock == "device":
+            known["device"] = (stored["provenance"]["device"], device_name(spec.device))
+        require_same(spec.folder.path, known)
+        if journal.budget >= spec.budget:
             return
-    spec_values, facts = asdict(spec), describe_task(task)
-    del spec_values["results"]  # folders are moved and given away
+    described: dict[str, Any] = {
+        "schema": SCHEMA_VERSION,
+        "spec": asdict(spec),
+        "space_hash": task.space.hash,
+        "task": describe_task(task),
+        "method": describe_method(method) | {"options": spec.options},
+        "provenance": provenance(spec.device),
+    }
+    del described["spec"]["results"]  # folders are moved and given away
     if stored is not None:
-        spec_values["prices"] = stored["spec"]["prices"]
-        facts["evaluator"] = stored["task"]["evaluator"]  # `name_evaluator` compares it
-    journal.describe(
-        {
-            "schema": SCHEMA_VERSION,
-            "spec": spec_values,
-            "space_hash": task.space.hash,
-            "task": facts,
-            "method": describe_method(method) | {"options": spec.options},
-            "provenance": provenance(spec.device),
-        }
-    )
-
-
-def _check_place(spec: RunSpec, stored: dict[str, Any], task: Task) -> None:
-    """Raise SpecMismatch if the space or, where time is measured, the device is another one."""
-    device = device_name(spec.device)
-    known = {"the space": (stored["space_hash"], task.space.hash)}
-    if spec.clock == "device":
-        known["the device"] = (stored["provenance"]["device"], device)
-    for what, (before, now) in known.items():
-        if before != now:
-            raise SpecMismatch(
-                f"{spec.folder.path}: {what} was {before}, now {now}, which do not compare; "
-                "go on where the run was begun, or run with --fresh to start over"
-            )
+        described["spec"]["prices"] = stored["spec"]["prices"]
+        described["task"]["evaluator"] = stored["task"]["evaluator"]  # `name_evaluator` compares it
+    journal.describe(described)
 
 
 def name_evaluator(journal: Journal, task: Task) -> None:
@@ -71,12 +61,9 @@ def name_evaluator(journal: Journal, task: Task) -> None:
     stored = journal.description
     assert stored is not None
     before, now = stored["task"]["evaluator"], json.loads(json.dumps(task.evaluator()))
-    if before not in ({}, now):
-        raise SpecMismatch(
-            f"{journal.folder.path} was evaluated with {before}, now {now}: "
-            "the values would not compare; run again with --fresh"
-        )
-    if before != now:
+    if before:
+        require_same(journal.folder.path, {"evaluator": (before, now)})
+    elif now:
         stored["task"]["evaluator"] = now
         journal.describe(stored)
 

@@ -18,7 +18,7 @@ from benchmark.runs.clock import WORK, Clock
 from benchmark.runs.journal import Journal
 from benchmark.runs.judge import Judge
 from benchmark.runs.log import Record
-from benchmark.runs.spec import ending_run
+from benchmark.runs.spec import RunEnded, ending_run
 from tasks.base import Candidate
 from tasks.space import Params
 
@@ -27,6 +27,10 @@ EVALUATION_SPACING = (0.02, 0.2)
 used at the first: dense early, where curves move. Evaluation is free for the method but not
 for whoever waits for the figures."""
 NOTHING_CHARGED = {"ledgers": {"method": 0.0}, "breakdown": {}, "work": dict.fromkeys(WORK, 0)}
+
+
+class ReplayMismatch(RuntimeError):
+    """A resumed method asked for a step other than the next one of its log."""
 
 
 class Recorder:
@@ -40,13 +44,20 @@ class Recorder:
         """Trials and reports that the method has begun, replayed ones included."""
         self.best_score = math.inf
         self.incumbent: Params | None = None
+        self._come_to = 0
+        """Steps of the journal that the method has come to."""
         self._pending: tuple[Candidate, Record] | None = None
+        """The last report, for its evaluation at the end of the run."""
         self._evaluated_at = -math.inf
         self._checkpoint_due = 0.0
 
+    @property
+    def replaying(self) -> bool:
+        return self._come_to < len(self._journal.steps)
+
     def begin(self) -> None:
         """Hand over to the method: from here on time is charged, unless a log is replayed."""
-        if self._journal.replaying:
+        if self.replaying:
             self._clock.rewind(NOTHING_CHARGED)  # progress is replayed from its start too
         else:
             self._clock.switch("method")
@@ -67,14 +78,15 @@ class Recorder:
     def trial(self, step: Record, candidate: Candidate, score: float, deliver: bool) -> Record:
         """Record a scored trial, an incumbent if it is the best to be delivered so far."""
         better = deliver and math.isfinite(score) and score < self.best_score
-        return self._append(step, candidate, score, incumbent=better, evaluated=better)
+        self._pending = None
+        return self._append(step | {"incumbent": better}, candidate, score, better)
 
     def report(self, step: Record, candidate: Candidate, score: float | None) -> None:
         """Record an incumbent, and evaluate it if an evaluation is due."""
-        share = self._clock.used / self._clock.budget
+        share = self._clock.progress
         spacing = np.clip(self._evaluated_at / 2, *EVALUATION_SPACING)
         due = share >= self._evaluated_at + spacing
-        record = self._append(step, candidate, score, incumbent=True, evaluated=due)
+        record = self._append(step | {"incumbent": True}, candidate, score, due)
         self._pending = (candidate, record)
         if due:
             self._evaluated_at = share
@@ -88,18 +100,27 @@ class Recorder:
     def replay(
         self, kind: str, params: Params, fidelity: float | None, candidate: Candidate | None = None
     ) -> Record | None:
-        """The next logged step, checked against what the method asks for; None when live."""
-        with ending_run():
-            record = self._journal.replay(kind, params, fidelity)
-        if record is None:
+        """The next logged step, which must be what the method asks for; None when live."""
+        steps = self._journal.steps
+        if self._come_to == len(steps):
             return None
+        record = steps[self._come_to]
+        asked = (kind, params, fidelity)
+        logged = (record["kind"], record["params"], record.get("fidelity"))
+        if asked != logged:
+            raise RunEnded from ReplayMismatch(
+                f"step {self._come_to} of {self._journal.folder.log} holds {logged}, but the "
+                f"method now asks for {asked}: its choices are not a function of its seed and "
+                "scores, or its code or options have changed. Run again with --fresh."
+            )
+        self._come_to += 1
         self._note(record)
         self._clock.rewind(record["clock"])
         if candidate is not None:
             self._pending = (candidate, record)
             if record["metrics"] is not None:
                 self._evaluated_at = record["clock"]["ledgers"]["method"] / self._clock.budget
-        if not self._journal.replaying:
+        if self._come_to == len(steps):
             self._clock.switch("method")
         return record
 
@@ -107,7 +128,7 @@ class Recorder:
         """Write a checkpoint, unless one was written a moment ago or a report waits for its
         evaluation (its candidate would be lost with the process)."""
         waiting = self._pending is not None and self._pending[1]["metrics"] is None
-        if self._journal.replaying or waiting or time.monotonic() < self._checkpoint_due:
+        if self.replaying or waiting or time.monotonic() < self._checkpoint_due:
             return
         started = time.monotonic()
         with self._clock.enter("checkpoint"), ending_run():
@@ -115,7 +136,7 @@ class Recorder:
                 {
                     "owner": owner,
                     "state": state,
-                    "steps": self._journal.recorded,
+                    "steps": self._come_to,
                     "trials": self.trials,
                     "evaluated_at": self._evaluated_at * self._clock.budget,
                     "clock": self._clock.snapshot(),
@@ -125,12 +146,17 @@ class Recorder:
         self._checkpoint_due = time.monotonic() + 20 * (time.monotonic() - started)
 
     def restore(self, owner: str) -> dict[str, Any] | None:
-        """Jump to the checkpoint if `owner` wrote it; it is handed out once (`Journal.jump`)."""
-        replaying = self._journal.replaying
+        """Jump to the checkpoint that `owner` wrote, and return its state once.
+
+        Without one, `owner` starts over, and so does the log from here: work that follows the
+        progress of the budget cannot be replayed from its records.
+        """
+        replaying, saved = self.replaying, self._journal.take(owner)
         with ending_run():
-            saved, skipped = self._journal.jump(owner)
-        for record in skipped:
+            self._journal.rewind(self._come_to if saved is None else saved["steps"])
+        for record in self._journal.steps[self._come_to :]:
             self._note(record)
+        self._come_to = len(self._journal.steps)
         if saved is not None:
             self.trials = saved["trials"]
             self._evaluated_at = saved["evaluated_at"] / self._clock.budget
@@ -142,17 +168,15 @@ class Recorder:
         return state
 
     def _append(
-        self, step: Record, candidate: Candidate, score: float | None, *,
-        incumbent: bool, evaluated: bool,
-    ) -> Record:  # fmt: skip
+        self, step: Record, candidate: Candidate, score: float | None, evaluate: bool
+    ) -> Record:
         """Record one step; an incumbent's metrics go into the same line, so that a crash
         loses both or neither."""
         with ending_run():
-            metrics = self._judge.evaluate(candidate, step["trial"]) if evaluated else None
+            metrics = self._judge.evaluate(candidate, step["trial"]) if evaluate else None
         finite = score is not None and math.isfinite(score)
         record = step | {
             "score": score if finite else None,
-            "incumbent": incumbent,
             "metrics": metrics,
             "clock": self._clock.snapshot(),
         }
@@ -160,8 +184,8 @@ class Recorder:
             record["shown"] = {name: float(value) for name, value in candidate.shown.items()}
         with self._clock.enter("checkpoint"), ending_run():
             self._journal.append(record)
+        self._come_to += 1
         self._note(record)
-        self._pending = None
         return record
 
     def _note(self, record: Record) -> None:

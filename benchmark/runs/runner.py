@@ -7,7 +7,6 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -25,7 +24,7 @@ from benchmark.runs.clock import (
 from benchmark.runs.folder import Busy
 from benchmark.runs.heartbeat import Heartbeat
 from benchmark.runs.isolation import code_kept, isolated, output_to
-from benchmark.runs.journal import Journal, carried
+from benchmark.runs.journal import Journal
 from benchmark.runs.judge import Judge
 from benchmark.runs.memory import PeakMemory
 from benchmark.runs.problem import RecordedProblem
@@ -153,7 +152,7 @@ def _make_clock(spec: RunSpec, journal: Journal, on_charge: Callback) -> Clock:
         if prices is None:
             raise ValueError("the priced clock needs prices")
         clock = PricedClock(seconds, prices, on_charge=on_charge, on_defiance=on_defiance)
-    clock.carry(carried(journal), (journal.clock or {}).get("wall", 0.0))
+    clock.carry(journal.ledgers, (journal.clock or {}).get("wall", 0.0))
     return clock
 
 
@@ -176,20 +175,20 @@ def _work(spec: RunSpec, journal: Journal, clock: Clock) -> str:
     reason = "returned"
     with code_kept(task):
         try:
-            method = _construct(lambda: method_class(**spec.options), spec)
+            method = _construct(method_class, spec)
             method.run(view(problem, Problem))
         except BudgetExhausted:
             reason = "budget"
-    if reason == "returned" and not journal.recorded:
+    if reason == "returned" and not journal.steps:
         raise ValueError("the method returned without having evaluated or reported anything")
     problem.recorder.finish()
     return "budget" if clock.ledgers["method"] >= 0.95 * clock.budget else reason
 
 
-def _construct(make: Callable[[], Method], spec: RunSpec) -> Method:
+def _construct(method_class: type[Method], spec: RunSpec) -> Method:
     """Make the method, under the running clock. Raises ValueError if that takes too long."""
     watch = ProcessorWatch()
-    method = make()
+    method = method_class(**spec.options)
     seconds, most = watch.lap(), max(SETUP_SHARE * spec.budget * 3600, SETUP_SECONDS)
     if seconds > most:
         raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,10 @@ from benchmark.runs.folder import RunFolder
 
 REASON_LENGTH = 500
 """Characters of an error's message that its record keeps; all of it is in `error.txt`."""
+
+
+FREE = ("budget", "results", "prices", "method", "task_file", "hard_limit", "runs_per_device")
+"""Settings of a run that may change between its sessions."""
 
 
 class SpecMismatch(UserError):
@@ -82,11 +86,7 @@ class RunSpec:
 
     def identity(self) -> dict[str, Any]:
         """Settings that must not change between the sessions of one run."""
-        free = {
-            *("budget", "results", "prices", "method", "task_file"),
-            *("hard_limit", "runs_per_device"),
-        }
-        return {key: value for key, value in vars(self).items() if key not in free}
+        return {key: value for key, value in vars(self).items() if key not in FREE}
 
 
 @dataclass(frozen=True)
@@ -102,11 +102,17 @@ class Outcome:
 def check_identity(spec: RunSpec, stored: dict[str, Any]) -> None:
     """Raise SpecMismatch, naming the setting, if `stored` is not a session of `spec`."""
     before = {"precision": "float32"} | stored  # older runs do not say so
-    for key, value in json.loads(json.dumps(spec.identity())).items():
-        if before.get(key) != value:
+    now = json.loads(json.dumps(spec.identity()))
+    require_same(spec.folder.path, {key: (before.get(key), value) for key, value in now.items()})
+
+
+def require_same(run: Path, settings: Mapping[str, tuple[Any, Any]]) -> None:
+    """Raise SpecMismatch, naming the setting, if one was another when the run was begun."""
+    for name, (before, now) in settings.items():
+        if before != now:
             raise SpecMismatch(
-                f"{spec.folder.path} was run with {key} = {before.get(key)!r}, now {value!r}; "
-                "choose another --results folder, or run with --fresh to start over"
+                f"{run} was run with {name} = {before!r}, now {now!r}, which do not compare: go on "
+                "as it was begun, choose another --results folder, or start over with --fresh"
             )
 
 

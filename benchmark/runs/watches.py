@@ -23,15 +23,12 @@ THREAD_CPU_CLOCK = 6
 class Watch(Protocol):
     """Seconds since the last lap."""
 
-    interval: float
-    """Seconds of wall time within which a reading is not worth its cost."""
-
-    def running(self) -> float:
-        """Wall seconds since the last lap, without ending it."""
-        ...
-
     def lap(self) -> float:
         """Seconds since the last lap, never negative; the next one begins."""
+        ...
+
+    def glance(self) -> float:
+        """As `lap`, or 0 while a lap is not worth its cost: then it goes on."""
         ...
 
 
@@ -48,13 +45,9 @@ class Stopwatch:
     """
 
     LEAP = 1.0
-    interval = 0.0
 
     def __init__(self) -> None:
         self._counter, self._time = time.perf_counter(), time.time()
-
-    def running(self) -> float:
-        return self._elapsed(time.perf_counter(), time.time())
 
     def lap(self) -> float:
         counter, clock_time = time.perf_counter(), time.time()
@@ -72,9 +65,9 @@ class Stopwatch:
 class DeviceWatch(Stopwatch):
     """Wall time up to where the GPU has done all that it was given: synchronised at each lap."""
 
-    interval = 0.02
-    """A synchronisation per primitive would stall the device, so a run may overstep its budget by
-    this much more."""
+    INTERVAL = 0.02
+    """Seconds between two glances, by which a run may overstep its budget: a synchronisation per
+    primitive would stall the device."""
 
     def __init__(self, device: str) -> None:
         import torch
@@ -86,6 +79,10 @@ class DeviceWatch(Stopwatch):
     def lap(self) -> float:
         self._synchronize()
         return super().lap()
+
+    def glance(self) -> float:
+        running = self._elapsed(time.perf_counter(), time.time())
+        return self.lap() if running >= self.INTERVAL else 0.0
 
 
 class ProcessorWatch:
@@ -99,7 +96,6 @@ class ProcessorWatch:
     """
 
     SCAN = 0.05
-    interval = 0.0
 
     def __init__(self) -> None:
         self._strangers = set(_descendants(os.getpid()))
@@ -107,23 +103,21 @@ class ProcessorWatch:
         self._apart = self._looked_at()
         self._ended = _ended_children()
         self._own = time.process_time() + self._ended
-        self._wall, self._due, self._owed = time.perf_counter(), 0.0, 0.0
-
-    def running(self) -> float:
-        return time.perf_counter() - self._wall
+        self._due = self._owed = 0.0
 
     def lap(self) -> float:
-        self._wall = time.perf_counter()
-        ended = _ended_children()
+        now, ended = time.perf_counter(), _ended_children()
         own, apart = time.process_time() + ended, self._apart
-        due = not 0 < self._due - self._wall <= self.SCAN  # also when the clock was set
+        due = not 0 < self._due - now <= self.SCAN  # also when the clock was set
         if due or ended != self._ended:
             self._ended, apart = ended, self._looked_at()
-            self._due = self._wall + self.SCAN
+            self._due = now + self.SCAN
         seconds = own - self._own + apart - self._apart + self._owed
         self._own, self._apart = own, apart
         self._owed = max(min(seconds, 0.0), -self.SCAN)
         return max(seconds, 0.0)
+
+    glance = lap
 
     def _looked_at(self) -> float:
         """Seconds of living children, less those of the other threads."""
