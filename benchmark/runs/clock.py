@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,8 +23,6 @@ LEDGERS = ("setup", "method", "evaluation", "checkpoint")
 WORK = ("nfe", "train_images", "scored_images")
 OVERHEAD = "overhead"
 """Breakdown entry for charged time outside any primitive: the method's own code."""
-DEFIANCE = 100
-"""Refused charges after which a method is taken to ignore the end of its budget."""
 
 
 class BudgetExhausted(BaseException):
@@ -38,20 +36,13 @@ class BudgetExhausted(BaseException):
 Callback = Callable[["Clock"], None]
 
 
-def _ignore(clock: Clock) -> None:
-    pass
-
-
 class Clock(ABC):
     """Attributes seconds to ledgers and, within the charged one, to primitive operations.
 
-    `on_charge` is called after each charged primitive (a sign of life), `on_defiance` when a method
-    keeps going after its budget has ended.
+    `on_charge` are called after each charged primitive, as a sign of life.
     """
 
-    def __init__(
-        self, budget: float, *, on_charge: Callback = _ignore, on_defiance: Callback = _ignore
-    ) -> None:
+    def __init__(self, budget: float, on_charge: Sequence[Callback] = ()) -> None:
         self.budget = budget
         """Seconds that may be charged."""
         self.ledgers = dict.fromkeys(LEDGERS, 0.0)
@@ -60,7 +51,7 @@ class Clock(ABC):
         self.work: Counter[str] = Counter(dict.fromkeys(WORK, 0))
         self.refusals = 0
         """How often BudgetExhausted was raised: more than once if a method caught it."""
-        self._on_charge, self._on_defiance = on_charge, on_defiance
+        self._on_charge = on_charge
         self._stopwatch = Stopwatch()
         self._wall = 0.0
         self._ledger = "setup"
@@ -124,7 +115,8 @@ class Clock(ABC):
             self._end(operation, count)
         if charged:
             self.work.update(work)
-            self._on_charge(self)
+            for call in self._on_charge:
+                call(self)
 
     def require_budget(self) -> None:
         """Raise BudgetExhausted if time is charged and none is left."""
@@ -133,8 +125,6 @@ class Clock(ABC):
         self._glance()
         if self.ledgers["method"] >= self.budget:
             self.refusals += 1
-            if self.refusals > DEFIANCE:
-                self._on_defiance(self)
             raise BudgetExhausted
 
     def snapshot(self) -> dict[str, Any]:
@@ -191,8 +181,10 @@ class NarrowMeter:
 class DeviceClock(Clock):
     """Measured time: of the processors on a CPU, wall time of the synchronised device on CUDA."""
 
-    def __init__(self, budget: float, device: str = "cpu", **callbacks: Callback) -> None:
-        super().__init__(budget, **callbacks)
+    def __init__(
+        self, budget: float, device: str = "cpu", on_charge: Sequence[Callback] = ()
+    ) -> None:
+        super().__init__(budget, on_charge)
         self._watch = device_watch(device)
 
     def _read(self) -> None:
@@ -216,8 +208,10 @@ class PricedClock(Clock):
     is doing. A method's own code is free here, except for the price of a `trial`.
     """
 
-    def __init__(self, budget: float, prices: Mapping[str, float], **callbacks: Callback) -> None:
-        super().__init__(budget, **callbacks)
+    def __init__(
+        self, budget: float, prices: Mapping[str, float], on_charge: Sequence[Callback] = ()
+    ) -> None:
+        super().__init__(budget, on_charge)
         self.prices = prices
 
     def _read(self) -> None:

@@ -7,9 +7,9 @@ import os
 import socket
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 from benchmark import registry
 from benchmark.files import BadResults, StorageError, storing, write_atomic
@@ -31,7 +31,7 @@ from benchmark.runs.problem import RecordedProblem
 from benchmark.runs.provenance import describe_run, device_name, name_evaluator
 from benchmark.runs.seeds import Seeds
 from benchmark.runs.spec import Outcome, RunEnded, RunSpec, in_one_line
-from benchmark.runs.watchdog import end_process, watched
+from benchmark.runs.watchdog import watched
 from benchmark.runs.watches import ProcessorWatch
 from methods.base import Method, Problem
 from tasks.base import Task
@@ -51,11 +51,11 @@ def standing(spec: RunSpec) -> str:
     return Journal.read(spec.folder).standing(spec)
 
 
-def execute(spec: RunSpec, on_charge: Callback | None = None) -> Outcome:
+def execute(spec: RunSpec, *on_charge: Callback) -> Outcome:
     """Run `spec` from where its folder left off; failures are recorded, not raised.
 
     A run that is finished, has failed, or is being executed by another process is left alone.
-    `on_charge` is called after each charged primitive. Raises StorageError if its folder cannot be
+    `on_charge` are called after each charged primitive. Raises StorageError if its folder cannot be
     written: the run is interrupted then.
     """
     folder = spec.folder
@@ -81,21 +81,23 @@ def record_loss(spec: RunSpec, reason: str) -> Outcome:
     return Outcome(spec, "failed", reason)
 
 
-def _session(spec: RunSpec, journal: Journal, on_charge: Callback | None) -> tuple[str, str]:
+def _session(spec: RunSpec, journal: Journal, on_charge: Sequence[Callback]) -> tuple[str, str]:
     """One session of a run, from its `start` to its `end`; returns its status and reason."""
     folder = journal.folder
     # A run that was begun under a larger budget is not cut short.
     spec = replace(spec, budget=max(spec.budget, journal.budget))
     heartbeat = Heartbeat(journal)
-
-    def charged(clock: Clock) -> None:
-        heartbeat(clock)
-        if on_charge is not None:
-            on_charge(clock)
-
-    clock = _make_clock(spec, journal, charged)
+    clock = _make_clock(spec, journal, [heartbeat, *on_charge])
     memory = PeakMemory(spec.device)
-    journal.append(_start(spec))
+    journal.append(
+        {
+            "kind": "start",
+            "time": time.time(),
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "device": device_name(spec.device),
+        }
+    )
     status, reason = "interrupted", "stopped"
     changed: list[str] = []
     try:
@@ -126,32 +128,17 @@ def _session(spec: RunSpec, journal: Journal, on_charge: Callback | None) -> tup
     return status, reason
 
 
-def _start(spec: RunSpec) -> dict[str, Any]:
-    """The record that begins a session."""
-    return {
-        "kind": "start",
-        "time": time.time(),
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "device": device_name(spec.device),
-    }
-
-
-def _make_clock(spec: RunSpec, journal: Journal, on_charge: Callback) -> Clock:
+def _make_clock(spec: RunSpec, journal: Journal, on_charge: Sequence[Callback]) -> Clock:
     """The run's clock, with what earlier sessions have spent."""
-
-    def on_defiance(clock: Clock) -> None:
-        end_process(journal.folder, "the method goes on after its budget has ended")
-
     seconds = spec.budget * 3600
     clock: Clock
     if spec.clock == "device":
-        clock = DeviceClock(seconds, spec.device, on_charge=on_charge, on_defiance=on_defiance)
+        clock = DeviceClock(seconds, spec.device, on_charge)
     else:
         prices = journal.description["spec"]["prices"] if journal.description else spec.prices
         if prices is None:
             raise ValueError("the priced clock needs prices")
-        clock = PricedClock(seconds, prices, on_charge=on_charge, on_defiance=on_defiance)
+        clock = PricedClock(seconds, prices, on_charge)
     clock.carry(journal.ledgers, (journal.clock or {}).get("wall", 0.0))
     return clock
 

@@ -24,6 +24,8 @@ from benchmark.runs.provenance import is_command
 
 TICK = 1.0
 """Seconds between two looks, or a tenth of the limit if that is less."""
+DEFIANCE = 100
+"""Refused charges after which a method that still runs is taken to ignore the end of its budget."""
 DEAD = 60.0
 """Seconds beyond the limit after which a watchdog that got no turn (compiled code holds the
 interpreter) is taken over by one that needs none."""
@@ -55,6 +57,8 @@ def watched(folder: RunFolder, limit: float, clock: Clock) -> Iterator[None]:
             else:
                 evaluating = 0.0
                 counted += tick
+            if clock.refusals > DEFIANCE:
+                end_process(folder, "the method goes on after its budget has ended")
             if max(counted, evaluating) > limit:
                 end_process(folder, f"did not end within its hard limit of {limit:g} s")
 

@@ -142,13 +142,10 @@ class Task:
         """Stored `default` and `tuned` values of the primary metric; None if there are none, or if
         tuning gained nothing."""
         stored = self.facts.get("references") or {}
-        name = self.primary.name
-        if not {"default", "tuned"} <= set(stored) or any(
-            name not in values for values in stored.values()
-        ):
-            return None
-        default, tuned = stored["default"][name], stored["tuned"][name]
-        return None if default == tuned else (default, tuned)
+        default, tuned = (
+            stored.get(key, {}).get(self.primary.name) for key in ("default", "tuned")
+        )
+        return None if default is None or tuned in (None, default) else (default, tuned)
 
     @property
     def evaluator(self) -> str:
