@@ -142,9 +142,8 @@ class Task:
         """Stored `default` and `tuned` values of the primary metric; None if there are none, or if
         tuning gained nothing."""
         stored = self.facts.get("references") or {}
-        default, tuned = (
-            stored.get(key, {}).get(self.primary.name) for key in ("default", "tuned")
-        )
+        name = self.primary.name
+        default, tuned = (stored.get(key, {}).get(name) for key in ("default", "tuned"))
         return None if default is None or tuned in (None, default) else (default, tuned)
 
     @property
