@@ -12,6 +12,7 @@ import statistics
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ import torch
 
 from benchmark import registry
 from tasks.base import Candidate, FreeMeter, Task
+from tasks.oracles import exposed
 from tasks.space import Params
 
 SIZES = (100, 200, 500)
@@ -27,25 +29,29 @@ BY_FIDELITY = ("shared-grid", "optuna-cmaes", "grid-by-class", "optuna-tpe", "ra
 BY_BATCH = ("spsa-crn", "bilevel")
 
 
-class Spent(BaseException):
+class Exhausted(BaseException):
     """The images are used up."""
 
 
-class ImageBudget:
-    """A problem whose budget is a number of scored images."""
+class SampleBudget:
+    """As much of a problem as the method uses; the budget is a number of scored images."""
 
-    def __init__(self, task: Task, budget: int, seed: int) -> None:
-        self.task = self.oracles = task
-        self.space, self.budget, self.used = task.space, budget, 0
-        self.axis, self.rng = seed, np.random.default_rng(seed)
-        self.restored = None
-        self.delivered, self.best, self.trials = task.space.default, np.inf, 0
+    def __init__(self, task: Task, budget: int, seed: int = 0) -> None:
+        self.task, self.space = task, task.space
+        self.oracles = exposed(task)
         task.meter = self
+        self.budget, self.used, self.run_seed = budget, 0, seed
+        self.restored: dict[str, Any] | None = None
+        self.states: list[tuple[int, dict[str, Any]]] = []
+        self.reports: list[tuple[Params, float | None]] = []
+        self.candidates: list[Candidate] = []
+        self.trials: list[tuple[Params, float]] = []
+        self.rng = np.random.default_rng(seed)
 
     @contextmanager
     def charge(self, operation: str, count: int = 1, **work: int) -> Iterator[None]:
         if self.used >= self.budget:
-            raise Spent
+            raise Exhausted
         yield
         self.used += work.get("scored_images", 0)
 
@@ -54,30 +60,32 @@ class ImageBudget:
         return self.used / self.budget
 
     @property
-    def incumbent(self) -> Params:
-        return self.delivered
+    def incumbent(self) -> Params | None:
+        return self.reports[-1][0] if self.reports else None
 
-    def seed(self, *axes: str | int) -> int:
-        words = [self.axis, *(ord(letter) for letter in repr(axes))]
-        return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
-
-    def evaluate(self, params: Params, fidelity: float = 1.0) -> float:
-        self.trials += 1
-        seed = self.seed("trial", self.trials)
+    def evaluate(self, params: Params, fidelity: float = 1.0, deliver: bool = True) -> float:
+        seed = self.seed("trial", len(self.trials))
         (candidate,) = self.task.iterate(params, (fidelity,), seed)
         score = self.task.score(candidate, seed)
-        if score < self.best:
-            self.best, self.delivered = score, params
+        if deliver and score < min((score for _, score in self.trials), default=np.inf):
+            self.report(candidate, score)
+        self.trials.append((params, score))
         return score
 
-    def report(self, candidate: Candidate, score: float | None = None) -> None:
-        self.delivered = candidate.params
+    def develop(self, params: Params) -> None:
+        raise Exhausted
+
+    def seed(self, *axes: str | int) -> int:
+        return int(
+            np.random.SeedSequence([self.run_seed, *map(ord, repr(axes))]).generate_state(1)[0]
+        )
 
     def checkpoint(self, state: dict[str, Any]) -> None:
-        pass
+        self.states.append((self.used, deepcopy(state)))
 
-    def develop(self, params: Params) -> None:
-        raise Spent
+    def report(self, candidate: Candidate, score: float | None = None) -> None:
+        self.reports.append((self.space.validate(candidate.params), score))
+        self.candidates.append(candidate)
 
 
 def delivered(name: str, task: Task, size: int, seed: int) -> float:
@@ -89,11 +97,11 @@ def delivered(name: str, task: Task, size: int, seed: int) -> float:
         method = kind(batch=size)
     else:
         method = kind(fidelity=size / task.samples)  # type: ignore[attr-defined]
-    problem = ImageBudget(task, BUDGET, 1000 + seed)
-    with suppress(Spent):
+    problem = SampleBudget(task, BUDGET, 1000 + seed)
+    with suppress(Exhausted):
         method.run(problem)  # type: ignore[arg-type]
     task.meter = FreeMeter()
-    return task.evaluate(Candidate(problem.delivered), 77)["reward"]
+    return task.evaluate(Candidate(problem.incumbent or task.space.default), 77)["reward"]
 
 
 def main(seeds: int) -> None:
