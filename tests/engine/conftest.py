@@ -28,8 +28,8 @@ name = "random"
 [[methods]]
 name = "bilevel"
 """
-RUN = (sys.executable, "-m", "benchmark", "run", "--all", "--suite", "mini.toml", "--clock",
-       "priced")  # fmt: skip
+RUN = (sys.executable, str(Path(__file__).with_name("undrawn.py")), "run", "--all", "--suite",
+       "mini.toml", "--clock", "priced")  # fmt: skip
 QUIET = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--no-dashboard")
 PATIENCE = 240.0
 """Seconds to wait for anything; machines that test may be loaded."""

@@ -127,7 +127,7 @@ def test_runs_that_signals_cut_short_on_local_workers_end_as_undisturbed(command
     limit.write_text("1000")
     last = commands(*RUN, "--workers", "2", log="run.log")
     assert last.end() == 0, last.output
-    apart = ("--results", "undisturbed", "--workers", "2")
+    apart = ("--results", "undisturbed", "--workers", "0")
     undisturbed = commands(*RUN, *apart, log="undisturbed.log")
     assert undisturbed.end() == 0, undisturbed.output
     frames = [

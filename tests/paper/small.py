@@ -52,6 +52,7 @@ def small_networks() -> None:
     for task in (ScheduleMnist60kPublished, ScheduleCifar10):
         task.batch_size = 8
         task.trial_steps = 6
+        task.evaluations = 4
         task.budget = FinetuneStableDiffusion.budget
     ProvidedScheduleTask.selection_samples = 20
     ProvidedScheduleTask.report_samples = 30
