@@ -13,6 +13,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchmark.contract.methods import essence
+from benchmark.runs.log import effective_steps
+
 SUITE = """
 seeds = 2
 [[tasks]]
@@ -34,8 +37,10 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "benchmark", *arguments]
 
 
-def benchmark(*arguments: str, cwd: Path, code: int = 0) -> str:
-    done = subprocess.run(command(*arguments), cwd=cwd, capture_output=True, text=True)
+def benchmark(*arguments: str, cwd: Path, code: int = 0, **variables: str) -> str:
+    done = subprocess.run(
+        command(*arguments), cwd=cwd, capture_output=True, text=True, env=os.environ | variables
+    )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -99,12 +104,40 @@ def test_finished_runs_are_not_run_again(folder, finished):
     assert (folder / "results/mini/frame.parquet").read_bytes() == before
 
 
-def test_one_process_and_two_workers_give_the_same_frame(folder, finished):
+MEASURED = {"time", "pid", "host", "wall", "peak_memory_mb", "changed"}
+"""Keys of a log whose values differ from one run to its repetition under the priced clock; other
+threads of a worker draw from Python's global generator, which `changed` then names."""
+
+
+def logs(folder: Path, results: str = "results") -> dict[str, list[dict]]:
+    """The log of each run, less what is measured."""
+
+    def read(line: str) -> dict:
+        return json.loads(line, object_hook=lambda x: {k: x[k] for k in x if k not in MEASURED})
+
+    runs = folder / results / "mini" / "runs"
+    return {
+        str(log.parent.relative_to(runs)): [read(line) for line in log.read_text().splitlines()]
+        for log in sorted(runs.rglob("events.jsonl"))
+    }
+
+
+def steps(folder: Path) -> dict[str, list[dict]]:
+    """What two runs of one seed share, one of which may have been interrupted."""
+    return {
+        run: [essence(step) for step in effective_steps(records)]
+        for run, records in logs(folder).items()
+    }
+
+
+def test_one_process_and_two_workers_give_the_same_logs(folder, finished):
     benchmark(
         "run", "--all", "--suite", "mini.toml", "--clock", "priced", "--workers", "0",
-        "--results", "here", cwd=folder,
+        "--results", "here", cwd=folder, OMP_NUM_THREADS="2", OPENBLAS_NUM_THREADS="2",
     )  # fmt: skip
     pd.testing.assert_frame_equal(frame(folder), frame(folder, "here"))
+    assert len(logs(folder)) == 12
+    assert logs(folder) == logs(folder, "here")
 
 
 def test_tables_and_figures_come_from_stored_results_alone(folder, finished, tmp_path):
@@ -236,25 +269,22 @@ def test_changed_settings_are_refused(folder, finished, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", ["0", "2"])
-def test_a_suite_killed_at_random_points_ends_as_an_undisturbed_one(
-    folder, finished, tmp_path, workers
-):
+def test_a_suite_killed_at_random_points_ends_as_an_undisturbed_one(folder, finished, tmp_path):
+    """Each time it goes on the other way: in the command's own process, or in workers."""
     (tmp_path / "mini.toml").write_text(SUITE)
-    arguments = command(
-        "run", "--all", "--suite", "mini.toml", "--clock", "priced", "--workers", workers
-    )
-    rng = random.Random(int(workers))
-    for _ in range(4):
+    arguments = command("run", "--all", "--suite", "mini.toml", "--clock", "priced")
+    rng = random.Random(0)
+    for workers in ("0", "2", "0", "2", "0", "2"):
         process = subprocess.Popen(
-            arguments, cwd=tmp_path, start_new_session=True,
+            [*arguments, "--workers", workers], cwd=tmp_path, start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         _wait_for_runs(tmp_path, process)
-        time.sleep(rng.uniform(0, 3))
+        time.sleep(rng.uniform(0, 2))
         _kill_group(process)
-    benchmark(*arguments[3:], cwd=tmp_path)
+    benchmark(*arguments[3:], "--workers", "0", cwd=tmp_path)
     pd.testing.assert_frame_equal(frame(folder), frame(tmp_path))
+    assert steps(folder) == steps(tmp_path)
 
 
 @pytest.mark.slow
