@@ -130,8 +130,8 @@ MUTANTS = (
     Mutant(
         "finished runs are done again",
         "launch",
-        '("finished",) if retry_failed else ("finished", "failed")',
-        '() if retry_failed else ("failed",)',
+        '("finished",) if retry else ("finished", "failed")',
+        '() if retry else ("failed",)',
     ),
     Mutant(
         "failed runs are tried again unasked",
@@ -185,8 +185,8 @@ MUTANTS = (
     Mutant(
         "SIGTERM is not heard",
         "engine/stopping",
-        '"SIGINT", "SIGTERM", "SIGHUP"',
-        '"SIGINT", "SIGHUP"',
+        "(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)",
+        "(signal.SIGINT, signal.SIGHUP)",
     ),
     Mutant(
         "prices change with the session",
