@@ -78,7 +78,6 @@ def _beside_the_budget(folder: RunFolder) -> float | None:
     events = folder.events()
     if ending(folder, events)[0] != "finished":
         return None
-    end = events[-1]
-    ledgers: dict[str, float] = end["clock"]["ledgers"]
-    unpaid = sum(ledgers.values()) - ledgers["method"]
-    return max(unpaid, float(end.get("wall", 0.0)) - ledgers["method"])
+    clock = events[-1]["clock"]
+    ledgers: dict[str, float] = clock["ledgers"]
+    return max(sum(ledgers.values()), float(clock.get("wall", 0.0))) - ledgers["method"]

@@ -59,7 +59,9 @@ def finish(spec: RunSpec, wall: float) -> None:
     """Store an end by which the run took so many seconds of wall time."""
     execute(spec)
     (*lines, last) = spec.folder.log.read_text().splitlines()
-    end = json.loads(last) | {"wall": wall}
+    end = json.loads(last)
+    assert 0 < end["clock"]["wall"] < wall
+    end["clock"]["wall"] = wall
     spec.folder.log.write_text("\n".join([*lines, json.dumps(end)]) + "\n")
 
 
