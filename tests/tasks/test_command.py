@@ -195,7 +195,7 @@ def test_a_script_does_not_outlive_the_process_that_started_it(folder: Path, num
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
     tuner = subprocess.Popen(
         [sys.executable, "-c", TUNER], env=environment, stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     wait_until(lambda: (folder / "pids").exists() or tuner.poll() is not None)
     found = list(pids(folder / "pids"))
