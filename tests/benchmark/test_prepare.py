@@ -167,8 +167,8 @@ def test_the_paper_suite_lists_each_asset_once_with_its_tasks(
 ) -> None:
     monkeypatch.delenv("DTB_INCEPTION", raising=False)
     needed = {asset.name: tasks for asset, tasks in prepare.needed(suite.load("paper"))}
-    assert needed["Stable Diffusion 1.5"] == ("finetune/sd15",)
-    assert needed["data set MNIST"] == ("schedule/mnist60k-published",)
+    assert needed["Stable Diffusion 1.5"] == ["finetune/sd15"]
+    assert needed["data set MNIST"] == ["schedule/mnist60k-published"]
     assert len(needed["inception-2015-12-05.pt"]) == 3
     names = list(needed)
     assert names.index("data set CIFAR10") < names.index("features-cifar10-first")
