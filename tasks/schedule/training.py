@@ -64,7 +64,7 @@ def losses_by_level(denoiser: Denoiser, levels: Tensor, batch: Batch) -> Tensor:
     )
     places = torch.arange(len(levels), device=images.device).repeat_interleave(len(batch.images))
     predicted = denoiser(*add_noise(Batch(images, places, noise), levels))
-    return (predicted - noise).square().view(len(levels), -1).mean(dim=1)
+    return (predicted - noise).square().reshape(len(levels), -1).mean(dim=1)
 
 
 def learning_rate(peak: float, step: int, fraction: float) -> float:
