@@ -20,7 +20,7 @@ def test_a_users_brackets_are_no_markup(monkeypatch: pytest.MonkeyPatch) -> None
     output.console.print(f"wrote {HOSTILE}")
     output.console.print(Text(HOSTILE), style="bold")
     output.print_lines([HOSTILE])
-    output.print_rows([{"name": HOSTILE}], as_json=False)
+    output.print_rows([{"name": HOSTILE}])
     assert stream.getvalue().count(HOSTILE) == 4
 
 
