@@ -10,9 +10,8 @@ import numpy as np
 from methods.base import Method, Problem
 from methods.training_run import SingleRun
 from tasks.base import Task
-from tasks.schedule.training import Training
 from tasks.space import Params
-from tasks.training import TrainingTask
+from tasks.training import Training, TrainingTask
 
 LAST = 0.8
 """Share of the budget after which the best member trains on alone."""

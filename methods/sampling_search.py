@@ -22,8 +22,8 @@ from methods.random import RandomSearch
 from methods.sobol import SobolSearch
 from tasks.base import Task
 from tasks.schedule.oracles import ScheduleOracles
-from tasks.schedule.training import Training
 from tasks.space import Params, Space
+from tasks.training import Training
 
 SEARCHES: dict[str, type[Search]] = {
     cls.name: cls

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from tasks.schedule.oracles import ScheduleOracles
-from tasks.schedule.training import Training
+from tasks.training import Training
 
 
 @dataclass(frozen=True)

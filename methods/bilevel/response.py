@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from tasks.schedule.oracles import ScheduleOracles
-from tasks.schedule.training import Training
+from tasks.training import Training
 
 CENTRES = (-8.0, -6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0, 8.0)
 """Levels at which influences are measured; linear in between, constant beyond."""

@@ -12,7 +12,8 @@ averaged over a few batches. The strength moves slowly enough for the weights to
 by some tens of steps), with steps that shrink over the run, and stands still at its average for the
 rest of it, while the learning rate falls.
 
-The start is the best strength in reach of a pool of samples of the pre-trained network, reweighted.
+The start is the strength that a reweighted pool of samples of the pre-trained network shows to be
+better than the default, beyond its standard error by most.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class TrainedRun(SingleRun):
             self.follow(rewards, 1 - progress / self.options.settle)
 
     def begin_from_pool(self) -> None:
-        """Start at the best strength within reach of the pre-trained network."""
+        """Start where a pool of samples of the pre-trained network shows a gain."""
         generator = self.task.generator(self.seed("pool"))
         pool = self.task.scored(self.training.net, self.options.pool, generator)
         low, high = self.bounds()

@@ -59,8 +59,8 @@ from methods.base import Problem
 from tasks.schedule import estimators
 from tasks.schedule.oracles import ScheduleOracles
 from tasks.schedule.plans import PUBLISHED, Plan, visited
-from tasks.schedule.training import EMA, Training
 from tasks.space import Params
+from tasks.training import EMA, Training
 
 BOX = {"start": (0.0, 0.4), "end": (0.8, 1.0), "tau": (1.0, 4.0), "eps": (0.005, 0.04)}
 START = {"start": 0.0, "end": 1.0, "tau": 1.0, "eps": 0.008}

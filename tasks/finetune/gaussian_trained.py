@@ -75,6 +75,7 @@ class FinetuneGaussianTrained(TrainedTask):
     trial_steps = 60
     step_size = 0.1
     batch_size = 128
+    steps = len(LEVELS) - 1
     samples = 2000
     budget = 2 / 3600
 

@@ -30,12 +30,13 @@ class FinetuneMnistTrained(TrainedTask, FinetuneMnist):
     trial_steps = 40
     step_size = 1e-3
     batch_size = 64
+    steps = 12
     samples = 500
     budget = 45 / 3600
 
     def setup(self) -> None:
         super().setup()
-        self.sampler = Sampler(steps=12)
+        self.sampler = Sampler(steps=self.steps)
 
     def build(self) -> NoisePredictor:
         return copy.deepcopy(self.model.denoiser).requires_grad_(True)
@@ -75,4 +76,4 @@ class FinetuneMnistTrained(TrainedTask, FinetuneMnist):
         return self._drawn(net, count, self.generator(seed), mix)
 
     def evaluator(self) -> dict[str, Any]:
-        return super().evaluator() | {"sampler": f"ancestral, {self.sampler.steps} steps"}
+        return super().evaluator() | {"sampler": f"ancestral, {self.steps} steps"}

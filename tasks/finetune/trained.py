@@ -9,8 +9,8 @@ where the divergence of the sampling paths is the sum over steps of the divergen
 Gaussian transitions from the same place (Girsanov; the chain rule of KL). Among all laws of paths
 from a start that says little about their end, the minimiser ends in
 p_lambda ∝ p_data · exp(r2 / lambda), so this is the lower level of Xiao et al. (ICML 2025, arXiv
-2502.08808, application 1) with the
-sampler's weights in the place of guidance. A trial is a training.
+2502.08808, application 1) with the sampler's weights in the place of guidance. A trial is a
+training.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ from torch import Tensor, nn
 from tasks.base import Candidate, Task
 from tasks.finetune.base import STRENGTH, child_seed, strengths
 from tasks.finetune.rewards import Rewards
-from tasks.schedule.training import Training
 from tasks.space import Params, Space
-from tasks.training import TrainingOracles, TrainingTask
+from tasks.training import Training, TrainingOracles, TrainingTask, learning_rate
 
 WARM_UP = 10
-DECAY_FROM = 0.6
 EMA = 0.9
-"""Share of itself that the moving average of the weights keeps per step: trainings are short."""
+"""Steps of the learning rate's warm-up, and share of itself that the moving average of the weights
+keeps per step: trainings are short."""
 
 
 class Path(NamedTuple):
@@ -81,6 +80,8 @@ class TrainedTask(TrainingTask):
     """Peak learning rate of the lower level."""
     batch_size: ClassVar[int]
     """Samples of a training step."""
+    steps: ClassVar[int]
+    """Denoising steps of a sample."""
     samples: ClassVar[int]
     """Samples that a trial is scored by."""
 
@@ -110,7 +111,7 @@ class TrainedTask(TrainingTask):
         strength = float(condition)
         weights = Weights(lower=-1.0, divergence=strength)
         rewards = self._gradient("train_step", training.net, weights, training.generator)
-        training.update(learning_rate(self.step_size, training.step, fraction), EMA)
+        training.update(learning_rate(self.step_size, training.step, fraction, WARM_UP), EMA)
         return rewards
 
     def gradient(self, net: nn.Module, weights: Weights, generator: torch.Generator) -> Rewards:
@@ -155,8 +156,14 @@ class TrainedTask(TrainingTask):
 
     def scored(self, net: nn.Module, count: int, generator: torch.Generator) -> Rewards:
         """Rewards of `count` samples of `net`. Charged."""
-        with self.meter.charge("sample", count, nfe=count, scored_images=count), torch.no_grad():
-            return self.follow(net, count, generator).rewards
+        return self._path(net, count, generator).rewards
+
+    def _path(
+        self, net: nn.Module, count: int, generator: torch.Generator, mix: float = 1.0
+    ) -> Path:
+        work = {"nfe": count * self.steps, "scored_images": count}
+        with self.meter.charge("sample", count, **work), torch.no_grad():
+            return self.follow(net, count, generator, mix)
 
     def sampled(self, candidate: Candidate, count: int, seed: int) -> list[Path]:
         """`count` scored samples of `candidate` in batches of at most `samples`. Charged."""
@@ -164,8 +171,7 @@ class TrainedTask(TrainingTask):
         paths = []
         for part, start in enumerate(range(0, count, self.samples)):
             size = min(self.samples, count - start)
-            with self.meter.charge("sample", size, nfe=size, scored_images=size), torch.no_grad():
-                paths.append(self.follow(net, size, self.generator(child_seed(seed, part)), mix))
+            paths.append(self._path(net, size, self.generator(child_seed(seed, part)), mix))
         return paths
 
     def score(self, candidate: Candidate, seed: int) -> float:
@@ -179,10 +185,3 @@ class TrainedTask(TrainingTask):
         for _ in range(3):
             self.gradient(training.net, Weights(1.0, 0.0, 0.0), generator)
             self.update(training, 0.0)
-
-
-def learning_rate(peak: float, step: int, fraction: float) -> float:
-    """Rate at `step`, `fraction` of the horizon being over: linear warm-up to `peak`, constant,
-    and linear decay to zero from `DECAY_FROM` on."""
-    warm = min((step + 1) / WARM_UP, 1.0)
-    return peak * warm * min((1 - fraction) / (1 - DECAY_FROM), 1.0)

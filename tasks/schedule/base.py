@@ -25,20 +25,9 @@ from tasks.diffusion.sampler import SOLVERS, Denoiser
 from tasks.metrics.frechet import FrechetReference, Moments
 from tasks.schedule.oracles import ScheduleOracles
 from tasks.schedule.plans import PLAN, TABLE, PlanFamily, refined
-from tasks.schedule.training import (
-    BATCH,
-    EMA,
-    Batch,
-    Training,
-    denoising_loss,
-    draw,
-    learning,
-    learning_rate,
-    losses_by_level,
-    normalisations,
-)
+from tasks.schedule.training import BATCH, Batch, denoising_loss, draw, losses_by_level
 from tasks.space import Params
-from tasks.training import TrainingTask
+from tasks.training import EMA, Training, TrainingTask, learning, learning_rate, normalisations
 
 Features = Callable[[Tensor], Tensor]
 

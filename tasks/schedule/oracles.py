@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from tasks.base import Candidate
 from tasks.metrics.frechet import Moments
 from tasks.schedule.plans import PlanFamily
-from tasks.schedule.training import EMA, Batch, Training
+from tasks.schedule.training import Batch
 from tasks.space import Params
-from tasks.training import TrainingOracles
+from tasks.training import EMA, Training, TrainingOracles
 
 
 @runtime_checkable

@@ -23,7 +23,7 @@ from tasks.data import datasets
 from tasks.diffusion.sampler import noise_level
 from tasks.metrics.frechet import FrechetReference
 from tasks.schedule.plans import PUBLISHED
-from tasks.schedule.training import Training
+from tasks.training import Training
 from tests.speed.measure import Work, machine, one_thread, timed
 from tests.speed.published_unet import PublishedTraining
 from tests.speed.schedule_training import DATASETS, our_task

@@ -7,7 +7,8 @@ import torch
 
 from tasks.schedule.plans import PUBLISHED
 from tasks.schedule.published_network import LevelUNet, Normalisation, PublishedUNet
-from tasks.schedule.training import Training, denoising_loss, draw, learning
+from tasks.schedule.training import denoising_loss, draw
+from tasks.training import Training, learning
 from tests.speed.published_unet import PublishedDiffusion, PublishedTraining
 
 

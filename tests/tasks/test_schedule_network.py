@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tasks.schedule.network import DenseNet, UNet
-from tasks.schedule.training import Training
+from tasks.training import Training
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,8 @@ from tasks.schedule.gaussian import (
     lower_solution,
 )
 from tasks.schedule.mnist import ScheduleMnist
-from tasks.schedule.training import BATCH, learning_rate
+from tasks.schedule.training import BATCH
+from tasks.training import learning_rate
 
 
 class Counting:
