@@ -149,20 +149,20 @@ class FolderSuite(StoredSuite):
         return digest.hexdigest()
 
 
-def without_links(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+def without_links(root: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
     """`os.walk` in order, which raises BadResults for a link and OSError for a folder that cannot
     be read: nothing outside the folder is ever read, or written through a link."""
-
-    def fail(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):  # deleted meanwhile
-            raise error
-
-    for folder, folders, files in os.walk(root, onerror=fail):
-        folders.sort()
-        for name in (*folders, *files):
-            if os.path.islink(path := os.path.join(folder, name)):
-                raise BadResults(f"{path!r} is a link: results are plain files and folders")
-        yield folder, folders, files
+    try:
+        with os.scandir(root) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except FileNotFoundError:  # deleted meanwhile
+        return
+    if links := [entry.path for entry in entries if entry.is_symlink()]:
+        raise BadResults(f"{links[0]!r} is a link: results are plain files and folders")
+    folders = [entry.name for entry in entries if entry.is_dir()]
+    yield os.fspath(root), folders, [entry.name for entry in entries if not entry.is_dir()]
+    for name in folders:
+        yield from without_links(os.path.join(root, name))
 
 
 def _is_being_deleted(name: str) -> bool:
