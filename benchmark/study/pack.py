@@ -64,7 +64,7 @@ SCHEMA = pa.schema(
 )
 FILES = {"run.json": "description", "events.jsonl": "events", "error.txt": "error"}
 """Columns of a run's files."""
-SHARES = (0.1, 0.25, 0.5, math.inf)
+SHARES = (0.25, 0.5, math.inf)
 """Shares of the budget at which figures show samples, the last one at the end of a run."""
 LEVEL = 12
 """Level of Zstandard; higher ones take ten times as long to save a tenth of the size."""
