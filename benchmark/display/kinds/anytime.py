@@ -82,7 +82,7 @@ def _panel(study: Study, shown: Shown, looks: dict[str, Look]) -> Panel:
     time = Axis(task.unit.label, log=True, low=0.9 * first, high=1.1 * end)
     if not curves:
         return Panel(shown.title, time, Axis(shown.label), empty="no result yet")
-    banded = set(looks) if len(looks) <= CROWD else compared(study, task)
+    banded = (compared(study, task) if len(looks) > CROWD else set()) or set(looks)
     series = [_series(label, c, shown, label in banded) for label, c in curves.items()]
     late = {one.look: _late(one, end) for one in series}
     low, high = focus(late.values(), metric)
@@ -158,7 +158,8 @@ def _note(study: Study, shown: Sequence[Shown], looks: dict[str, Look]) -> str:
     text = f"Reported metric of the incumbent, {words.seeds(counts)}"
     if max(counts) > 1:
         text += ": mean (geometric on a log axis) and 95 % Student-t interval"
-        text += " of the methods compared by plan" if len(looks) > CROWD else ""
+        if len(looks) > CROWD and any(compared(study, one.task) for one in shown):
+            text += " of the methods compared by plan"
     else:
         text += ", so no interval"
     text += f". The axis fits the curves from {100 * SHOWN_FROM:g} % of the budget on."
