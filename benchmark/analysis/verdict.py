@@ -184,10 +184,13 @@ def _certainty(rows: Sequence[Row]) -> str:
     if not known:
         return "No seed has been run by both methods of any of them."
     family = "" if len(rows) == 1 else f", corrected for all {len(rows)}"
+    fewest, most = min(known), max(known)
+    seeds = words.count(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
+    so_many = "so many" if fewest == most else str(fewest)
     return (
-        f"Each comparison is an exact test over the same {words.count(min(known), 'seed')} of both "
-        f"methods{family}; the smallest p that so many can give is "
-        f"{words.number(comparison.smallest_p(min(known)), 2)}."
+        f"Each comparison is an exact test over the same {seeds} of both methods{family}; the "
+        f"smallest p that {so_many} can give is "
+        f"{words.number(comparison.smallest_p(fewest), 2)}."
     )
 
 

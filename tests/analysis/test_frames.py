@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmark.analysis import contrasts, pairwise
+from benchmark.analysis.verdict import _certainty as certainty
 from benchmark.analysis.verdict import verdict, verdicts
 from benchmark.display.tables import tables
 from benchmark.runs.design import Contrast, Design
@@ -77,6 +78,12 @@ def test_an_honest_win_is_the_answer(study: Callable[..., Study]) -> None:
     assert "an exact test over the same 10 seeds" in certainty
     assert "the smallest p that so many can give is 0.002" in certainty
     assert row(good)["p"] == 2 / 2**10
+
+
+def test_comparisons_of_unlike_size_are_not_said_to_be_alike() -> None:
+    said = certainty([{"n": 6}, {"n": 8}])
+    assert "over the same 6 to 8 seeds of both methods, corrected for all 2" in said
+    assert "the smallest p that 6 can give is 0.031" in said
 
 
 @pytest.mark.parametrize("kind", ["not finite", "failed"])
