@@ -75,7 +75,8 @@ class Progress:
         if self.failed:
             where = ["--suite", folder.name, "--results", str(folder.parent)]
             advice = shlex.join(["python", "-m", "benchmark", "status", *where])
-            yield f"{len(self.failed)} runs failed; see: {advice}"
+            runs = "1 run" if len(self.failed) == 1 else f"{len(self.failed)} runs"
+            yield f"{runs} failed; see: {advice}"
 
     def running(self) -> Iterator[tuple[RunSpec, dict[str, Any]]]:
         """Runs with a recent heartbeat, and that heartbeat."""

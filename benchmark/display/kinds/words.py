@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from benchmark.analysis.words import count
 from benchmark.display.style import NOT_RANKED as MARK
 from benchmark.study.model import NOT_RANKED, WHY_NOT_RANKED, Study
 
@@ -30,8 +31,8 @@ def unfinished(study: Study) -> str:
     states = study.runs["status"]
     going = int((~states.isin(["finished", "failed"])).sum())
     failed = int((states == "failed").sum())
-    text = f" {going} runs are not finished and enter as far as they got." if going else ""
-    return text + (f" {failed} failed runs are left out." if failed else "")
+    text = f" Not finished and drawn as far as they got: {count(going, 'run')}." if going else ""
+    return text + (f" Failed and left out: {count(failed, 'run')}." if failed else "")
 
 
 def off_axis(names: Sequence[str]) -> str:
