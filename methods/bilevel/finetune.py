@@ -153,29 +153,31 @@ def _begin_from_pool(
     """
     size = max(options.pool, 20 * state.groups)
     pool = task.pool(size, seed)
-    upper, lower = pool.upper.double().cpu(), pool.lower.double().cpu()
     low, high = _bounds(space)
     levels = torch.linspace(float(low.max()), float(high.min()), LEVELS, dtype=torch.float64)
-    shared = better_in_reach(upper, lower, levels, state.position.mean())
-    for group in range(state.groups):
-        member = (
-            slice(None) if pool.group is None or state.groups == 1 else pool.group.cpu() == group
-        )
-        state.position[group] = better_in_reach(upper[member], lower[member], levels, shared)
+    state.position[:] = better_in_reach(pool, levels, state.position.mean())
+    for group in range(state.groups) if state.groups > 1 else ():
+        own = pool.of_group(group)
+        state.position[group] = better_in_reach(own, levels, state.position[group])
     state.average = state.position.clone()
     state.credit = size / state.groups / POOL_CREDIT
 
 
-def better_in_reach(upper: Tensor, lower: Tensor, levels: Tensor, start: Tensor) -> Tensor:
+def better_in_reach(pool: Rewards, levels: Tensor, start: Tensor) -> Tensor:
     """The log strength among `start` and `levels` whose gain in E[r1] over `start`, on the same
-    reweighted samples, exceeds its standard error by most."""
+    samples, each class reweighted by itself, exceeds its standard error by most."""
     levels = torch.cat([start[None], levels])
-    weights = torch.softmax(lower / levels.exp()[:, None], dim=1)
-    means = weights @ upper
-    gain = means - means[0]
-    parts = weights * (upper - means[:, None])
+    upper, lower = pool.upper.double().cpu(), pool.lower.double().cpu()
+    weights, surplus = torch.empty(2, len(levels), len(upper), dtype=torch.float64)
+    members = pool.members()
+    for member in members:
+        weights[:, member] = torch.softmax(lower[member] / levels.exp()[:, None], 1) / len(members)
+        mean = weights[:, member] @ upper[member] * len(members)
+        surplus[:, member] = upper[member] - mean[:, None]
+    gain = weights @ upper - weights[0] @ upper
+    parts = weights * surplus
     error = (parts - parts[0]).square().sum(dim=1).sqrt()
-    share = 1 / weights.square().sum(dim=1) / len(lower)
+    share = 1 / weights.square().sum(dim=1) / len(upper)
     known = torch.where(share >= REACH, gain - error, -math.inf)
     known[0] = 0.0  # ties, as of a reward that all samples have, change nothing
     return levels[known.argmax()]

@@ -27,6 +27,7 @@ from torch import Tensor
 from methods.base import Problem
 from methods.bilevel.finetune import better_in_reach
 from methods.training_run import SingleRun
+from tasks.finetune.estimators import moments
 from tasks.finetune.rewards import Rewards
 from tasks.finetune.trained import TrainedOracles
 
@@ -86,8 +87,7 @@ class TrainedRun(SingleRun):
         pool = self.task.scored(self.training.net, self.options.pool, generator)
         low, high = self.bounds()
         levels = torch.linspace(low, high, 81, dtype=torch.float64)
-        upper, lower = pool.upper.double().cpu(), pool.lower.double().cpu()
-        self.position = better_in_reach(upper, lower, levels, self.position[0])[None]
+        self.position = better_in_reach(pool, levels, self.position[0])[None]
         self.average = self.position.clone()
         self.moved()
 
@@ -127,5 +127,9 @@ class TrainedRun(SingleRun):
 
 
 def covariances(rewards: Rewards) -> Tensor:
-    """Covariance matrix `(2, 2)` of r1 and r2, float64."""
-    return torch.cov(torch.stack([rewards.upper, rewards.lower]).double()).cpu()
+    """Covariance matrix `(2, 2)` of r1 and r2 within classes, float64."""
+    found = moments(rewards.upper, rewards.lower, rewards.group, 1)
+    spreads = torch.cat([found.upper_spread, found.lower_spread])
+    matrix = torch.diag(spreads**2)
+    matrix[0, 1] = matrix[1, 0] = found.covariance[0]
+    return matrix

@@ -74,32 +74,34 @@ class Moments:
 
 
 def moments(upper: Tensor, lower: Tensor, group: Tensor | None, groups: int) -> Moments:
-    """Moments of rewards `(n,)` by `group` `(n,)` long in 0..groups-1; one group pools all.
+    """Moments of rewards `(n,)` of classes `group` `(n,)` long, for `groups` strengths: one for
+    each class 0..groups-1, or a single one for all.
 
-    For several strengths at once, (3) holds group by group. NaN where a group has fewer than
-    two samples; computed in float64. Raises ValueError for several groups without `group`.
+    (3) holds class by class, since each class is tilted by itself. A strength that classes share
+    has the mean of their covariances as its gradient; how their means differ has no part in it.
+    NaN where no class of a strength has two samples; computed in float64. Raises ValueError for
+    several strengths without `group`.
     """
-    if groups == 1:
-        index = torch.zeros(len(upper), dtype=torch.long)
-    elif group is None:
+    if groups > 1 and group is None:
         raise ValueError(f"{groups} groups asked of samples that are not grouped")
-    else:
-        index = group.cpu()
+    classes = torch.zeros(len(upper), dtype=torch.long) if group is None else group.cpu()
     first, second = upper.double().cpu(), lower.double().cpu()
-    members = torch.nn.functional.one_hot(index, groups).double().T
-    sizes = members.sum(dim=1)
-    degrees = torch.where(sizes > 1, sizes - 1, math.nan)
+    members = torch.nn.functional.one_hot(classes, groups if groups > 1 else -1).double().T
+    owners = members if groups > 1 else members.sum(dim=0, keepdim=True)
+    lost = owners @ (1 / members.sum(dim=1))[classes]  # a degree of freedom for each class
+    degrees = owners.sum(dim=1) - lost
+    degrees = torch.where(degrees > 0.5, degrees, math.nan)
 
-    def mean(values: Tensor) -> Tensor:
-        return members @ values / sizes
+    def centred(values: Tensor) -> Tensor:
+        return values - (members @ values / members.sum(dim=1))[classes]
 
-    upper_mean = mean(first)
-    first, second = first - upper_mean[index], second - mean(second)[index]
+    upper_mean = owners @ first / owners.sum(dim=1)
+    first, second = centred(first), centred(second)
     return Moments(
         upper=upper_mean,
-        upper_spread=(members @ first**2 / degrees).sqrt(),
-        lower_spread=(members @ second**2 / degrees).sqrt(),
-        covariance=members @ (first * second) / degrees,
+        upper_spread=(owners @ first**2 / degrees).sqrt(),
+        lower_spread=(owners @ second**2 / degrees).sqrt(),
+        covariance=owners @ (first * second) / degrees,
     )
 
 

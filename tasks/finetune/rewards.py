@@ -43,6 +43,19 @@ class Rewards:
         chunks = zip(self.upper.chunk(parts), self.lower.chunk(parts), groups, strict=True)
         return [Rewards(upper, lower, group) for upper, lower, group in chunks]
 
+    def of_group(self, group: int) -> Rewards:
+        """The samples of one class."""
+        assert self.group is not None
+        member = self.group == group
+        return Rewards(self.upper[member], self.lower[member])
+
+    def members(self) -> list[Tensor]:
+        """Places of the samples of each class `(m,)` long, on the CPU; without classes, of all."""
+        if self.group is None:
+            return [torch.arange(len(self))]
+        group = self.group.cpu()
+        return [(group == label).nonzero()[:, 0] for label in torch.unique(group)]
+
     @staticmethod
     def concatenate(parts: list[Rewards]) -> Rewards:
         """One set of rewards from several, in order."""

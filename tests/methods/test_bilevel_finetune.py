@@ -182,9 +182,18 @@ def test_the_pool_moves_nothing_that_it_does_not_show_to_be_better() -> None:
     start = torch.tensor(2.3, dtype=torch.float64)
     lower = torch.randn(20, generator=torch.Generator().manual_seed(0)).double()
     for upper in (torch.ones(20), (lower < lower.median()).double(), -lower):
-        moved = finetune.better_in_reach(upper.double(), lower, levels, start)
-        assert moved >= start
-    assert finetune.better_in_reach(lower, lower, levels, start) < start
+        assert finetune.better_in_reach(Rewards(upper, lower), levels, start) >= start
+    assert finetune.better_in_reach(Rewards(lower, lower), levels, start) < start
+
+
+def test_the_pool_of_a_shared_strength_is_reweighted_class_by_class() -> None:
+    """r1 falls with r2 in every class, and rises with it from class to class."""
+    levels = torch.linspace(-4.6, 4.6, 81, dtype=torch.float64)
+    group = torch.arange(1000) % 2
+    noise = torch.randn(1000, generator=torch.Generator().manual_seed(0)).double()
+    pool = Rewards(5.0 * group - noise, noise + 3 * group, group)
+    start = torch.tensor(1.0, dtype=torch.float64)
+    assert finetune.better_in_reach(pool, levels, start) >= start
 
 
 def test_classes_that_are_alike_share_their_gradient() -> None:

@@ -206,10 +206,28 @@ def test_moments_by_group_agree_with_numpy() -> None:
         assert found.upper_spread[index].item() == pytest.approx(math.sqrt(expected[0, 0]))
         assert found.lower_spread[index].item() == pytest.approx(math.sqrt(expected[1, 1]))
         assert found.covariance[index].item() == pytest.approx(expected[0, 1])
-    pooled = estimators.moments(upper, lower, group, 1)
-    assert pooled.covariance.item() == pytest.approx(
+    alone = estimators.moments(upper, lower, None, 1)
+    assert alone.covariance.item() == pytest.approx(
         estimators.covariance(upper.double(), lower.double()).item()
     )
+
+
+def test_a_shared_strength_follows_what_its_classes_do_and_not_how_they_differ() -> None:
+    """Against differences of the mean over classes of E[r1], each class tilted by itself."""
+    generator = torch.Generator().manual_seed(2)
+    group = torch.arange(300) % 3
+    lower = torch.randn(300, generator=generator).double() + 2 * group
+    upper = torch.randn(300, generator=generator).double() + 0.3 * lower - 4 * group
+
+    def value(beta: float) -> float:
+        members = [group == index for index in range(3)]
+        weights = [torch.softmax(beta * lower[member], dim=0) for member in members]
+        return sum(float(w @ upper[m]) for w, m in zip(weights, members, strict=True)) / 3
+
+    found = estimators.moments(upper, lower, group, 1)
+    slope = (value(1e-4) - value(-1e-4)) / 2e-4
+    assert found.covariance.item() * (297 / 300) == pytest.approx(slope, rel=1e-6)
+    assert found.upper.item() == pytest.approx(upper.mean().item())
 
 
 def test_a_missing_group_is_not_a_number_and_missing_labels_are_an_error() -> None:
