@@ -6,7 +6,6 @@ first run, because workers may join later. A worker names each difference; nothi
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import socket
@@ -15,13 +14,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from benchmark import registry
-from benchmark.runs.provenance import VERSIONED
+from benchmark.runs.provenance import VERSIONED, code, digest, installed
 
 SHARED_VERSIONS = (*VERSIONED, "distributed", "dask", "cloudpickle", "msgpack")
 Fingerprint = tuple[tuple[str, str], ...]
@@ -116,25 +114,8 @@ def fingerprint(files: Iterable[str]) -> Fingerprint:
     """
     found = {"Python": platform.python_version().rpartition(".")[0]}
     for name in SHARED_VERSIONS:
-        found[name] = "not installed"
-        with suppress(PackageNotFoundError):
-            found[name] = version(name).partition("+")[0]
-    found[CODE] = _sources()
-    for file in files:
-        path = Path(file)
-        found[f"file {file}"] = _digest(path.read_bytes()) if path.is_file() else "not there"
+        found[name] = (installed(name) or "not installed").partition("+")[0]
+    found[CODE] = code("benchmark", "methods", "tasks")
+    for path in map(Path, files):
+        found[f"file {path}"] = digest(path.read_bytes()) if path.is_file() else "not there"
     return tuple(found.items())
-
-
-@cache
-def _sources() -> str:
-    content = b""
-    home = Path(__file__).parents[2]
-    for package in ("benchmark", "methods", "tasks"):
-        for path in sorted((home / package).rglob("*.py")):
-            content += str(path.relative_to(home)).encode() + path.read_bytes()
-    return _digest(content)
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:12]

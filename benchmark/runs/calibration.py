@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,13 +10,12 @@ from statistics import median
 
 import platformdirs
 
-import tasks
 from benchmark import registry
 from benchmark.errors import UserError
 from benchmark.files import read_json, write_json
 from benchmark.runs.description import read_description
 from benchmark.runs.isolation import isolated
-from benchmark.runs.provenance import device_name
+from benchmark.runs.provenance import code, device_name, digest
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.watches import device_watch
 from tasks.base import Task
@@ -37,12 +35,11 @@ def prices(task_name: str, device: str, precision: str = "float32") -> dict[str,
     """Seconds per unit of each primitive of a task on `device`, measured on first use."""
     import torch
 
-    setting = [task_name, device_name(device), precision, torch.__version__, _sources()]
+    setting = [task_name, device_name(device), precision, torch.__version__, code("tasks")]
     defined = registry.file_of(task_name)
     files = (*([defined] if defined else []), *registry.task(task_name).files)
-    setting += [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-    digest = hashlib.sha256(json.dumps(setting).encode()).hexdigest()[:16]
-    path = cache_folder() / "prices" / f"{digest}.json"
+    setting += [digest(file.read_bytes()) for file in files]
+    path = cache_folder() / "prices" / f"{digest(json.dumps(setting).encode())}.json"
     with suppress(KeyError, TypeError, ValueError, AttributeError):  # else measured again
         stored = {name: float(price) for name, price in read_json(path)["prices"].items()}
         if stored and all(price > 0 for price in stored.values()):
@@ -65,14 +62,6 @@ def stored(spec: RunSpec) -> dict[str, float] | None:
             found: dict[str, float] = known["prices"]
             return found
     return None
-
-
-def _sources() -> str:
-    """Identity of the tasks' code: prices of other code are not reused."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(tasks.__path__[0]).rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def measure(

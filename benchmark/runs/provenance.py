@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import shlex
@@ -102,7 +103,7 @@ def provenance(device: str) -> dict[str, Any]:
         "device": device_name(device),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in VERSIONED},
+        "versions": {name: installed(name) for name in VERSIONED},
         "git": _git_state(),
         "command": command(),
     }
@@ -142,11 +143,25 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _version(name: str) -> str | None:
+def installed(name: str) -> str | None:
+    """Version of an installed distribution; None where there is none of that name."""
     try:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def digest(*contents: bytes) -> str:
+    """The first 12 hex digits of a hash."""
+    return hashlib.sha256(b"".join(contents)).hexdigest()[:12]
+
+
+@cache
+def code(*packages: str) -> str:
+    """Hash of the Python files of some of `benchmark`, `methods` and `tasks`."""
+    home = Path(__file__).parents[2]
+    files = [path for package in packages for path in sorted((home / package).rglob("*.py"))]
+    return digest(*(str(path.relative_to(home)).encode() + path.read_bytes() for path in files))
 
 
 @cache
