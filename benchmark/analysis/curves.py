@@ -25,7 +25,6 @@ class Curve:
     """`(g,)` increasing GPU-hours."""
     values: Array
     """`(n, g)`; NaN where a seed's value is not known."""
-    seeds: tuple[int, ...]
 
 
 def align(runs: Sequence[Trace]) -> Curve | None:
@@ -40,8 +39,7 @@ def align(runs: Sequence[Trace]) -> Curve | None:
     moments = [moment for trace in runs for moment in (*trace.hours, trace.end)]
     hours = np.unique([start, *moments])
     hours = hours[hours >= start]
-    values = np.array([trace.at(hours) for trace in runs])
-    return Curve(hours, values, tuple(trace.seed for trace in runs))
+    return Curve(hours, np.array([trace.at(hours) for trace in runs]))
 
 
 def at_fractions(runs: Sequence[Trace], budget: float, fractions: Sequence[float]) -> Array:

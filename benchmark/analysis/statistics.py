@@ -37,7 +37,7 @@ class Estimate:
         return float(self.value), float(self.low), float(self.high)
 
 
-def mean_interval(sample: ArrayLike, log: bool = False, confidence: float = CONFIDENCE) -> Estimate:
+def mean_interval(sample: ArrayLike, log: bool = False) -> Estimate:
     """Mean over the first axis with its two-sided Student-t interval.
 
         mean ± t(1 - α/2, n - 1) · s / √n,    s² = Σ (x - mean)² / (n - 1)
@@ -53,7 +53,7 @@ def mean_interval(sample: ArrayLike, log: bool = False, confidence: float = CONF
         n = known.sum(axis=0)
         mean = np.where(known, x, 0.0).sum(axis=0) / n
         squares = (np.where(known, x - mean, 0.0) ** 2).sum(axis=0)
-        quantile = stdtrit(np.where(n > 1, n - 1, np.nan), 0.5 + confidence / 2)
+        quantile = stdtrit(np.where(n > 1, n - 1, np.nan), 0.5 + CONFIDENCE / 2)
         half = quantile * np.sqrt(squares / (n - 1) / n)
         low, high = mean - half, mean + half
         if log:
@@ -62,9 +62,7 @@ def mean_interval(sample: ArrayLike, log: bool = False, confidence: float = CONF
     return Estimate(np.asarray(mean), np.asarray(low), np.asarray(high), np.asarray(n))
 
 
-def running_time_interval(
-    total: float, successes: int, runs: int, confidence: float = CONFIDENCE
-) -> Estimate:
+def running_time_interval(total: float, successes: int, runs: int) -> Estimate:
     """Expected running time from the `total` cost of all runs, with its chi-squared interval.
 
         total / k in [2 total / χ²(1 - α/2, 2 k + 2), 2 total / χ²(α/2, 2 k)]
@@ -75,13 +73,13 @@ def running_time_interval(
     that spread less. Without a success the estimate and its upper end are infinite, and the
     lower end says how long it takes at least.
     """
-    tail = (1 - confidence) / 2
+    tail = (1 - CONFIDENCE) / 2
     low = total / gammaincinv(successes + 1, 1 - tail)  # half a quantile of χ²(2 k + 2)
     high = total / gammaincinv(successes, tail) if successes else np.inf
     return _estimate(total / successes if successes else np.inf, low, high, runs)
 
 
-def mean_of_means(samples: Sequence[ArrayLike], confidence: float = CONFIDENCE) -> Estimate:
+def mean_of_means(samples: Sequence[ArrayLike]) -> Estimate:
     """Mean over strata (tasks) of their means over runs, with a Welch-Satterthwaite interval.
 
         (1/K) Σ mean_k ± t(1 - α/2, ν) · (1/K) √(Σ v_k),    v_k = s_k² / n_k,
@@ -102,7 +100,7 @@ def mean_of_means(samples: Sequence[ArrayLike], confidence: float = CONFIDENCE) 
     if not parts.any():
         return _estimate(value, value, value, n)
     freedom = parts.sum() ** 2 / (parts**2 / freedoms).sum()
-    half = stdtrit(freedom, 0.5 + confidence / 2) * np.sqrt(parts.sum()) / len(strata)
+    half = stdtrit(freedom, 0.5 + CONFIDENCE / 2) * np.sqrt(parts.sum()) / len(strata)
     return _estimate(value, value - half, value + half, n)
 
 

@@ -37,8 +37,6 @@ class TaskVerdict:
     headline: str
     sentences: list[str]
     """The evidence, and what else must be known."""
-    comparisons: pd.DataFrame
-    """The task's rows of `pairwise.compare`."""
 
 
 def verdict(study: Study) -> list[str]:
@@ -208,7 +206,6 @@ def _on_task(task: Task, compared: pd.DataFrame) -> TaskVerdict:
         task.name,
         headline,
         [*evidence, *doubts, *exploratory.unranked(task), *_unusual(task), *_unfinished(task)],
-        compared,
     )
 
 

@@ -43,11 +43,11 @@ def names(listed: Sequence[str]) -> str:
     return " and ".join([", ".join(listed[:-1]), listed[-1]]) if len(listed) > 1 else listed[0]
 
 
-def some(listed: Sequence[str], most: int = MOST, joint: str = ", ") -> str:
+def some(listed: Sequence[str], joint: str = ", ") -> str:
     """The first of a list, and how many more there are."""
-    kept = list(listed[:most])
-    if len(listed) > most:
-        return f"{joint.join(kept)}{joint}and {len(listed) - most} more"
+    kept = list(listed[:MOST])
+    if len(listed) > MOST:
+        return f"{joint.join(kept)}{joint}and {len(listed) - MOST} more"
     return names(kept) if joint == ", " else joint.join(kept)
 
 

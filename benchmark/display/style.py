@@ -112,11 +112,11 @@ def shown_names(study: Study) -> dict[str, str]:
     return found
 
 
-def shortened(text: str, longest: int = LONGEST_NAME) -> str:
+def shortened(text: str) -> str:
     """The text on one line, without its middle where it is longer."""
     line = " ".join(text.split())
-    half = (longest - 1) // 2
-    return line if len(line) <= longest else f"{line[:half]}…{line[-half:]}"
+    half = (LONGEST_NAME - 1) // 2
+    return line if len(line) <= LONGEST_NAME else f"{line[:half]}…{line[-half:]}"
 
 
 FILLS: dict[str, tuple[str, str]] = {

@@ -5,8 +5,8 @@ All tables and figures are functions of it, on any machine, without the tasks or
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -320,26 +320,6 @@ class Study:
         if not self.has_picture(path):
             raise FileNotFoundError(str(path))
         return self.pictures[str(path)]
-
-    def only(
-        self, tasks: Iterable[str] | None = None, methods: Iterable[str] | None = None
-    ) -> Study:
-        """The study of these tasks and method labels alone; None keeps all."""
-        here = set(self.task_facts if tasks is None else tasks)
-        labels = set(self.method_facts if methods is None else methods)
-
-        def kept(rows: pd.DataFrame) -> pd.DataFrame:
-            return rows[rows["task"].isin(here) & rows["method"].isin(labels)]
-
-        return replace(
-            self,
-            stamp="",
-            frame=kept(self.frame),
-            runs=kept(self.runs),
-            task_facts={name: facts for name, facts in self.task_facts.items() if name in here},
-            method_facts={key: facts for key, facts in self.method_facts.items() if key in labels},
-            planned=tuple(pair for pair in self.planned if pair[0] in here and pair[1] in labels),
-        )
 
 
 def _typed(kind: type[T], stored: Mapping[str, Any]) -> T:

@@ -121,8 +121,7 @@ def test_the_page_draws_the_described_figures(make_results: Make) -> None:
         "anytime", "trajectories", "time", "anytime", "trajectories", "tradeoff", "time",
     ]  # fmt: skip
     for number, kind in enumerate(kinds[:3]):
-        task = TASK if kind in ("anytime", "trajectories") else None
-        chart = describe(study.only(tasks=[TASK]), kind, task)
+        chart = describe(study, kind, TASK)
         assert chart is not None
         shown = data["charts"][number]
         assert shown["title"] == chart.title

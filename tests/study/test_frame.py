@@ -133,14 +133,6 @@ def test_what_may_still_change_is_read_again(suite: Path, built: list[str]) -> N
     assert len(built) == 2
 
 
-def test_a_part_of_a_study_never_stands_for_all_of_it(suite: Path, built: list[str]) -> None:
-    old_results.copy(suite, "schedule/digits/default", range(1))
-    part = Study.load(suite).only(methods=["random"])
-    assert list(part.methods) == ["random"]
-    save_frame(part)
-    assert set(Study.load(suite).frame["method"]) == {"random", "default"}
-
-
 def test_tables_are_printed_where_nothing_can_be_written(
     suite: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
