@@ -28,7 +28,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -139,6 +138,8 @@ def _stratified(
     indices: np.ndarray, labels: Tensor | np.ndarray, held_out: int, seed: int = SPLIT_SEED
 ) -> tuple[np.ndarray, np.ndarray]:
     """`indices` without `held_out` of them, and these; every class keeps its share."""
+    from sklearn.model_selection import train_test_split  # takes as long to import as torch
+
     kept, held = train_test_split(
         indices, test_size=held_out, stratify=labels[indices], random_state=seed
     )

@@ -17,11 +17,10 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.interpolate import BSpline, make_smoothing_spline
-from scipy.optimize import minimize
 
 from tasks.base import REFERENCES, Candidate
 from tasks.finetune.base import FinetuneTask
@@ -32,6 +31,9 @@ from tasks.finetune.latent import LatentTask
 from tasks.finetune.mnist import FinetuneMnist, FinetuneMnistCoupled, FinetuneMnistPerClass
 from tasks.make.stored import kept, put
 from tasks.space import Params
+
+if TYPE_CHECKING:  # every command looks for tasks in this module, and SciPy takes long to import
+    from scipy.interpolate import BSpline
 
 TASKS: dict[str, tuple[type[LatentTask], ...]] = {
     "digits": (FinetuneDigits, FinetuneDigitsPerClass),
@@ -48,12 +50,14 @@ AGREEMENT = (0.8, 1.2)
 """Shares of the stored gain between which a check's has to lie."""
 STARTS = 8
 
-Curves = list[tuple[BSpline, BSpline]]
+Curves = list[tuple["BSpline", "BSpline"]]
 """E[r1] and E[r2] of each class over log lambda."""
 
 
 def scan(kinds: Sequence[type[LatentTask]], store: Path) -> list[tuple[LatentTask, Curves]]:
     """The curves of all classes, for every task of one data set, from the same images."""
+    from scipy.interpolate import make_smoothing_spline
+
     tasks = [kind() for kind in kinds]
     for task in tasks:
         task.setup()
@@ -85,6 +89,8 @@ def means(tasks: Sequence[LatentTask], strength: float) -> list[list[tuple[float
 
 def optimum(task: LatentTask, curves: Curves) -> Params:
     """Strengths that maximise the task's objective on `curves`."""
+    from scipy.optimize import minimize
+
     size = len(task.space)
 
     def loss(position: np.ndarray) -> float:

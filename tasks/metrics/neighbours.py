@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from scipy.stats import mannwhitneyu
 from torch import Tensor
 
 from tasks.metrics.frechet import checked
@@ -113,6 +112,8 @@ def memorisation(generated: Tensor, held_out: Tensor) -> float:
     0.5 for samples of the data's own distribution, 1 for copies of training samples; below 0.5
     for samples that are farther from the data than data are.
     """
+    from scipy.stats import mannwhitneyu  # takes long to import
+
     near, far = generated.cpu().numpy(), held_out.cpu().numpy()
     statistic = mannwhitneyu(far, near, method="asymptotic").statistic
     return float(statistic) / (len(near) * len(far))
