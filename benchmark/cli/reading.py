@@ -159,15 +159,19 @@ def compare(
 def merge(
     target: Annotated[Path, typer.Argument(help="Suite folder to merge into; made if missing.")],
     sources: Annotated[list[Path], typer.Argument(help="Suite folders or packed suites to add.")],
+    dry_run: Annotated[bool, typer.Option(help="Check, and write nothing.")] = False,
 ) -> None:
     """Join results made on different machines; refuses conflicts before writing anything."""
     from benchmark.study.merge import merge as join
     from benchmark.study.model import Study
     from benchmark.study.results import save_frame
 
-    done = join(target, sources)
+    done = join(target, sources, dry_run)
     unfinished = f"; {done.unfinished} of the added ones are not finished" * bool(done.unfinished)
-    output.print_lines([f"{done.added} runs added, {done.present} were there already{unfinished}"])
+    added = f"{done.added} runs {'would be ' * dry_run}added"
+    output.print_lines([f"{added}, {done.present} were there already{unfinished}"])
+    if dry_run:
+        return
     merged = Study.load(target)
     with output.after_printing():
         output.print_lines([save_frame(merged)])

@@ -22,7 +22,7 @@ from benchmark.errors import UserError
 from benchmark.files import write_atomic, write_json
 from benchmark.runs.design import DESIGN, PLAN, combined
 from benchmark.study.results import PNG, load
-from benchmark.study.stored import PACKED, StoredRun, StoredSuite, open_suite
+from benchmark.study.stored import PACKED, FolderSuite, StoredRun, StoredSuite, open_suite
 
 
 class MergeError(UserError):
@@ -50,11 +50,12 @@ class Merged:
     """Number of the added runs that are not finished."""
 
 
-def merge(target: Path, sources: Sequence[Path]) -> Merged:
+def merge(target: Path, sources: Sequence[Path], dry: bool = False) -> Merged:
     """Copy the runs of all `sources` (suite folders, or packed suites) into the folder `target`.
 
-    Nothing is overwritten; merging again changes nothing. Before anything is written, raises
-    MergeError if runs do not go together, and NoRuns or BadResults as `Study.load` does.
+    Nothing is overwritten; merging again changes nothing; with `dry` nothing is written at all.
+    Before anything is written, raises MergeError if runs do not go together, and NoRuns or
+    BadResults as `Study.load` does.
     """
     if target.name.endswith(PACKED):
         raise MergeError(f"{target} must be a folder: merge into one, then pack it")
@@ -79,6 +80,10 @@ def merge(target: Path, sources: Sequence[Path]) -> Merged:
                 same += run.stored.place in present
     if len(suites) + len(there) > 1:  # a suite alone is what it is
         _require_agreement([*present.values(), *new.values()])
+    endings = [run.stored.ending(run.stored.events())[0] for run in new.values()]
+    merged = Merged(len(new), same, sum(status != "finished" for status in endings))
+    if dry:
+        return merged
     for run in new.values():
         _copy(run.stored, target)
     suites = [*there, *suites]
@@ -88,14 +93,14 @@ def merge(target: Path, sources: Sequence[Path]) -> Merged:
     designs = [suite.design for suite in suites if suite.design]
     if designs and (not there or combined(designs) != there[0].design):
         write_json(target / DESIGN, asdict(combined(designs)))
-    endings = [run.stored.ending(run.stored.events())[0] for run in new.values()]
-    return Merged(len(new), same, sum(status != "finished" for status in endings))
+    return merged
 
 
 def _open(path: Path) -> StoredSuite:
-    if not path.name.endswith(PACKED) and not (path / "runs").is_dir():
+    suite = open_suite(path)
+    if isinstance(suite, FolderSuite) and not (path / "runs").is_dir():
         raise MergeError(f"{path} is no suite's results: it has no folder `runs` of its own")
-    return open_suite(path)
+    return suite
 
 
 def read_runs(suite: StoredSuite) -> list[Run]:

@@ -20,10 +20,8 @@ from benchmark.runs.log import Record, last_clock, last_session
 from benchmark.study.frame import COLUMNS, RUN_COLUMNS, FrameBuilder
 from benchmark.study.model import Study
 from benchmark.study.pack import PackedSuite
-from benchmark.study.stored import NoRuns, StoredRun, open_suite
+from benchmark.study.stored import FRAME, NoRuns, StoredRun, open_suite
 
-FRAME = "frame.parquet"
-"""File in a suite's folder: the frame, for other programs too, and the rows of `Study.runs`."""
 LARGEST_GRID = 2**26
 """Pixels of the largest sample grid that is drawn."""
 PNG = b"\x89PNG\r\n\x1a\n"

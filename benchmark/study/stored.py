@@ -30,6 +30,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 DEEPEST = 8
 """Levels below `runs/` at which a run may lie."""
 PACKED = ".parquet"
+FRAME = "frame.parquet"
+"""File in a suite's folder: the frame, for other programs too, and the rows of `Study.runs`."""
 
 
 class NoRuns(FileNotFoundError):
@@ -180,11 +182,15 @@ def identity(path: Path) -> str:
 
 
 def open_suite(path: Path) -> StoredSuite:
-    """A suite's folder, a packed suite, or the packed suite beside a folder without runs.
+    """A suite's folder, a packed suite, or, of a folder without runs, the packed suite beside it or
+    the only one in it.
 
     Raises BadResults and FileNotFoundError.
     """
     packed = path if path.name.endswith(PACKED) else path.with_name(path.name + PACKED)
+    if not packed.is_file():
+        inside = [file for file in path.glob("*" + PACKED) if file.name != FRAME]
+        packed = inside[0] if len(inside) == 1 else packed
     if packed.is_file() and not (path / "runs").is_dir():
         from benchmark.study.pack import PackedSuite  # needs pyarrow, which takes long to import
 

@@ -72,6 +72,21 @@ def test_the_same_again_changes_nothing(first: Path, second: Path, tmp_path: Pat
     assert tree(target) == before
 
 
+def test_a_dry_run_says_what_would_be_added_and_writes_nothing(
+    first: Path, second: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "joined"
+    merge(target, [first])
+    before = tree(tmp_path)
+    result = CliRunner().invoke(app, ["merge", str(target), str(second), "--dry-run"])
+    assert "6 runs would be added, 0 were there already" in result.output
+    assert tree(tmp_path) == before
+    change(second / "runs" / RUNS[0] / "1", lambda run: run.update(space_hash="another"))
+    result = CliRunner().invoke(app, ["merge", str(target), str(second), "--dry-run"])
+    assert result.exit_code == 2
+    assert "differ in the search space" in result.output
+
+
 def test_a_conflict_is_named_and_nothing_written(first: Path, second: Path, tmp_path: Path) -> None:
     target = tmp_path / "joined"
     merge(target, [first])

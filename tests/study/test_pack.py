@@ -85,6 +85,14 @@ def test_logs_come_back_byte_for_byte(suite: Path, packed: Path, tmp_path: Path)
     assert "0 runs in" in command("unpack", packed, tmp_path / "back").output  # nothing twice
 
 
+def test_a_folder_with_one_packed_suite_stands_for_it(packed: Path, tmp_path: Path) -> None:
+    result = command("merge", tmp_path / "joined", packed.parent)
+    assert "6 runs added" in result.output
+    assert logs(tmp_path / "joined") == logs(tmp_path / "results" / "quick")
+    shutil.copy(packed, packed.with_name("another.parquet"))
+    assert command("merge", tmp_path / "joined", packed.parent).exit_code == 2  # which of the two?
+
+
 def test_packing_an_unpacked_suite_gives_the_same_file(packed: Path, tmp_path: Path) -> None:
     command("unpack", packed, tmp_path / "back")
     command("pack", tmp_path / "back")
