@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli import authoring, output, reading, running
+from benchmark.cli import authoring, output, reading, running, sharing
 
 app = typer.Typer(
     name="benchmark",
@@ -38,6 +38,7 @@ COMMANDS = (
     running.run, running.prepare,
     reading.status, reading.table, reading.plot, reading.report, reading.compare,
     reading.merge, reading.pack, reading.unpack, reading.export,
+    sharing.verify,
     authoring.list_, authoring.info, authoring.cite, authoring.check, authoring.new_method,
 )  # fmt: skip
 for _command in COMMANDS:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from benchmark.runs.watches import Stopwatch, device_watch
 from tasks.oracles import detached
 
@@ -228,3 +230,33 @@ class PricedClock(Clock):
 
     def _end(self, operation: str, count: int) -> None:
         self._book(self.prices[operation] * count, operation)
+
+
+class LoggedClock(Clock):
+    """Time as a stored run has it: what had been charged to it when it had done the same work.
+
+    `snapshots` are those of its log in order; between two of them, and beyond the last, time goes
+    on evenly with the work. So a repetition of the run, on a machine of any speed, is told at each
+    of its steps what the run was told there. `pace` multiplies all times.
+    """
+
+    def __init__(
+        self, budget: float, snapshots: Sequence[Mapping[str, Any]], pace: float = 1.0
+    ) -> None:
+        super().__init__(budget)
+        points = [(sum(s["work"].values()), pace * s["ledgers"]["method"]) for s in snapshots]
+        work, seconds = np.array([(0, 0.0), *points]).T
+        self._points = np.append(work, 2 * work[-1]), np.append(seconds, 2 * seconds[-1])
+
+    def _read(self) -> None:
+        if self._ledger == "method":
+            done = sum(self.work.values())
+            self.ledgers["method"] = float(np.interp(done, *self._points))
+
+    _glance = _read
+
+    def _begin(self, operation: str) -> None:
+        pass
+
+    def _end(self, operation: str, count: int) -> None:
+        pass

@@ -51,12 +51,12 @@ def standing(spec: RunSpec) -> str:
     return Journal.read(spec.folder).standing(spec)
 
 
-def execute(spec: RunSpec, *on_charge: Callback) -> Outcome:
+def execute(spec: RunSpec, *on_charge: Callback, clock: Clock | None = None) -> Outcome:
     """Run `spec` from where its folder left off; failures are recorded, not raised.
 
     A run that is finished, has failed, or is being executed by another process is left alone.
-    `on_charge` are called after each charged primitive. Raises StorageError if its folder cannot be
-    written: the run is interrupted then.
+    `on_charge` are called after each charged primitive. `clock` is used in place of the one that
+    `spec` names. Raises StorageError if its folder cannot be written: the run is interrupted then.
     """
     folder = spec.folder
     try:
@@ -65,7 +65,7 @@ def execute(spec: RunSpec, *on_charge: Callback) -> Outcome:
             status = journal.standing(spec)
             if status in ("finished", "failed"):
                 return Outcome(spec, status, journal.ended[1])
-            return Outcome(spec, *_session(spec, journal, on_charge))
+            return Outcome(spec, *_session(spec, journal, on_charge, clock))
     except Busy as error:
         return Outcome(spec, "busy", str(error))
 
@@ -81,13 +81,15 @@ def record_loss(spec: RunSpec, reason: str) -> Outcome:
     return Outcome(spec, "failed", reason)
 
 
-def _session(spec: RunSpec, journal: Journal, on_charge: Sequence[Callback]) -> tuple[str, str]:
+def _session(
+    spec: RunSpec, journal: Journal, on_charge: Sequence[Callback], clock: Clock | None
+) -> tuple[str, str]:
     """One session of a run, from its `start` to its `end`; returns its status and reason."""
     folder = journal.folder
     # A run that was begun under a larger budget is not cut short.
     spec = replace(spec, budget=max(spec.budget, journal.budget))
     heartbeat = Heartbeat(journal)
-    clock = _make_clock(spec, journal, [heartbeat, *on_charge])
+    clock = clock or _make_clock(spec, journal, [heartbeat, *on_charge])
     memory = PeakMemory(spec.device)
     journal.append(
         {
