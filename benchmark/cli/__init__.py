@@ -38,7 +38,7 @@ COMMANDS = (
     running.run, running.prepare,
     reading.status, reading.table, reading.plot, reading.report, reading.compare,
     reading.merge, reading.pack, reading.unpack, reading.export,
-    sharing.verify,
+    sharing.verify, sharing.publish, sharing.fetch,
     authoring.list_, authoring.info, authoring.cite, authoring.check, authoring.new_method,
 )  # fmt: skip
 for _command in COMMANDS:

@@ -1,4 +1,4 @@
-"""Commands on results that are given away."""
+"""Commands that give results away, take those of others, and check them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,35 @@ import typer
 from rich.text import Text
 
 from benchmark.cli import output
+from benchmark.cli.options import ResultsOption, SuiteOption
+
+
+def publish(
+    folder: Annotated[Path, typer.Argument(help="Folder to write.")],
+    suite: SuiteOption = "quick",
+    results: ResultsOption = Path("results"),
+    push: Annotated[
+        str | None, typer.Option(help="USER/NAME of a Hugging Face data set to upload it to.")
+    ] = None,
+) -> None:
+    """Write packed results, tables, figures and a card as a data set; uploads it only if asked."""
+    from benchmark.display import publish as publishing
+    from benchmark.study.stored import locate, open_suite
+
+    written = publishing.publish(open_suite(locate(results, suite)), folder)
+    output.print_lines([f"{len(written)} files in {folder}, card: {written[0]}"])
+    if push:
+        output.print_lines([publishing.push(folder, push)])
+
+
+def fetch(
+    repository: Annotated[str, typer.Argument(help="USER/NAME of a Hugging Face data set.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for its packed suites.")],
+) -> None:
+    """Download published results, to be read with `--results FOLDER`."""
+    from benchmark.display.publish import fetch as download
+
+    output.print_lines(download(repository, folder))
 
 
 def verify(

@@ -99,8 +99,8 @@ def markdown(table: Table) -> str:
     """A pipe table per task; the explanation first."""
     parts = [_one_line(table.explained)]
     for block in table.blocks:
-        rows = block.texts(_literal).to_markdown(index=False, disable_numparse=True)
-        parts += [f"**{_literal(block.task)}**", str(rows)]
+        rows = block.texts(literal).to_markdown(index=False, disable_numparse=True)
+        parts += [f"**{literal(block.task)}**", str(rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -108,8 +108,8 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _literal(text: str) -> str:
-    """On one line, and never markup."""
+def literal(text: str) -> str:
+    """On one line, and never markup of Markdown."""
     return "".join(f"\\{c}" if c in "\\|`*_<>[]#" else c for c in _one_line(text))
 
 
