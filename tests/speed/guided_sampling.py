@@ -31,14 +31,10 @@ from tasks.base import FreeMeter
 from tasks.diffusion import torchvision_shim
 from tasks.finetune.mnist import FinetuneMnist
 from tasks.finetune.models import GUIDANCE_SCALE as DIGITS_SCALE
+from tasks.finetune.pipelines.model import no_progress_bars
 from tasks.finetune.sampling import Sampler
 from tasks.finetune.sd15 import assets
-from tasks.finetune.sd15.task import (
-    GUIDANCE_SCALE,
-    PROMPTS,
-    FinetuneStableDiffusion,
-    no_progress_bars,
-)
+from tasks.finetune.sd15.task import GUIDANCE_SCALE, PROMPTS, FinetuneStableDiffusion
 from tasks.finetune.solvers import Linearised
 from tests.speed import tiny_pipeline
 from tests.speed.measure import Row, compare, kept_megabytes, machine, timed
@@ -129,9 +125,13 @@ def stable_diffusion_rows(task: FinetuneStableDiffusion, batch: int) -> dict[str
     pipeline = pipeline.to(task.device)
     pipeline.scheduler = ddim(pipeline.scheduler.config, steps)
     pipeline.set_progress_bar_config(disable=True)
-    head = deepcopy(task.random_head).requires_grad_(True)
+    head = deepcopy(task.r2).requires_grad_(True)
     mean, scale = task.reference.lower
-    published = Published(pipeline, lambda x: (head(x.clamp(-1, 1)) - mean) / scale, steps)
+
+    def reward(images: Tensor) -> Tensor:
+        return (head((images.clamp(-1, 1) + 1) / 2, ()) - mean) / scale
+
+    published = Published(pipeline, reward, steps)
     noise = torch.randn((batch, *model.shape), generator=task.generator(1), device=task.device)
     noise = noise.to(model.decoder.dtype)
     with torch.no_grad():
@@ -245,7 +245,7 @@ def graphs(task: FinetuneStableDiffusion, batch: int) -> dict[str, float]:
     """Megabytes that one guided step keeps for its backward pass, with and without frozen
     parameters."""
     frozen = _graph(task, batch)
-    parts = (task.model.network, task.model.decoder, task.random_head)
+    parts = (task.model.network, task.model.decoder, task.r2)
     for module in parts:
         module.requires_grad_(True)
     try:
@@ -264,7 +264,7 @@ def _graph(task: FinetuneStableDiffusion, batch: int) -> float:
         eps = task.model.predict(noise, step.time, condition)
         return task.lower(task.model.decode((noise - step.sigma * eps) / step.root), labels)
 
-    return kept_megabytes(work, task.model, task.random_head)
+    return kept_megabytes(work, task.model, task.r2)
 
 
 def main() -> None:

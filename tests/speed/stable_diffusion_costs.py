@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tasks.diffusion import torchvision_shim
-from tasks.finetune.sd15.task import FinetuneStableDiffusion, no_progress_bars
+from tasks.finetune.pipelines.model import no_progress_bars
+from tasks.finetune.sd15.task import FinetuneStableDiffusion
 
 PEAK = {"A100": 312, "H100": 989}
 """Dense 16-bit TFLOP/s of the data sheets."""

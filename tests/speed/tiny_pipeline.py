@@ -1,5 +1,5 @@
-"""A tiny untrained Stable Diffusion pipeline with its reward models, in the layout of the real
-ones, for tests and measurements that cannot rely on gigabytes of parameters."""
+"""Tiny untrained pipelines of each supported kind, and the reward models of Stable Diffusion 1.5,
+in the layout of the real ones, for tests and measurements that cannot rely on gigabytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from tasks.diffusion import torchvision_shim
-from tasks.finetune.sd15.task import no_progress_bars
+from tasks.finetune.pipelines.model import no_progress_bars
 
 SPECIAL = ("<|startoftext|>", "<|endoftext|>")
 CHARACTERS = string.ascii_lowercase
@@ -29,7 +29,7 @@ def save(folder: Path, seed: int = 0, true_size: bool = False) -> dict[str, str]
     folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]), no_progress_bars():
         torch.manual_seed(seed)
-        _pipeline(folder / "pipeline", true_size)
+        _pipeline(folder / "pipeline", true_size, {"attention_head_dim": 8})
         _clip(folder / "clip")
         _resnet(folder / "resnet.pth")
     return {
@@ -39,7 +39,25 @@ def save(folder: Path, seed: int = 0, true_size: bool = False) -> dict[str, str]
     }
 
 
-def _pipeline(folder: Path, true_size: bool) -> None:
+def save_kind(folder: Path, kind: str, seed: int = 0) -> Path:
+    """Write a tiny pipeline alone: `sd1`, `sd2` (predicts v) or `sdxl`; returns its folder."""
+    torchvision_shim.ensure()
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng(devices=[]), no_progress_bars():
+        torch.manual_seed(seed)
+        if kind == "sdxl":
+            _xl_pipeline(folder / kind)
+        elif kind == "sd2":
+            linear = {"use_linear_projection": True, "attention_head_dim": (4, 8)}
+            _pipeline(folder / kind, False, linear, "v_prediction")
+        else:
+            _pipeline(folder / kind, False, {"attention_head_dim": 8})
+    return folder / kind
+
+
+def _pipeline(
+    folder: Path, true_size: bool, settings: dict[str, Any], predicts: str = "epsilon"
+) -> None:
     from diffusers import (
         AutoencoderKL,
         PNDMScheduler,
@@ -50,17 +68,11 @@ def _pipeline(folder: Path, true_size: bool) -> None:
 
     text_width = 768 if true_size else WIDTH
     maps = (128, 256, 512, 512) if true_size else (WIDTH,) * 2
-    unet: dict[str, Any] = {"attention_head_dim": 8, "cross_attention_dim": text_width}
+    unet: dict[str, Any] = settings | {"cross_attention_dim": text_width}
     if true_size:
         unet["sample_size"] = 64
     else:
-        unet |= {
-            "sample_size": 8,
-            "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
-            "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-            "block_out_channels": (WIDTH, 2 * WIDTH),
-            "layers_per_block": 1,
-        }
+        unet |= _tiny_unet()
     StableDiffusionPipeline(
         vae=AutoencoderKL(
             down_block_types=("DownEncoderBlock2D",) * len(maps),
@@ -79,6 +91,7 @@ def _pipeline(folder: Path, true_size: bool) -> None:
             beta_start=0.00085,
             beta_end=0.012,
             beta_schedule="scaled_linear",
+            prediction_type=predicts,
             skip_prk_steps=True,
             steps_offset=1,
         ),
@@ -86,6 +99,62 @@ def _pipeline(folder: Path, true_size: bool) -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     ).save_pretrained(folder)
+
+
+def _xl_pipeline(folder: Path) -> None:
+    from diffusers import (
+        AutoencoderKL,
+        EulerDiscreteScheduler,
+        StableDiffusionXLPipeline,
+        UNet2DConditionModel,
+    )
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    tokenizer = _tokenizer(folder.parent / "tokenizer")
+    text = CLIPTextConfig(**_text_settings(), projection_dim=WIDTH)
+    StableDiffusionXLPipeline(
+        vae=AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            block_out_channels=(WIDTH,) * 2,
+            layers_per_block=1,
+            latent_channels=4,
+            sample_size=16,
+            scaling_factor=0.13025,
+        ),
+        text_encoder=CLIPTextModel(text),
+        text_encoder_2=CLIPTextModelWithProjection(text),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        unet=UNet2DConditionModel(
+            **_tiny_unet(),
+            attention_head_dim=(2, 4),
+            cross_attention_dim=2 * WIDTH,
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            transformer_layers_per_block=(1, 2),
+            projection_class_embeddings_input_dim=6 * 8 + WIDTH,
+        ),
+        scheduler=EulerDiscreteScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            steps_offset=1,
+            timestep_spacing="leading",
+        ),
+        add_watermarker=False,
+    ).save_pretrained(folder)
+
+
+def _tiny_unet() -> dict[str, Any]:
+    return {
+        "sample_size": 8,
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+        "block_out_channels": (WIDTH, 2 * WIDTH),
+        "layers_per_block": 1,
+    }
 
 
 def _clip(folder: Path) -> None:

@@ -14,8 +14,9 @@ import pytest
 from safetensors.numpy import save_file
 from tiny_files import idx, write_cifar, write_fashion, write_mnist
 
-from tasks.assets import inception, networks
+from tasks.assets import inception, networks, pretrained
 from tasks.assets.asset import Asset, beside
+from tasks.assets.clip import CLIP
 from tasks.data import user_data
 from tasks.finetune.sd15 import assets
 from tasks.make import pretrain
@@ -185,25 +186,25 @@ def test_files_named_by_their_hash_are_held_against_it(tmp_path: Path) -> None:
     blob.write_bytes(content)
     file = tmp_path / "pytorch_model.bin"
     file.symlink_to(blob)
-    assert assets.damage(file) is None
+    assert pretrained.damage(file) is None
     blob.write_bytes(content[:-1])
-    assert "its SHA256 is" in (assets.damage(file) or "")
+    assert "its SHA256 is" in (pretrained.damage(file) or "")
     checkpoint = tmp_path / f"resnet18-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     checkpoint.write_bytes(content)
-    assert assets.damage(checkpoint) is None
+    assert pretrained.damage(checkpoint) is None
     checkpoint.write_bytes(b"others")
-    assert str(checkpoint) in (assets.damage(checkpoint) or "")
+    assert str(checkpoint) in (pretrained.damage(checkpoint) or "")
 
 
 def test_other_files_are_held_against_their_format(tmp_path: Path) -> None:
     tensors, config = tmp_path / "model.safetensors", tmp_path / "config.json"
     save_file({"weight": np.ones(50, np.float32)}, tensors)
     config.write_text('{"layers": 2}')
-    assert assets.damage(tensors) is None
-    assert assets.damage(config) is None
+    assert pretrained.damage(tensors) is None
+    assert pretrained.damage(config) is None
     for file in (tensors, config):
         file.write_bytes(file.read_bytes()[:-4])
-        assert f"{file} is damaged" in (assets.damage(file) or "")
+        assert f"{file} is damaged" in (pretrained.damage(file) or "")
 
 
 @pytest.fixture
@@ -242,20 +243,20 @@ def test_a_repository_is_fetched_into_the_cache(
         return str(clip_folder(snapshot))
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    problem = assets.CLIP.asset().check() or ""
+    problem = CLIP.asset().check() or ""
     assert "hf download openai/clip-vit-base-patch16" in problem
-    assert assets.CLIP.asset().place == str(cache)
-    assets.CLIP.asset().fetch()
-    assert assets.CLIP.asset().check() is None
-    assert assets.CLIP.asset().place == str(snapshot)
+    assert CLIP.asset().place == str(cache)
+    CLIP.asset().fetch()
+    assert CLIP.asset().check() is None
+    assert CLIP.asset().place == str(snapshot)
     tensors = snapshot / "model.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-4])
-    assert assets.CLIP.missing() is None
-    assert f"{tensors} is damaged" in (assets.CLIP.asset().check() or "")
-    assets.CLIP.asset().fetch()
-    assert assets.CLIP.asset().check() is None
+    assert CLIP.missing() is None
+    assert f"{tensors} is damaged" in (CLIP.asset().check() or "")
+    CLIP.asset().fetch()
+    assert CLIP.asset().check() is None
     assert [settings["force_download"] for settings in asked] == [False, True]
-    assert {settings["name"] for settings in asked} == {assets.CLIP.default}
+    assert {settings["name"] for settings in asked} == {CLIP.default}
 
 
 def test_a_folder_that_the_user_names_is_only_looked_at(
@@ -263,11 +264,11 @@ def test_a_folder_that_the_user_names_is_only_looked_at(
 ) -> None:
     folder = clip_folder(cache / "by hand")
     monkeypatch.setenv("DTB_CLIP", str(folder))
-    assert assets.CLIP.asset().check() is None
+    assert CLIP.asset().check() is None
     (folder / "config.json").unlink()
-    assert "config.json is missing" in (assets.CLIP.asset().check() or "")
+    assert "config.json is missing" in (CLIP.asset().check() or "")
     with pytest.raises(ValueError, match="yours to fill; unset it"):
-        assets.CLIP.asset().fetch()
+        CLIP.asset().fetch()
 
 
 @pytest.mark.parametrize("broken", [False, True])

@@ -12,8 +12,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tasks.assets import networks
-from tasks.finetune.sd15.assets import CLIP, PIPELINE
-from tasks.finetune.sd15.natural_rewards import ClipScore, RandomHead
+from tasks.assets.clip import CLIP
+from tasks.finetune.pipelines.clip import ClipScore
+from tasks.finetune.sd15.assets import PIPELINE
+from tasks.finetune.sd15.random_head import RandomHead
 
 
 class Code:
@@ -133,4 +135,4 @@ def test_a_damaged_clip_folder_is_named(tmp_path):
     pytest.importorskip("transformers")
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match="does not hold CLIP"):
-        ClipScore(tmp_path, ["a cat"])
+        ClipScore(tmp_path)

@@ -25,14 +25,16 @@ from tiny_files import write_inception
 
 from benchmark import catalogue, cli, contract
 from benchmark.runs import runner
-from tasks.assets import inception
+from tasks.assets import inception, pretrained
 from tasks.assets.asset import digest
 from tasks.base import Candidate, FreeMeter
+from tasks.finetune.pipelines import model as pipelines
+from tasks.finetune.pipelines.clip import ClipScore
+from tasks.finetune.pipelines.folder import PipelineFolder
+from tasks.finetune.pipelines.task import CLIP_AT, REFERENCE_SEED
 from tasks.finetune.sd15 import assets
-from tasks.finetune.sd15 import task as stable_diffusion
-from tasks.finetune.sd15.natural_rewards import ClipScore, RandomHead
+from tasks.finetune.sd15.random_head import RandomHead
 from tasks.finetune.sd15.task import (
-    CLIP_AT,
     GUIDANCE_SCALE,
     PROMPTS,
     FinetuneStableDiffusion,
@@ -153,7 +155,7 @@ def test_looking_for_weights_loads_neither_torch_nor_models() -> None:
 
 
 def test_without_transformers_it_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assets, "find_spec", lambda name: None)
+    monkeypatch.setattr(pretrained, "find_spec", lambda name: None)
     assert "[paper]" in (FinetuneStableDiffusion.unavailable() or "")
 
 
@@ -228,9 +230,9 @@ def test_guidance_raises_the_lower_reward_and_a_small_lambda_goes_further(
 def test_gradient_of_the_tilt_is_that_of_finite_differences(
     task: FinetuneStableDiffusion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, head = deepcopy(task.model).double(), deepcopy(task.random_head).double()
+    model, head = deepcopy(task.model).double(), deepcopy(task.r2).double()
     model.recompute = True
-    monkeypatch.setattr(task, "random_head", head)
+    monkeypatch.setattr(task, "r2", head)
     labels = torch.tensor([1, 4])
     condition = model.condition(labels)
     step = task.sampler.steps_taken()[1]
@@ -274,26 +276,27 @@ def test_decoding_one_by_one_again_gives_the_same_gradient(
 def test_a_small_device_decodes_again_instead_of_keeping_the_graph(
     installed: None, monkeypatch: pytest.MonkeyPatch, memory: float, recompute: bool
 ) -> None:
-    monkeypatch.setattr(stable_diffusion, "_memory", lambda device: memory)
-    load = stable_diffusion.load_diffusion.__wrapped__
-    assert load(assets.find(), PROMPTS, 5, "cpu").recompute == recompute
+    monkeypatch.setattr(pipelines, "_memory", lambda device: memory)
+    folder = PipelineFolder(assets.find().pipeline)
+    made = pipelines.load.__wrapped__(folder, PROMPTS, GUIDANCE_SCALE, 5, "cpu")
+    assert made.recompute == recompute
 
 
-def test_a_network_that_does_not_predict_noise_is_refused(
+def test_a_network_that_predicts_images_is_refused(
     installed: None, tiny: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "velocity"
+    folder = tmp_path / "images"
     shutil.copytree(tiny["DTB_SD15"], folder)
     file = folder / "scheduler" / "scheduler_config.json"
-    settings = json.loads(file.read_text()) | {"prediction_type": "v_prediction"}
+    settings = json.loads(file.read_text()) | {"prediction_type": "sample"}
     file.write_text(json.dumps(settings))
     monkeypatch.setenv("DTB_SD15", str(folder))
-    with pytest.raises(ValueError, match="noise prediction"):
+    with pytest.raises(ValueError, match="its network predicts 'sample'"):
         FinetuneStableDiffusion().setup()
 
 
 def test_nothing_learns(task: FinetuneStableDiffusion) -> None:
-    parts = (task.model.network, task.model.decoder, task.clip_score.vision, task.random_head)
+    parts = (task.model.network, task.model.decoder, task.r1, task.r2)
     for module in parts:
         assert not any(parameter.requires_grad for parameter in module.parameters())
         assert not any(child.training for child in module.modules())
@@ -307,7 +310,7 @@ def test_images_are_prepared_as_the_processor_does(tiny: dict[str, str]) -> None
     after each of two passes, and cuts what overshoots after the first."""
     from transformers import CLIPProcessor
 
-    score = ClipScore(Path(tiny["DTB_CLIP"]), PROMPTS)
+    score = ClipScore(Path(tiny["DTB_CLIP"]))
     processor: Any = CLIPProcessor.from_pretrained(tiny["DTB_CLIP"], local_files_only=True)
     generator = torch.Generator().manual_seed(0)
     for height, width in ((32, 32), (64, 48), (24, 40), (20, 20)):
@@ -315,7 +318,7 @@ def test_images_are_prepared_as_the_processor_does(tiny: dict[str, str]) -> None
             pixels = torch.randint(low, high, (2, 3, height, width), generator=generator)
             pixels = pixels.to(torch.uint8)
             theirs = processor.image_processor(list(pixels), return_tensors="pt")["pixel_values"]
-            levels = (score.prepare(pixels / 127.5 - 1) - theirs).abs() * score.scale * 255
+            levels = (score.prepare(pixels / 255) - theirs).abs() * score.scale * 255
             assert levels.mean() < 0.6, (height, width, low)
             assert levels.max() < (1.5 if low else 20), (height, width, low)
 
@@ -323,7 +326,7 @@ def test_images_are_prepared_as_the_processor_does(tiny: dict[str, str]) -> None
 def test_clip_score_is_that_of_the_model(tiny: dict[str, str]) -> None:
     from transformers import CLIPModel, CLIPProcessor
 
-    score = ClipScore(Path(tiny["DTB_CLIP"]), PROMPTS)
+    score = ClipScore(Path(tiny["DTB_CLIP"]))
     model = CLIPModel.from_pretrained(tiny["DTB_CLIP"], local_files_only=True)
     processor: Any = CLIPProcessor.from_pretrained(tiny["DTB_CLIP"], local_files_only=True)
     pixels = torch.full((2, 3, 32, 32), 90, dtype=torch.uint8)
@@ -334,7 +337,7 @@ def test_clip_score_is_that_of_the_model(tiny: dict[str, str]) -> None:
     )
     with torch.no_grad():
         logits = model(**inputs).logits_per_image / model.logit_scale.exp() * 100
-        ours = score(pixels / 127.5 - 1, torch.tensor([3, 0]))
+        ours = score(pixels / 255, [PROMPTS[3], PROMPTS[0]])
     torch.testing.assert_close(ours, logits.diagonal(), atol=0.2, rtol=0)
 
 
@@ -359,11 +362,8 @@ def test_clip_is_read_in_the_layout_it_was_published_in(
     )
     monkeypatch.setenv("DTB_CLIP", str(old))
     assert assets.CLIP.path() == old
-    images = torch.rand(5, 3, 16, 16) * 2 - 1
-    labels = torch.arange(5)
-    torch.testing.assert_close(
-        ClipScore(old, PROMPTS)(images, labels), ClipScore(new, PROMPTS)(images, labels)
-    )
+    images = torch.rand(5, 3, 16, 16)
+    torch.testing.assert_close(ClipScore(old)(images, PROMPTS), ClipScore(new)(images, PROMPTS))
 
 
 def test_rewards_are_differentiable_in_the_image(task: FinetuneStableDiffusion) -> None:
@@ -376,12 +376,12 @@ def test_rewards_are_differentiable_in_the_image(task: FinetuneStableDiffusion) 
 
 def test_large_images_are_reduced_for_the_random_head(task: FinetuneStableDiffusion) -> None:
     seen: list[torch.Size] = []
-    hook = task.random_head.network.register_forward_pre_hook(
+    hook = task.r2.network.register_forward_pre_hook(
         lambda module, inputs: seen.append(inputs[0].shape)
     )
-    grey = torch.tensor([0.1, -0.4, 0.7])[None, :, None, None]
+    grey = torch.tensor([0.55, 0.3, 0.85])[None, :, None, None]
     try:
-        values = [task.random_head(grey.expand(1, 3, side, side)) for side in (512, 224, 64)]
+        values = [task.r2(grey.expand(1, 3, side, side), PROMPTS[:1]) for side in (512, 224, 64)]
     finally:
         hook.remove()
     assert [shape[-1] for shape in seen] == [224, 224, 64]
@@ -412,7 +412,7 @@ def test_a_guided_step_never_makes_the_host_wait_on_cuda(installed: None) -> Non
 
 
 def test_rewards_are_standardised_on_unguided_samples(task: FinetuneStableDiffusion) -> None:
-    rewards = task.pool(FinetuneStableDiffusion.reference_samples, stable_diffusion.REFERENCE_SEED)
+    rewards = task.pool(FinetuneStableDiffusion.reference_samples, REFERENCE_SEED)
     for values in (rewards.upper, rewards.lower):
         assert values.mean().item() == pytest.approx(0, abs=1e-3)
         assert values.std().item() == pytest.approx(1, abs=1e-3)
