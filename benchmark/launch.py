@@ -26,7 +26,7 @@ from benchmark.engine.live import Progress, follow
 from benchmark.engine.stopping import stop_signals
 from benchmark.errors import UserError
 from benchmark.files import StorageError, read_json, storing, write_json
-from benchmark.prepare import unavailable
+from benchmark.prepare import needed, unavailable
 from benchmark.runs.design import PLAN, planned, record_design
 from benchmark.runs.runner import standing
 from benchmark.runs.spec import Outcome, RunSpec
@@ -139,7 +139,8 @@ def plan(request: Request, dry: bool = False) -> Plan:
         request.executor, request.workers, suite.executor, device, suite.runs_per_device
     )
     if (lacking := unavailable(suite)) and not dry:
-        raise LaunchError(f"{lacking[0]}; see: python -m benchmark prepare {quote(request.suite)}")
+        hint = f"; see: python -m benchmark prepare {quote(request.suite)}" if needed(suite) else ""
+        raise LaunchError(lacking[0] + hint)
     specs = suite.specs(request.results, request.clock, kind(device))
     _refuse_namesake(suite, request.results / suite.name)
     if request.fresh and not dry:

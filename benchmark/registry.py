@@ -31,7 +31,7 @@ import tasks
 from benchmark.errors import UserError
 from methods.base import Method
 from tasks.base import Task
-from tasks.command.definition import from_suite
+from tasks.kinds import from_suite
 
 T = TypeVar("T")
 GROUP = "diffusion_tuning_benchmark"

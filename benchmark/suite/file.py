@@ -21,6 +21,9 @@ file = "my_task.py"               # a Python file that defines one task, instead
 [[tasks]]
 kind = "command"                  # a training script; its keys are in tasks/command/definition.py
 
+[[tasks]]
+kind = "diffusers"                # a pipeline: tasks/finetune/pipelines/definition.py
+
 [[methods]]
 name = "grid"                     # a registered name, or the path of a Python file
 label = "grid-seven"              # how it is called in results; its name if left out
@@ -65,7 +68,7 @@ from benchmark.suite.checks import (
     whole,
 )
 from benchmark.suite.model import MethodEntry, Suite, SuiteError, TaskEntry, fits
-from tasks.command.definition import define
+from tasks.kinds import define
 
 SHIPPED = Path(__file__).parent.parent / "suites"
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -141,9 +144,7 @@ def _precision(value: Any, tasks: Sequence[TaskEntry]) -> str:
 def _tasks(path: Path, table: dict[str, Any]) -> list[TaskEntry]:
     where = f"task {table.get('file', table.get('name'))!r}"
     if "kind" in table:
-        if table["kind"] != "command":
-            raise SuiteError(f"{where}: kind must be 'command' or left out, got {table['kind']!r}")
-        return [_command(where, path.resolve(), table)]
+        return [_stated(where, path.resolve(), table)]
     keys(where, table, {"name", "file", "budget"})
     if "file" in table:
         if "name" in table or not text(where, "file", table).endswith(".py"):
@@ -168,8 +169,8 @@ def with_budget(entries: list[TaskEntry], where: str, budget: Any) -> list[TaskE
     return [replace(entry, budget=budget_of(where, budget, entry.name)) for entry in entries]
 
 
-def _command(where: str, path: Path, table: dict[str, Any]) -> TaskEntry:
-    """A task of kind `command`, which the suite file at `path` states itself."""
+def _stated(where: str, path: Path, table: dict[str, Any]) -> TaskEntry:
+    """A task with a `kind`, which the suite file at `path` states itself."""
     try:
         name = registry.add(define(table, path.parent))
     except ValueError as error:

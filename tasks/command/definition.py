@@ -21,49 +21,31 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import tomllib
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from pathlib import Path
 from string import Formatter
 from typing import Any
 
+from tasks import tables
 from tasks.base import Metric
 from tasks.command.task import GIVEN, CommandTask, filled
 from tasks.space import Space, Variable
 
 REQUIRED = ("name", "run", "metric", "budget", "space")
-KEYS = (*REQUIRED, "kind", "description", "goal", "report", "lines", "time_limit", "resume")
+OPTIONAL = ("description", "goal", "report", "lines", "time_limit", "resume")
 GOALS = {"minimise": False, "maximise": True}
 """Whether higher is better."""
 
 
-def from_suite(file: Path, name: str) -> type[CommandTask]:
-    """The task called `name` of a suite file. Raises ValueError."""
-    tables = tomllib.loads(file.read_text()).get("tasks", [])
-    for table in tables:
-        if table.get("kind") == "command" and table.get("name") == name:
-            return define(table, file.resolve().parent)
-    raise ValueError(f"{file} has no task {name!r} of kind 'command'")
-
-
 def define(table: Mapping[str, Any], folder: Path) -> type[CommandTask]:
     """The task that a table of a suite file in `folder` states. Raises ValueError, in one line."""
-    _known("key", table, KEYS)
-    if lacking := [key for key in REQUIRED if key not in table]:
-        raise ValueError(f"needs a {lacking[0]}")
-    for key in ("name", "run", "metric", "report", "resume", "description"):
-        if not isinstance(table.get(key, "text"), str) or not table.get(key, "text").strip():
-            raise ValueError(f"{key} must be a text, got {table[key]!r}")
+    tables.keys(table, REQUIRED, OPTIONAL)
+    tables.texts(table, ("name", "run", "metric", "report", "resume", "description"))
     goal = table.get("goal", "minimise")
     if goal not in GOALS:
         raise ValueError(f"goal must be 'minimise' or 'maximise', got {goal!r}")
-    lines, limit = table.get("lines", 1), table.get("time_limit")
-    if not isinstance(lines, int) or isinstance(lines, bool) or lines < 1:
-        raise ValueError(f"lines must be a whole number of at least 1, got {lines!r}")
-    for key in ("time_limit", "budget"):
-        if key in table and not (_is_number(table[key]) and table[key] > 0):
-            raise ValueError(f"{key} must be a positive number, got {table[key]!r}")
+    lines = tables.whole("lines", table.get("lines", 1), 1)
+    tables.positive(table, ("time_limit", "budget"))
     space = _space(table["space"])
     run, resume = _words("run", table["run"], space), _words("resume", table.get("resume"), space)
     for variable in space.variables:
@@ -83,23 +65,23 @@ def define(table: Mapping[str, Any], folder: Path) -> type[CommandTask]:
         "resume": resume,
         "keys": keys,
         "lines": lines,
-        "time_limit": limit,
+        "time_limit": table.get("time_limit"),
         "where": folder,
         "files": tuple(folder / word for word in run if (folder / word).is_file()),
     }
     return type("Command", (CommandTask,), {"__module__": CommandTask.__module__} | attributes)
 
 
-def _space(tables: Any) -> Space:
-    if not isinstance(tables, dict) or not tables:
+def _space(stated: Any) -> Space:
+    if not isinstance(stated, dict) or not stated:
         raise ValueError(
             "[tasks.space] needs a variable such as lr = { low = 1e-5, high = 0.1, default = 0.01 }"
         )
-    if taken := [name for name in tables if name in GIVEN or not name.isidentifier()]:
+    if taken := [name for name in stated if name in GIVEN or not name.isidentifier()]:
         raise ValueError(
             f"space.{taken[0]}: a variable's name is a word, and none of {', '.join(GIVEN)}"
         )
-    return Space(tuple(_variable(name, table) for name, table in tables.items()))
+    return Space(tuple(_variable(name, table) for name, table in stated.items()))
 
 
 def _variable(name: str, table: Any) -> Variable:
@@ -108,7 +90,7 @@ def _variable(name: str, table: Any) -> Variable:
         raise ValueError(f"{where} must be a table such as {{ low = 0, high = 1, default = 0.5 }}")
     choices = "choices" in table
     keys = ("choices", "default") if choices else ("low", "high", "default", "log", "type")
-    _known(f"key in {where}:", table, keys)
+    tables.known(f"key in {where}:", table, keys)
     for key in keys[: 2 if choices else 3]:
         if key not in table:
             raise ValueError(f"{where} needs a {key}")
@@ -121,7 +103,7 @@ def _variable(name: str, table: Any) -> Variable:
     if kind not in ("int", "float") or not isinstance(log, bool):
         raise ValueError(f"{where}: type is 'int' or 'float' and log true or false")
     for key in ("low", "high", "default"):
-        if not _is_number(table[key]):
+        if not tables.is_number(table[key]):
             raise ValueError(f"{where}: {key} must be a number, got {table[key]!r}")
     low, high, default = (float(table[key]) for key in ("low", "high", "default"))
     return Variable(name, low, high, default, log, kind == "int")
@@ -134,7 +116,7 @@ def _words(key: str, text: str | None, space: Space) -> tuple[str, ...]:
         words = tuple(shlex.split(text or ""))
         for word in words:
             for field in _fields(word):
-                _known(f"placeholder in {key}:", [field], known)
+                tables.known(f"placeholder in {key}:", [field], known)
         given = {"folder": "folder", "seed": 0, "device": "cpu"}
         filled(words, space, space.default, given)  # a format that does not fit
     except (ValueError, LookupError) as error:
@@ -147,19 +129,5 @@ def _fields(word: str) -> list[str]:
     return [field for _, field, _, _ in Formatter().parse(word) if field is not None]
 
 
-def _known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
-    """Raise ValueError, with the nearest one that is known, for the first name that is not."""
-    known = list(known)
-    for name in names:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            raise ValueError(f"unknown {what} {name!r}; {hint}")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _is_word(value: Any) -> bool:
-    return isinstance(value, str) or _is_number(value)
+    return isinstance(value, str) or tables.is_number(value)

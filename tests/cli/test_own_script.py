@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tasks.command.definition import KEYS, define
+from tasks.command.definition import OPTIONAL, REQUIRED, define
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -53,4 +53,4 @@ def test_the_page_states_a_task_with_every_key(tmp_path: Path) -> None:
     (table,) = tomllib.loads(block)["tasks"]
     task = define(table, tmp_path)
     assert [metric.name for metric in task.metrics] == ["test_fid", "fid"]
-    assert table.keys() == set(KEYS) - {"description"}
+    assert table.keys() == {*REQUIRED, "kind", *OPTIONAL} - {"description"}

@@ -180,7 +180,7 @@ def test_the_end_of_the_budget_leaves_no_process(folder: Path) -> None:
 
 TUNER = """
 from pathlib import Path
-from tasks.command.definition import from_suite
+from tasks.kinds import from_suite
 task = from_suite(Path("mine.toml"), "command/mine")()
 list(task.iterate(task.space.default, (1.0,), 0))
 """
@@ -362,7 +362,11 @@ def test_methods_that_need_more_than_scores_are_refused_with_the_reason(folder: 
         ("budget = 0.0005", "", "needs a budget"),
         ("budget = 0.0005", "budget = 'little'", "budget must be a positive number, got 'little'"),
         ("python train.py", "pyhton train.py", "run: there is no program 'pyhton' to start"),
-        ('kind = "command"', 'kind = "comand"', "kind must be 'command' or left out"),
+        (
+            'kind = "command"',
+            'kind = "comand"',
+            "'diffusers' or left out, got 'comand'",
+        ),
         ("command/mine", "finetune/digits", "there is 'finetune/digits' among the tasks already"),
         ("command/mine", "../mine", "a name is letters, digits"),
     ],
