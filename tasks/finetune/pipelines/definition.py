@@ -53,19 +53,12 @@ class UserPipelineTask(PipelineTask):
     rewards: ClassVar[tuple[StatedReward, StatedReward]]
 
     @classmethod
-    def folder(cls) -> PipelineFolder | None:
-        """Where the pipeline lies, or None."""
-        stated = cls.where / Path(cls.pipeline).expanduser()
-        found = stated if stated.exists() else cached(cls.pipeline)
-        return PipelineFolder(found) if found else None
-
-    @classmethod
     def unavailable(cls) -> str | None:
         """Tries the rewards on two random images, so that a bad one is named before anything is
         spent."""
         if lacking := lacking_library():
             return lacking
-        folder = cls.folder()
+        folder = located(cls.pipeline, cls.where)
         if folder is None:
             return (
                 f"pipeline {cls.pipeline!r} is no folder in {cls.where}, and no repository in the "
@@ -77,7 +70,7 @@ class UserPipelineTask(PipelineTask):
         return next(filter(None, reasons), None)
 
     def load(self) -> None:
-        folder = self.folder()
+        folder = located(self.pipeline, self.where)
         if folder is None:
             raise ValueError(self.unavailable())
         with loading(f"{folder.path} cannot be loaded as a pipeline"):
@@ -89,7 +82,7 @@ class UserPipelineTask(PipelineTask):
         self.r1 = replace(upper, guides=upper.has_gradient(*tried))
 
     def weights(self) -> dict[str, str]:
-        folder = self.folder()
+        folder = located(self.pipeline, self.where)
         assert folder is not None
         rewards = {reward.role: reward.identity for reward in self.rewards}
         return folder.fingerprints() | rewards
@@ -113,6 +106,7 @@ def define(table: Mapping[str, Any], folder: Path) -> type[UserPipelineTask]:
     if not isinstance(per_prompt, bool):
         raise ValueError(f"per_prompt must be true or false, got {per_prompt!r}")
     rewards = _rewards(table["rewards"], folder)
+    found = located(table["pipeline"], folder)
     attributes = {
         "name": table["name"],
         "description": table.get("description", f"Entropy strength of guided {table['pipeline']}"),
@@ -124,14 +118,19 @@ def define(table: Mapping[str, Any], folder: Path) -> type[UserPipelineTask]:
         "groups": len(prompts),
         "rewards": rewards,
         "guidance_scale": scale,
+        "files": (
+            *(file for reward in rewards if (file := reward.file)),
+            *(found.configurations() if found else ()),
+        ),
     }
-    made = type("UserPipeline", (UserPipelineTask,), {"__module__": __name__} | attributes | counts)
-    found = made.folder()
-    made.files = (
-        *(file for reward in rewards if (file := reward.file)),
-        *(found.configurations() if found else ()),
-    )
-    return made
+    return type("UserPipeline", (UserPipelineTask,), {"__module__": __name__} | attributes | counts)
+
+
+def located(pipeline: str, where: Path) -> PipelineFolder | None:
+    """Where a pipeline lies that a suite file in `where` names, or None."""
+    stated = where / Path(pipeline).expanduser()
+    found = stated if stated.exists() else cached(pipeline)
+    return PipelineFolder(found) if found else None
 
 
 def read_prompts(file: Path) -> tuple[str, ...]:
