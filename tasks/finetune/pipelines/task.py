@@ -118,7 +118,7 @@ class PipelineTask(ImageTask):
     def asked(self, labels: Tensor) -> list[str]:
         """The prompts numbered `labels`. Read from the device once, not in every guided step."""
         if self._asked is None or self._asked[0] is not labels:
-            self._asked = labels, [self.prompts[label] for label in labels.tolist()]
+            self._asked = labels, [self.prompts[label] for label in labels.cpu().tolist()]
         return self._asked[1]
 
     @torch.no_grad()
