@@ -366,6 +366,10 @@ def test_a_pipeline_that_cannot_be_tuned_is_refused_in_one_line(
             "def red(images, prompts): return (images.sum(dim=(1, 2, 3)) * 0).sqrt()",
             "red' has a gradient that is not finite",
         ),
+        (
+            "def red(images, prompts): return images.round().mean(dim=(1, 2, 3))",
+            "red' has a gradient of zero in random images, which guidance cannot follow",
+        ),
     ],
 )
 def test_a_reward_that_cannot_be_used_is_refused_in_one_line(

@@ -131,7 +131,11 @@ def _tried(
         return f"{stated} has no gradient in the images; guidance follows that of r2, r1 needs none"
     leaf = images.requires_grad_()
     (gradient,) = torch.autograd.grad(reward(leaf, asked).sum(), leaf)
-    return None if gradient.isfinite().all() else f"{stated} has a gradient that is not finite"
+    if not gradient.isfinite().all():
+        return f"{stated} has a gradient that is not finite"
+    if not gradient.any():  # as of what is rounded
+        return f"{stated} has a gradient of zero in random images, which guidance cannot follow"
+    return None
 
 
 @cache
