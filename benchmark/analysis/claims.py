@@ -83,9 +83,7 @@ def ends(task: Task, label: str, metric: Metric) -> pd.Series:
     where a run failed or delivered nothing finite."""
     runs = task.runs(label)
     ended = runs["status"].isin(ENDED) & (runs["budget"] >= task.budget)
-    traces = task.trace(label, metric.name)
-    values = at_fractions(traces, task.budget, (1.0,))[:, 0]
-    known = pd.Series(values, index=[trace.seed for trace in traces], dtype=float)
+    known = at_fractions(task.trace(label, metric.name), task.budget, (1.0,))[1.0]
     found: pd.Series = known.reindex(sorted(runs.loc[ended, "seed"]))
     return found
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from benchmark.analysis import statistics
@@ -42,10 +43,12 @@ def align(runs: Sequence[Trace]) -> Curve | None:
     return Curve(hours, np.array([trace.at(hours) for trace in runs]))
 
 
-def at_fractions(runs: Sequence[Trace], budget: float, fractions: Sequence[float]) -> Array:
-    """`(n, len(fractions))` values at fractions of `budget`; NaN where not known."""
+def at_fractions(runs: Sequence[Trace], budget: float, fractions: Sequence[float]) -> pd.DataFrame:
+    """Values by seed at fractions of `budget`, a column each; NaN where not known."""
     moments = budget * np.asarray(fractions, dtype=float)
-    return np.array([trace.at(moments) for trace in runs]).reshape(len(runs), len(moments))
+    values = {trace.seed: trace.at(moments) for trace in runs}
+    columns = list(fractions)
+    return pd.DataFrame.from_dict(values, orient="index", columns=columns, dtype=float)
 
 
 @dataclass(frozen=True)

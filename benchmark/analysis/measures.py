@@ -6,7 +6,6 @@ runs failed or are missing: their values are NaN and their `n` is 0.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from functools import lru_cache
@@ -20,14 +19,6 @@ from benchmark.study.model import Study, Task
 
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)
 INTERVAL = ("mean", "low", "high")
-KINDS = {
-    "training": ("train_step", "loss", "loss_gradient", "update"),
-    "sampling": ("denoise", "guided_denoise", "denoise_forward", "decode"),
-    "scoring": ("reward", "frechet"),
-    "gradients through samples": ("denoise_backward", "objective_backward"),
-    "optimiser overhead": ("overhead", "trial"),
-}
-"""Kinds of work by primitive operation; what is not listed is a kind of its own."""
 UNCHARGED = ("evaluation", "checkpoint", "setup", "wall")
 """Ledgers that do not count for the budget, and all of the time."""
 WORK = ("nfe", "train_images", "scored_images")
@@ -52,7 +43,7 @@ def quality(study: Study) -> pd.DataFrame:
         runs = len(task.runs(method))
         for metric in task.metrics:
             values = at_fractions(task.trace(method, metric.name), task.budget, FRACTIONS)
-            for fraction, own in zip(FRACTIONS, values.T, strict=True):
+            for fraction, own in values.items():
                 found = statistics.mean_interval(own, metric.log)
                 key = (task.name, method, metric.name, fraction, fraction * task.budget)
                 rows.append((*key, *found.numbers, int(found.n), runs))
@@ -166,12 +157,9 @@ def _normalised(task: Task, method: str, fractions: Sequence[float]) -> pd.DataF
     where the task has no references."""
     if task.references is None:
         return pd.DataFrame()
-    traces = task.trace(method, task.primary.name)
-    values = at_fractions(traces, task.budget, fractions)
-    shares = statistics.normalised(values, *task.references, task.primary.log)
-    seeds = [trace.seed for trace in traces]
-    known = pd.DataFrame(shares, index=seeds, columns=list(fractions))
-    return known.reindex(sorted(task.runs(method)["seed"]))
+    values = at_fractions(task.trace(method, task.primary.name), task.budget, fractions)
+    values[:] = statistics.normalised(values, *task.references, task.primary.log)
+    return values.reindex(sorted(task.runs(method)["seed"]))
 
 
 def aggregate(scores: pd.DataFrame) -> pd.DataFrame:
@@ -188,27 +176,6 @@ def aggregate(scores: pd.DataFrame) -> pd.DataFrame:
             found = statistics.mean_of_means(by_task)
             rows.append((method, *found.numbers, int(found.n), len(own), len(by_task)))
     return pd.DataFrame(rows, columns=["method", *INTERVAL, "n", "runs", "tasks"])
-
-
-def kinds_of_work(study: Study) -> pd.DataFrame:
-    """Charged seconds of a run by kind of work, `optimiser overhead` being the method's own code.
-
-    Columns: task, method, kind (of `KINDS`), seconds (mean over the `n` runs that have not failed).
-    """
-    kinds = {operation: kind for kind, names in KINDS.items() for operation in names}
-    rows = []
-    healthy = study.runs[study.runs["status"] != "failed"]
-    for (task, method), runs in healthy.groupby(["task", "method"], sort=False):
-        seconds = pd.DataFrame([breakdown(text) for text in runs["breakdown"]]).fillna(0.0).mean()
-        by_kind = seconds.groupby(lambda operation: kinds.get(operation, operation)).sum()
-        rows += [(task, method, kind, spent, len(runs)) for kind, spent in by_kind.items()]
-    return pd.DataFrame(rows, columns=["task", "method", "kind", "seconds", "n"])
-
-
-def breakdown(text: object) -> dict[str, float]:
-    """Charged seconds by operation, from a cell of `Study.runs`."""
-    parts: dict[str, float] = json.loads(text) if isinstance(text, str) and text else {}
-    return parts
 
 
 def _states(status: pd.Series) -> str:

@@ -1,15 +1,23 @@
-"""Runs that worked unusually fast or slowly for their device time: a disturbed machine."""
+"""What device time was spent on, and runs whose pace was unusual: a disturbed machine."""
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis.measures import KINDS, breakdown
 from benchmark.study.model import Study
 
+KINDS = {
+    "training": ("train_step", "loss", "loss_gradient", "update"),
+    "sampling": ("denoise", "guided_denoise", "denoise_forward", "decode"),
+    "scoring": ("reward", "frechet"),
+    "gradients through samples": ("denoise_backward", "objective_backward"),
+    "optimiser overhead": ("overhead", "trial"),
+}
+"""Kinds of work by primitive operation; what is not listed is a kind of its own."""
 COUNTED = {
     "train_images": ("training",),
     "nfe": ("sampling", "gradients through samples"),
@@ -19,7 +27,27 @@ UNUSUAL = 0.3
 """Relative distance from the median that is flagged."""
 ENOUGH = 3
 """Runs from which on a median says what is usual."""
-COLUMNS = ["task", "method", "seed", "work", "rate", "usual", "ratio", "n"]
+RUN = ["task", "method", "seed"]
+
+
+def _seconds(study: Study) -> pd.DataFrame:
+    """Charged seconds of every run that has not failed, with a column for each kind of work."""
+    kinds = {operation: kind for kind, names in KINDS.items() for operation in names}
+    runs = study.runs[study.runs["status"] != "failed"].set_index(RUN)
+    parts = [json.loads(text) for text in runs["breakdown"].fillna("{}")]
+    spent = pd.DataFrame(parts, index=runs.index, dtype=float)
+    return spent.T.groupby(lambda operation: kinds.get(operation, operation)).sum().T
+
+
+def kinds_of_work(study: Study) -> pd.DataFrame:
+    """Charged seconds of a run by kind of work, `optimiser overhead` being the method's own code.
+
+    Columns: task, method, kind (of `KINDS`), seconds (mean over the `n` runs that have not failed).
+    """
+    groups = _seconds(study).groupby(RUN[:2], sort=False)
+    means = groups.mean().assign(n=groups.size()).reset_index()
+    table = means.melt([*RUN[:2], "n"], var_name="kind", value_name="seconds")
+    return table[table["seconds"] > 0]
 
 
 @lru_cache(maxsize=2)
@@ -27,29 +55,20 @@ def rates(study: Study) -> pd.DataFrame:
     """Work per device second of every run that has not failed, beside what is usual.
 
     Columns: task, method, seed, work (`train_images` or `nfe`), rate (per second charged for the
-    operations that do it), usual (median over the n runs of the task and method), ratio
-    (rate over usual), n. Runs are compared with those of their own method, because single-run
+    operations that do it), usual (median over the n runs of the task and method), n, ratio
+    (rate over usual). Runs are compared with those of their own method, because single-run
     methods and searches do different work, and by operation, so that it does not matter how long a
     run trained and how long it sampled.
     """
-    last = study.frame.groupby(["task", "method", "seed"])[list(COUNTED)].max()
-    rows = []
-    for run in study.runs[study.runs["status"] != "failed"].to_dict("records"):
-        key = run["task"], run["method"], run["seed"]
-        if key not in last.index:
-            continue
-        seconds = breakdown(run["breakdown"])
-        for work, kinds in COUNTED.items():
-            operations = [name for kind in kinds for name in KINDS[kind]]
-            spent = sum(seconds.get(name, 0.0) for name in operations)
-            done = float(last.loc[key, work])
-            if spent > 0 and done > 0:
-                rows.append((*key, work, done / spent))
-    table = pd.DataFrame(rows, columns=COLUMNS[:5])
+    spent = _seconds(study)
+    done = study.frame.groupby(RUN)[list(COUNTED)].max().reindex(spent.index)
+    seconds = {work: spent.reindex(columns=kinds).sum(axis=1) for work, kinds in COUNTED.items()}
+    rate = done / pd.DataFrame(seconds)
+    known = rate.rename_axis(columns="work").stack().rename("rate")
+    table = known[np.isfinite(known) & (known > 0)].reset_index()
     groups = table.groupby(["task", "method", "work"])["rate"]
     table["usual"], table["n"] = groups.transform("median"), groups.transform("size")
-    table["ratio"] = table["rate"] / table["usual"]
-    return table[COLUMNS]
+    return table.assign(ratio=table["rate"] / table["usual"])
 
 
 def unusual(study: Study) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.analysis import measures
+from benchmark.analysis import measures, work
 from benchmark.display import formatting, table
 from benchmark.display.tables import MAKERS, summary, tables, write_tables
 from benchmark.study.model import Study, Unit
@@ -94,7 +94,7 @@ def test_a_moment_with_fewer_runs_says_so(make_results: Make) -> None:
 
 
 def test_kinds_of_work_add_up_to_the_charged_time(make_results: Make) -> None:
-    table = measures.kinds_of_work(make_results(tasks=2))
+    table = work.kinds_of_work(make_results(tasks=2))
     seconds = table[table["task"] == TASK].groupby("method")["seconds"].sum()
     np.testing.assert_allclose(seconds, 60.0)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis import measures
+from benchmark.analysis import measures, work
 from benchmark.display import style
 from benchmark.display.chart import Axis, Chart, Look, Panel, Rule, Series
 from benchmark.display.kinds import words
@@ -22,12 +22,12 @@ def draw(study: Study, tasks: Sequence[Task]) -> Chart | None:
     evaluations on top."""
     free = measures.usage(study).rename(columns={"evaluation_s": "seconds"}).assign(kind=FREE)
     names = [task.name for task in tasks]
-    table, free = (t[t["task"].isin(names)] for t in (measures.kinds_of_work(study), free))
+    table, free = (t[t["task"].isin(names)] for t in (work.kinds_of_work(study), free))
     spent = pd.concat([table, free]).groupby(["task", "kind", "method"])["seconds"].sum()
     if not spent.any():
         return None
     present = set(table["kind"])
-    kinds = [name for name in measures.KINDS if name in present]
+    kinds = [name for name in work.KINDS if name in present]
     kinds += [*sorted(present - set(kinds)), FREE]
     looks = {name: style.fill(name, place) for place, name in enumerate(kinds)}
     labels = [label for label in study.methods if any(label in task.methods for task in tasks)]
