@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,12 +23,6 @@ if TYPE_CHECKING:
 
 class Study(model.Study):
     """A suite's results: `frame`, tables, figures and a verdict."""
-
-    @classmethod
-    def load(cls, path: Path | str) -> Study:
-        """Read a suite's results. Raises NoRuns and BadResults."""
-        found = model.Study.load(path)
-        return cls(**{field.name: getattr(found, field.name) for field in fields(found)})
 
     def table(self, name: str = "quality") -> pd.DataFrame:
         """One of the tables that `python -m benchmark table` writes, as numbers.

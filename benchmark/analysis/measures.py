@@ -43,8 +43,8 @@ def quality(study: Study) -> pd.DataFrame:
         runs = len(task.runs(method))
         for metric in task.metrics:
             values = at_fractions(task.trace(method, metric.name), task.budget, FRACTIONS)
-            for fraction, own in values.items():
-                found = statistics.mean_interval(own, metric.log)
+            for fraction in FRACTIONS:
+                found = statistics.mean_interval(values[fraction], metric.log)
                 key = (task.name, method, metric.name, fraction, fraction * task.budget)
                 rows.append((*key, *found.numbers, int(found.n), runs))
     columns = ["task", "method", "metric", "fraction", "gpu_hours", *INTERVAL, "n", "runs"]

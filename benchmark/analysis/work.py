@@ -64,7 +64,7 @@ def rates(study: Study) -> pd.DataFrame:
     done = study.frame.groupby(RUN)[list(COUNTED)].max().reindex(spent.index)
     seconds = {work: spent.reindex(columns=kinds).sum(axis=1) for work, kinds in COUNTED.items()}
     rate = done / pd.DataFrame(seconds)
-    known = rate.rename_axis(columns="work").stack().rename("rate")
+    known = pd.Series(rate.rename_axis(columns="work").stack(), name="rate")
     table = known[np.isfinite(known) & (known > 0)].reset_index()
     groups = table.groupby(["task", "method", "work"])["rate"]
     table["usual"], table["n"] = groups.transform("median"), groups.transform("size")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -147,7 +148,7 @@ class TaskBench:
 
     def _meter(self, budget: float) -> PricedClock:
         """Put the task under a running clock with equal prices."""
-        clock = PricedClock(budget, _EqualPrices())
+        clock = PricedClock(budget, defaultdict(lambda: 1e-3))
         clock.switch("method")
         self.task.meter = clock
         return clock
@@ -183,13 +184,3 @@ class _Names(FreeMeter):
     def charge(self, operation: str, count: int = 1, **work: int) -> AbstractContextManager[None]:
         self.operations.add(operation)
         return super().charge(operation, count, **work)
-
-
-class _EqualPrices(dict[str, float]):
-    """One price for every operation."""
-
-    def __contains__(self, operation: object) -> bool:
-        return True
-
-    def __missing__(self, operation: str) -> float:
-        return 1e-3

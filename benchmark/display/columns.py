@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from benchmark.analysis.measures import FRACTIONS
 from benchmark.display.formatting import MISSING, count, duration, estimate, number, percent
-from benchmark.display.style import NOT_RANKED as MARK
+from benchmark.display.style import NOT_RANKED
 from benchmark.display.table import Cell, Column, Row
-from benchmark.study.model import NOT_RANKED, WHY_NOT_RANKED, Study, Task
+from benchmark.study.model import Study, Task
 
 FINAL = "at the end [95 % t]"
 
@@ -62,16 +62,10 @@ def named(study: Study, title: str = "method", key: str = "method") -> Column:
 
     def cell(row: Row) -> Cell:
         label = row[key]
-        shown = label if study.method(label).ranked else f"{label} {MARK}"
+        shown = label if study.method(label).ranked else f"{label} {NOT_RANKED}"
         return Cell(shown, places[label], method=label)
 
     return Column(title, cell)
-
-
-def mark(study: Study) -> str:
-    """The meaning of the mark, where a method has it."""
-    marked = len(study.ranked) < len(study.methods)
-    return f" {MARK} {NOT_RANKED}: {WHY_NOT_RANKED}." if marked else ""
 
 
 def shares() -> list[Column]:

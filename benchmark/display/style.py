@@ -98,6 +98,14 @@ NOT_RANKED = "†"
 """Mark of methods that do not compete."""
 
 
+def not_ranked(study: Study, labels: Iterable[str]) -> str:
+    """The meaning of the mark, where one of the methods has it."""
+    if all(study.method(label).ranked for label in labels):
+        return ""
+    why = "an oracle that uses hindsight, or a method that solves another lower level"
+    return f" {NOT_RANKED} not ranked: {why}."
+
+
 def shown_names(study: Study) -> dict[str, str]:
     """Every method as figures name it: on one line, short, marked where it is not ranked, and
     never like another."""

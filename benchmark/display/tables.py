@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.analysis import contrasts, hypervolume, measures, pairwise, work
-from benchmark.display import columns, table
+from benchmark.display import columns, style, table
 from benchmark.display.figures import left_out
 from benchmark.display.formatting import MISSING, duration, estimate, number, percent
 from benchmark.display.table import Block, Cell, Column, Row, Table
@@ -69,7 +69,7 @@ def summary(study: Study) -> Table:
     )
     blocks = [block(task) for task in study.tasks.values()]
     title = "Quality over the budget"
-    return Table("quality", title, caption + columns.mark(study), data, blocks)
+    return Table("quality", title, caption + style.not_ranked(study, study.methods), data, blocks)
 
 
 def _metrics(study: Study) -> Table:
@@ -262,7 +262,8 @@ def methods(study: Study) -> Table:
         for label, method in study.methods.items()
     ]  # fmt: skip
     texts = map(columns.text, ["what it does", "uses", "options", "source"])
-    caption = f"Uses: what the method sees beyond the space of variables.{columns.mark(study)}"
+    mark = style.not_ranked(study, study.methods)
+    caption = f"Uses: what the method sees beyond the space of variables.{mark}"
     block = Block("all tasks", [columns.named(study), *texts], rows)
     return Table("methods", "Methods", caption, pd.DataFrame(rows), [block])
 

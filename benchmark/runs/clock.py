@@ -222,11 +222,13 @@ class PricedClock(Clock):
     _glance = _read
 
     def _begin(self, operation: str) -> None:
-        if operation not in self.prices:
+        try:
+            self.prices[operation]
+        except KeyError:
             raise KeyError(
                 f"no price for operation {operation!r}; priced are {sorted(self.prices)}. "
                 "A task's `rehearse` must run every primitive once."
-            )
+            ) from None
 
     def _end(self, operation: str, count: int) -> None:
         self._book(self.prices[operation] * count, operation)

@@ -21,7 +21,8 @@ from typing import Any
 from benchmark.errors import UserError
 from benchmark.files import write_atomic, write_json
 from benchmark.runs.design import DESIGN, PLAN, combined
-from benchmark.study.results import PNG, load
+from benchmark.study.model import Study
+from benchmark.study.results import PNG
 from benchmark.study.stored import PACKED, FolderSuite, StoredRun, StoredSuite, open_suite
 
 
@@ -105,7 +106,7 @@ def _open(path: Path) -> StoredSuite:
 
 def read_runs(suite: StoredSuite) -> list[Run]:
     """All runs of a suite, checked. Raises MergeError, NoRuns and BadResults."""
-    load(suite.path)
+    Study.load(suite.path)
     return [_read_run(run) for run in suite.runs]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -23,9 +23,6 @@ T = TypeVar("T")
 SECONDS_PER_HOUR = 3600.0
 LAST_PLACE = 1000
 """Place of methods whose group has no place of its own."""
-NOT_RANKED = "not ranked"
-"""Mark of a method that does not compete, wherever one is shown."""
-WHY_NOT_RANKED = "an oracle that uses hindsight, or a method that solves another lower level"
 
 
 @dataclass(frozen=True)
@@ -249,7 +246,7 @@ class Study:
     """Hash of the logs that `frame` is built from, if all runs have ended: `results.save_frame`."""
 
     @classmethod
-    def load(cls, path: Path | str) -> Study:
+    def load(cls, path: Path | str) -> Self:
         """Read a suite's results.
 
         Raises NoRuns when there is no run in `path`, and BadResults, naming the place, for what no
@@ -257,7 +254,7 @@ class Study:
         """
         from benchmark.study.results import load
 
-        return load(Path(path))
+        return cast("Self", load(Path(path), cls))
 
     @cached_property
     def tasks(self) -> dict[str, Task]:

@@ -28,8 +28,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 Rows = list[dict[str, Any]]
 
 
-def load(path: Path) -> Study:
-    """Read a suite's runs. Raises as `Study.load` says.
+def load(path: Path, kind: type[Study] = Study) -> Study:
+    """Read a suite's runs as a study of this kind. Raises as `Study.load` says.
 
     The stored frame is used if it was made from these logs as they are now: one that was copied, or
     came with the results, is built again.
@@ -71,7 +71,7 @@ def load(path: Path) -> Study:
         if row["samples"]:  # the folder may be called another way than when the row was stored
             where = places[row["task"], row["method"], row["seed"]]
             row["samples"] = str(where / "artifacts" / Path(row["samples"]).name)
-    return Study(
+    return kind(
         name=suite.folder.name,
         folder=suite.folder,
         frame=known[0] if known else builder.frame(),

@@ -68,7 +68,7 @@ def _chart(study: Study, shown: Sequence[Shown], about: str = "") -> Chart | Non
     if not looks:
         return None
     panels = [_panel(study, one, looks) for one in shown]
-    note = about + _note(study, shown, looks) + words.not_ranked(study, looks)
+    note = about + _note(study, shown, looks) + style.not_ranked(study, looks)
     return Chart("anytime", TITLE, note, looks, panels)
 
 

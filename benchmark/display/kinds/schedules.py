@@ -10,7 +10,6 @@ import numpy as np
 
 from benchmark.display import style
 from benchmark.display.chart import Array, Axis, Chart, Look, Panel, Series, limits
-from benchmark.display.kinds import words
 from benchmark.display.kinds.trajectories import representative
 from benchmark.study.model import Study, Task
 
@@ -52,7 +51,7 @@ def draw(study: Study, task: Task) -> Chart | None:
         f"method's run with the median final {task.primary.label}. Log-SNR: log of signal over "
         "noise variance; noise is on the left and at the first evaluations. Grey: the task's "
         "default point, and the cosine table of Nichol & Dhariwal."
-    ) + words.not_ranked(study, plans)
+    ) + style.not_ranked(study, plans)
     return Chart("schedules", TITLE, note, looks, _panels(ordered, set(fixed)))
 
 

@@ -36,7 +36,7 @@ def draw(study: Study, tasks: Sequence[Task]) -> Chart | None:
         "Optimiser overhead: the method's own code, between the operations that a task offers. "
         "On top, white: evaluations of the reported metrics, which nobody is charged for. Dashed: "
         "the budget. Empty rows: methods that the suite does not run on the task."
-    ) + words.not_ranked(study, labels)
+    ) + style.not_ranked(study, labels)
     panels = [_panel(study, task, spent, looks, labels) for task in tasks]
     return Chart("time", TITLE, note, looks, panels)
 

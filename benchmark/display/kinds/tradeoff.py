@@ -43,7 +43,7 @@ def draw(study: Study, task: Task) -> Chart | None:
     means = [_centre(finals.loc[[label], metric.name], metric) for label in looks]
     span = _value_range(metric, means, points)
     panels = [_panel(task, finals, points, x, looks, span) for x in across]
-    note = _note(task, finals, points) + words.unfinished(study) + words.not_ranked(study, labels)
+    note = _note(task, finals, points) + words.unfinished(study) + style.not_ranked(study, labels)
     if len(points):
         looks[LINE] = Look("stored landscape, one seed", "#999999", marker=".")
     return Chart("tradeoff", TITLE, note, looks, panels)

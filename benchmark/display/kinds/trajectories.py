@@ -7,7 +7,6 @@ import pandas as pd
 
 from benchmark.display import style
 from benchmark.display.chart import Axis, Chart, Panel, Rule, Series, widened
-from benchmark.display.kinds import words
 from benchmark.study.model import Study, Task, Variable
 
 TITLE = "How do the tuned variables move?"
@@ -39,7 +38,7 @@ def draw(study: Study, task: Task) -> Chart | None:
         f"over seeds (seed {chosen}). Lines: single-run methods (thin: their other seeds). Small "
         "marks: trials of searches; large: what the run delivers. Dashed: the default setting."
     )
-    return Chart("trajectories", TITLE, note + words.not_ranked(study, seeds), looks, panels)
+    return Chart("trajectories", TITLE, note + style.not_ranked(study, seeds), looks, panels)
 
 
 def _title(variable: Variable) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from benchmark.analysis.words import count
-from benchmark.display.style import NOT_RANKED as MARK
-from benchmark.study.model import NOT_RANKED, WHY_NOT_RANKED, Study
+from benchmark.study.model import Study
 
 
 def seeds(counts: Iterable[int]) -> str:
@@ -17,13 +16,6 @@ def seeds(counts: Iterable[int]) -> str:
     if len(present) == 1:
         return f"n = {present[0]} seed{'s' if present[0] > 1 else ''}"
     return f"n = {present[0]} to {present[-1]} seeds"
-
-
-def not_ranked(study: Study, labels: Iterable[str]) -> str:
-    """The meaning of the mark, where one of the methods has it."""
-    if all(study.method(label).ranked for label in labels):
-        return ""
-    return f" {MARK}\N{NO-BREAK SPACE}{NOT_RANKED}: {WHY_NOT_RANKED}."
 
 
 def unfinished(study: Study) -> str:
