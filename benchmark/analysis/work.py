@@ -65,7 +65,7 @@ def rates(study: Study) -> pd.DataFrame:
     seconds = {work: spent.reindex(columns=kinds).sum(axis=1) for work, kinds in COUNTED.items()}
     rate = done / pd.DataFrame(seconds)
     known = pd.Series(rate.rename_axis(columns="work").stack(), name="rate")
-    table = known[np.isfinite(known) & (known > 0)].reset_index()
+    table: pd.DataFrame = known[np.isfinite(known) & (known > 0)].reset_index()
     groups = table.groupby(["task", "method", "work"])["rate"]
     table["usual"], table["n"] = groups.transform("median"), groups.transform("size")
     return table.assign(ratio=table["rate"] / table["usual"])

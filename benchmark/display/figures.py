@@ -13,7 +13,8 @@ tradeoff     Which compromise of the rewards does each method choose?
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,19 +89,21 @@ def write_figures(
     written = []
     with style.applied():
         for name in chosen:
-            try:
+            with left_out_if_broken(f"figure {name}"):
                 if chart := describe(study, *everything[name]):
                     written += canvas.save(canvas.figure(chart), folder, name, formats)
-            except Exception as error:  # whatever it is, the other figures are made
-                left_out(f"figure {name}", error)
     return written
 
 
-def left_out(what: str, error: Exception) -> None:
-    """One line about what is not shown, and why."""
-    reason = " ".join(str(error).split())
-    log.warning("left out %s: %s: %s", what, type(error).__name__, reason[:300])
-    log.debug("left out %s", what, exc_info=error)
+@contextmanager
+def left_out_if_broken(what: str) -> Iterator[None]:
+    """Whatever is raised inside, one line says what is not shown and why; the rest is made."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        log.warning("left out %s: %s: %s", what, type(error).__name__, reason[:300])
+        log.debug("left out %s", what, exc_info=error)
 
 
 def _everything(study: Study) -> dict[str, tuple[str, str | None]]:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from benchmark.analysis import contrasts, hypervolume, measures, pairwise, work
 from benchmark.display import columns, style, table
-from benchmark.display.figures import left_out
+from benchmark.display.figures import left_out_if_broken
 from benchmark.display.formatting import MISSING, duration, estimate, number, percent
 from benchmark.display.table import Block, Cell, Column, Row, Table
 from benchmark.study.model import Study, Task
@@ -285,10 +285,8 @@ def tables(study: Study) -> dict[str, Table]:
     """All tables that can be made, by name; a line says which cannot, and why."""
     made = {}
     for name, maker in MAKERS.items():
-        try:
+        with left_out_if_broken(f"table {name}"):
             made[name] = maker(study)
-        except Exception as error:  # whatever it is, the other tables are made
-            left_out(f"table {name}", error)
     return made
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -20,7 +20,7 @@ from benchmark.analysis import verdict
 from benchmark.analysis.verdict import TaskVerdict
 from benchmark.display import style
 from benchmark.display.chart import Chart
-from benchmark.display.figures import describe, left_out
+from benchmark.display.figures import describe, left_out_if_broken
 from benchmark.display.formatting import duration
 from benchmark.display.page import content, provenance
 from benchmark.display.table import Block, Table
@@ -36,7 +36,6 @@ KINDS = ("anytime", "trajectories", "schedules", "tradeoff", "time")
 """Figures of each task, in this order."""
 SHOWN = ("quality", "contrasts", "metrics", "comparisons", "cost_to_target", "usage")
 """Tables of each task, in this order; all but the first are folded."""
-Made = TypeVar("Made")
 
 
 @dataclass
@@ -82,33 +81,18 @@ class Page:
 
     def _chart(self, kind: str, task: Task) -> dict[str, Any] | None:
         """The figure with its number on the page; None where there is none."""
-
-        def described() -> dict[str, Any] | None:
-            chart = describe(self.study, kind, task.name)
-            return content.described(chart, self.looks) if chart else None
-
-        found = attempt(f"figure {kind} of {task.name}", described)
-        if found:
-            found |= {"kind": kind, "number": len(self.charts)}
-            self.charts.append(found)
-        return found
+        with left_out_if_broken(f"figure {kind} of {task.name}"):
+            if chart := describe(self.study, kind, task.name):
+                place = {"kind": kind, "number": len(self.charts)}
+                self.charts.append(content.described(chart, self.looks) | place)
+                return self.charts[-1]
+        return None
 
     def picture(self, kind: str, task: str | None = None) -> tuple[Chart, str] | None:
         """A figure that does not move; None where there is none."""
-
-        def drawn() -> tuple[Chart, str] | None:
-            chart = describe(self.study, kind, task)
-            return (chart, content.picture(chart)) if chart else None
-
-        return attempt(f"figure {kind} of {task or self.study.name}", drawn)
-
-
-def attempt(what: str, make: Callable[[], Made | None]) -> Made | None:
-    """What cannot be shown is left out with one line; the page is made."""
-    try:
-        return make()
-    except Exception as error:
-        left_out(what, error)
+        with left_out_if_broken(f"figure {kind} of {task or self.study.name}"):
+            if chart := describe(self.study, kind, task):
+                return chart, content.picture(chart)
         return None
 
 
@@ -123,6 +107,9 @@ def write_report(study: Study, folder: Path) -> Path:
 def render(study: Study) -> str:
     """The whole page; the same results give the same text."""
     page = Page(study)
+    settings: Sequence[provenance.Setting] = ()
+    with left_out_if_broken("provenance"):
+        settings = provenance.settings(study)
     looks = page.looks.for_script()
     css = (HERE / "report.css").read_text(encoding="utf-8") + page.looks.stylesheet()
     script = "".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
@@ -142,7 +129,7 @@ def render(study: Study) -> str:
         methods=page.methods,
         about=page.about,
         sections=page.sections,
-        settings=attempt("provenance", lambda: provenance.settings(study)) or [],
+        settings=settings,
         runs=provenance.runs(study),
         still=page.picture("anytime"),
         data={"looks": looks, "charts": page.charts},
