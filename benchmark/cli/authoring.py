@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -16,13 +15,7 @@ from benchmark.cli import output
 from benchmark.cli.options import JsonOption
 
 
-class Kind(StrEnum):
-    tasks = "tasks"
-    methods = "methods"
-    suites = "suites"
-
-
-def list_(kind: Kind, as_json: JsonOption = False) -> None:
+def list_(kind: Literal["tasks", "methods", "suites"], as_json: JsonOption = False) -> None:
     """List tasks, methods or suites."""
     from benchmark import catalogue
 

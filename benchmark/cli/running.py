@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
@@ -16,15 +15,6 @@ from benchmark.cli.reading import print_summary
 
 if TYPE_CHECKING:
     from benchmark.prepare import Finding
-
-
-class Tracker(StrEnum):
-    tensorboard = "tensorboard"
-
-
-class ClockKind(StrEnum):
-    device = "device"
-    priced = "priced"
 
 
 def run(
@@ -48,12 +38,13 @@ def run(
     ] = "local",
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda if any.")] = None,
     clock: Annotated[
-        ClockKind, typer.Option(help="Measured device time, or calibrated prices.")
-    ] = ClockKind.device,
+        Literal["device", "priced"],
+        typer.Option(help="Measured device time, or calibrated prices."),
+    ] = "device",
     fresh: Annotated[bool, typer.Option(help="Delete the chosen runs and start over.")] = False,
     retry_failed: Annotated[bool, typer.Option(help="Run failed runs again.")] = False,
     log: Annotated[
-        Tracker | None, typer.Option(help="Show the runs there while they work.")
+        Literal["tensorboard"] | None, typer.Option(help="Show the runs there while they work.")
     ] = None,
     dry_run: Annotated[bool, typer.Option(help="Show what would run, and stop.")] = False,
 ) -> None:  # fmt: skip

@@ -23,7 +23,7 @@ from typing import Any
 from benchmark.engine import admission, slurm
 from benchmark.engine.admission import Terms
 from benchmark.engine.devices import VISIBLE, default_workers, kind, pins
-from benchmark.engine.slurm import LOOPBACK, SLURM, ClusterError
+from benchmark.engine.slurm import LOOPBACK, NO_PAGES, SLURM, ClusterError
 from benchmark.engine.stopping import interrupts_ignored
 from benchmark.runs.spec import RunSpec
 
@@ -223,8 +223,7 @@ def _local(workers: int, device: str, sharing: int) -> Iterator[Any]:
         number: {"cls": Nanny, "options": options | {"env": env}}
         for number, env in enumerate(pins(workers, device, sharing))
     }
-    no_pages = {"dashboard": False, "dashboard_address": f"{LOOPBACK}:0"}
-    scheduler = {"cls": Scheduler, "options": common | no_pages}
+    scheduler = {"cls": Scheduler, "options": common | NO_PAGES}
     with interrupts_ignored():
         cluster = SpecCluster(nannies, scheduler, security=security, silence_logs=logging.CRITICAL)
     client = Client(cluster, set_as_default=False)

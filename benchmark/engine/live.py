@@ -6,7 +6,7 @@ import json
 import shlex
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,11 +133,10 @@ class Progress:
 
 def _heartbeat(spec: RunSpec) -> dict[str, Any]:
     """The last sign of life of a run; empty if there is none."""
-    try:
-        life: dict[str, Any] = json.loads(spec.folder.heartbeat.read_text())
-        return life
-    except (OSError, ValueError):
-        return {}
+    life: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        life = json.loads(spec.folder.heartbeat.read_text())
+    return life
 
 
 def metric_text(life: dict[str, Any]) -> str:

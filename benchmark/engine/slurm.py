@@ -18,6 +18,8 @@ from benchmark.runs.spec import RunSpec
 
 SLURM = "slurm"
 LOOPBACK = "127.0.0.1"
+NO_PAGES = {"dashboard": False, "dashboard_address": f"{LOOPBACK}:0"}
+"""Options of a scheduler."""
 NO_DASHBOARD = ("--no-dashboard", "--dashboard-address", f"{LOOPBACK}:0")
 """Without the second option a worker's health pages are open to all who reach the machine."""
 NO_MEMORY_LIMIT = ("--memory-limit", "0")
@@ -98,8 +100,8 @@ def jobs(
             cores=1, processes=1, job_name=f"benchmark-{specs[0].suite}",
             job_extra_directives=directives, worker_extra_args=arguments,
             security=security, shared_temp_directory=str(logs),
-            scheduler_options={"dashboard": False, "dashboard_address": f"{LOOPBACK}:0"},
-            silence_logs=logging.CRITICAL, job_cls=_job_class(refusals, over),
+            scheduler_options=NO_PAGES, silence_logs=logging.CRITICAL,
+            job_cls=_job_class(refusals, over),
         )  # fmt: skip
     except (OSError, ValueError, RuntimeError) as error:
         raise ClusterError(f"[executor]: {error}") from None

@@ -56,7 +56,8 @@ class Clock(ABC):
         self._on_charge = on_charge
         self._stopwatch = Stopwatch()
         self._wall = 0.0
-        self._ledger = "setup"
+        self.ledger = "setup"
+        """The ledger that is running; see `switch`."""
         self._operation: str | None = None
 
     @property
@@ -69,11 +70,6 @@ class Clock(ABC):
     def progress(self) -> float:
         """Share of the budget that is used, at most 1."""
         return min(self.used / self.budget, 1.0)
-
-    @property
-    def ledger(self) -> str:
-        """The ledger that is running."""
-        return self._ledger
 
     @property
     def wall(self) -> float:
@@ -89,12 +85,12 @@ class Clock(ABC):
     def switch(self, ledger: str) -> None:
         """Close the running ledger and continue in `ledger`."""
         self._read()
-        self._ledger = ledger
+        self.ledger = ledger
 
     @contextmanager
     def enter(self, ledger: str) -> Iterator[None]:
         """Book the time spent inside to `ledger`."""
-        outside = self._ledger
+        outside = self.ledger
         self.switch(ledger)
         try:
             yield
@@ -109,7 +105,7 @@ class Clock(ABC):
         so a run oversteps its budget by one primitive at most.
         """
         self.require_budget()
-        charged = self._ledger == "method"
+        charged = self.ledger == "method"
         self._begin(operation)
         try:
             yield
@@ -122,7 +118,7 @@ class Clock(ABC):
 
     def require_budget(self) -> None:
         """Raise BudgetExhausted if time is charged and none is left."""
-        if self._ledger != "method":
+        if self.ledger != "method":
             return
         self._glance()
         if self.ledgers["method"] >= self.budget:
@@ -154,8 +150,8 @@ class Clock(ABC):
         self.work = Counter(snapshot["work"])
 
     def _book(self, seconds: float, operation: str) -> None:
-        self.ledgers[self._ledger] += seconds
-        if self._ledger == "method":
+        self.ledgers[self.ledger] += seconds
+        if self.ledger == "method":
             self.breakdown[operation] = self.breakdown.get(operation, 0.0) + seconds
 
     @abstractmethod
@@ -251,7 +247,7 @@ class LoggedClock(Clock):
         self._points = np.append(work, 2 * work[-1]), np.append(seconds, 2 * seconds[-1])
 
     def _read(self) -> None:
-        if self._ledger == "method":
+        if self.ledger == "method":
             done = sum(self.work.values())
             self.ledgers["method"] = float(np.interp(done, *self._points))
 

@@ -14,25 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 THREAD_CPU_CLOCK = 6
 """Lowest bits of a Linux clock that counts one thread's processor time; its id is in the others."""
 
 
-class Watch(Protocol):
-    """Seconds since the last lap."""
-
-    def lap(self) -> float:
-        """Seconds since the last lap, never negative; the next one begins."""
-        ...
-
-    def glance(self) -> float:
-        """As `lap`, or 0 while a lap is not worth its cost: then it goes on."""
-        ...
-
-
-def device_watch(device: str) -> Watch:
+def device_watch(device: str) -> DeviceWatch | ProcessorWatch:
     """The watch that a budget on `device` is measured by."""
     return DeviceWatch(device) if device.startswith("cuda") else ProcessorWatch()
 
