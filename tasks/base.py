@@ -68,6 +68,11 @@ class Metric:
     """Whether it measures the same as the primary metric in another way that no method optimises: a
     lead in the primary metric that is not there too is called no win."""
 
+    @property
+    def title(self) -> str:
+        """The label, with an arrow towards better values."""
+        return f"{self.label} {'↑' if self.higher_is_better else '↓'}"
+
 
 @dataclass
 class Candidate:

@@ -151,7 +151,4 @@ def _distribution(variable: Variable) -> BaseDistribution:
 
 def _value(variable: Variable, value: float) -> float | int | str:
     """A stored value as its distribution has it; a step in the last bit beyond a bound is none."""
-    value = min(max(value, variable.low), variable.high)
-    if variable.choices:
-        return variable.choices[round(value)]
-    return round(value) if variable.integer else value
+    return variable.said(min(max(value, variable.low), variable.high))

@@ -18,46 +18,14 @@ from benchmark.files import LARGEST_PICTURE, read_bytes
 from benchmark.runs.design import Contrast, Design
 from benchmark.study import traces
 from benchmark.study.traces import Trace, Traces
+from tasks.base import Metric as Metric
+from tasks.base import stored_landscape
+from tasks.space import Variable as Variable
 
 T = TypeVar("T")
 SECONDS_PER_HOUR = 3600.0
 LAST_PLACE = 1000
 """Place of methods whose group has no place of its own."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A reported metric; its values are stored the natural way round."""
-
-    name: str
-    label: str
-    higher_is_better: bool = False
-    log: bool = False
-    """Whether it is drawn and averaged on a log scale."""
-    confirms: bool = False
-    """Whether a lead in the primary metric must be there too."""
-
-    @property
-    def direction(self) -> str:
-        return "↑" if self.higher_is_better else "↓"
-
-    @property
-    def title(self) -> str:
-        return f"{self.label} {self.direction}"
-
-
-@dataclass(frozen=True)
-class Variable:
-    """An upper-level variable on `[low, high]`."""
-
-    name: str
-    low: float
-    high: float
-    default: float
-    log: bool = False
-    integer: bool = False
-    choices: Sequence[str] = ()
-    """Names of the values from 0 on, of a category."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +125,6 @@ class Task:
 
         The number of samples may differ: more of them only make a smoother curve.
         """
-        from tasks.base import stored_landscape
-
         stored: dict[str, Any] | None = (
             self.facts["landscape"] if "landscape" in self.facts else stored_landscape(self.name)
         )
