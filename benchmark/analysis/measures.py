@@ -13,15 +13,15 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis import statistics
+from benchmark.analysis import statistics, words
 from benchmark.analysis.curves import Cost, at_fractions, cost_to_target
+from benchmark.runs.clock import WORK
 from benchmark.study.model import Study, Task
 
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)
 INTERVAL = ("mean", "low", "high")
 UNCHARGED = ("evaluation", "checkpoint", "setup", "wall")
 """Ledgers that do not count for the budget, and all of the time."""
-WORK = ("nfe", "train_images", "scored_images")
 
 
 def pairs(study: Study) -> Iterator[tuple[Task, str]]:
@@ -70,7 +70,7 @@ def usage(study: Study) -> pd.DataFrame:
     groups = runs[runs["status"] != "failed"].groupby(["task", "method"])
     table = groups[[*times, *done.columns]].mean()
     table = table.assign(peak_memory_mb=groups["peak_memory_mb"].max(), n=groups.size())
-    status = runs.groupby(["task", "method"])["status"].agg(_states)
+    status = runs.groupby(["task", "method"])["status"].agg(words.tally)
     table = table.join(status, how="outer")
     everything = pd.MultiIndex.from_tuples(
         [(task.name, method) for task, method in pairs(study)], names=table.index.names
@@ -176,7 +176,3 @@ def aggregate(scores: pd.DataFrame) -> pd.DataFrame:
             found = statistics.mean_of_means(by_task)
             rows.append((method, *found.numbers, int(found.n), len(own), len(by_task)))
     return pd.DataFrame(rows, columns=["method", *INTERVAL, "n", "runs", "tasks"])
-
-
-def _states(status: pd.Series) -> str:
-    return ", ".join(f"{count} {state}" for state, count in status.value_counts().items())

@@ -226,7 +226,7 @@ def _unfinished(task: Task) -> Iterator[str]:
     absent = [label for label in task.methods if label not in set(runs["method"])]
     if absent:
         yield f"Planned, but with no run yet: {words.names(absent)}."
-    states = runs.loc[~runs["status"].isin(claims.ENDED), "status"].value_counts()
+    states = runs.loc[~runs["status"].isin(claims.ENDED), "status"]
     if len(states):
-        counts = ", ".join(f"{n} {state}" for state, n in states.items())
+        counts = words.tally(states)
         yield f"Not all runs are finished ({counts} of {len(runs)}), so all this may change."

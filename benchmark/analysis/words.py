@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pandas as pd
+
 from benchmark.study.model import Metric
 
 MOST = 3
@@ -54,6 +56,11 @@ def some(listed: Sequence[str], joint: str = ", ") -> str:
 def count(number: int, what: str) -> str:
     """`1 seed`, `3 seeds`."""
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def tally(states: pd.Series) -> str:
+    """`3 finished, 1 failed`: how often there is what, the most frequent first."""
+    return ", ".join(f"{number} {state}" for state, number in states.value_counts().items())
 
 
 def interval(value: float, low: float, high: float) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import NamedTuple
 
@@ -71,13 +70,13 @@ class TaskBench:
     def measured(self) -> Measured:
         """Candidates of a fresh short solve; score and metrics of the last one."""
         changed: list[str] = []
-        self.task.meter = meter = _Names()
+        self.task.meter = meter = calibration.PriceMeter(self.device)
         with isolated(changed):  # also because the number of threads decides the last digits
             candidates = self.solve()
             score = self.task.score(candidates[-1], 1)
             metrics = self.task.evaluate(candidates[-1], 2)
         self.task.meter = FreeMeter()
-        return Measured(candidates, score, metrics, meter.operations, changed)
+        return Measured(candidates, score, metrics, set(meter.prices()), changed)
 
     @cached_property
     def first(self) -> Measured:
@@ -173,14 +172,3 @@ class TaskBench:
     def leaves_globals(self) -> str | None:
         changed = self.repeated.changed
         return f"changed {', '.join(changed)}" if changed else None
-
-
-class _Names(FreeMeter):
-    """Charges nothing, and notes what it was asked to charge."""
-
-    def __init__(self) -> None:
-        self.operations: set[str] = set()
-
-    def charge(self, operation: str, count: int = 1, **work: int) -> AbstractContextManager[None]:
-        self.operations.add(operation)
-        return super().charge(operation, count, **work)

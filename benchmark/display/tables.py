@@ -18,6 +18,7 @@ from benchmark.display import columns, style, table
 from benchmark.display.figures import left_out_if_broken
 from benchmark.display.formatting import MISSING, duration, estimate, number, percent
 from benchmark.display.table import Block, Cell, Column, Row, Table
+from benchmark.runs.clock import WORK
 from benchmark.study.model import Study, Task
 
 INTERVAL = (
@@ -111,7 +112,7 @@ def _usage(study: Study) -> Table:
         data,
         lambda task: [
             columns.named(study), columns.used(task),
-            *map(columns.counted, (*measures.WORK, "trials", "reports")),
+            *map(columns.counted, (*WORK, "trials", "reports")),
             *(columns.numeric(f"{name} (s)", f"{name}_s") for name in measures.UNCHARGED),
             columns.numeric("peak memory (MB)", "peak_memory_mb"),
             columns.numeric("n", written=str), columns.text("runs", "status"), pace,

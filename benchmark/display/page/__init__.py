@@ -16,7 +16,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmark.analysis import verdict
+from benchmark.analysis import verdict, words
 from benchmark.analysis.verdict import TaskVerdict
 from benchmark.display import style
 from benchmark.display.chart import Chart
@@ -142,13 +142,12 @@ def render(study: Study) -> str:
 def _overview(study: Study) -> list[tuple[str, str]]:
     """How much there is of what, and on which devices."""
     runs = study.runs
-    states = runs["status"].value_counts()
     devices = runs["device"].astype(str).str.partition(": ")[2].replace("", "not stated")
     return [
         ("tasks", str(len(study.tasks))),
         ("methods", str(len(study.methods))),
         ("seeds", str(runs["seed"].nunique())),
-        ("runs", ", ".join(f"{count} {state}" for state, count in states.items()) or "none"),
+        ("runs", words.tally(runs["status"])),
         ("device", ", ".join(sorted(set(devices))) or "-"),
     ]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.analysis import words
 from benchmark.display import columns
 from benchmark.display.table import Block, Table
 from benchmark.study.model import Study
@@ -46,8 +47,8 @@ def runs(study: Study) -> Table:
     """How the runs of every method on every task ended, with the reasons of failures."""
     records = []
     for (task, method), rows in study.runs.groupby(["task", "method"], sort=False):
-        states = [f"{n} {state}" for state, n in rows["status"].value_counts().items()]
         failed = rows[rows["status"] == "failed"].to_dict("records")
+        states = [words.tally(rows["status"])]
         states += [f"seed {row['seed']}: {row['reason']}" for row in failed]
         seeds = ", ".join(map(str, sorted(rows["seed"])))
         records.append({"task": task, "method": method, "seeds": seeds, "runs": ", ".join(states)})
