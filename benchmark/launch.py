@@ -6,7 +6,6 @@ plan has pending; `conclude` writes tables, figures and the report of what is st
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -228,13 +227,12 @@ def _drawn(plan: Plan, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
         started = time.monotonic()
         if left[outcome.spec.task] or not left.total() or started < due:
             continue
-        try:
-            from benchmark.display import draw
-            from benchmark.study.model import Study
+        from benchmark.display import draw
+        from benchmark.display.figures import left_out_if_broken
+        from benchmark.study.model import Study
 
+        with left_out_if_broken("interim figures"):
             draw(Study.load(plan.folder), formats=("png",))
-        except Exception as error:  # no reason to end a session
-            logging.getLogger(__name__).warning("interim figures failed: %r", error)
         ended = time.monotonic()
         due = ended + max(DRAWING_SPACING, 20 * (ended - started))
 

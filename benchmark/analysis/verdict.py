@@ -182,11 +182,11 @@ def _certainty(rows: Sequence[Row]) -> str:
     if not known:
         return "No seed has been run by both methods of any of them."
     family = "" if len(rows) == 1 else f", corrected for all {len(rows)}"
-    fewest, most = min(known), max(known)
-    seeds = words.count(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
-    so_many = "so many" if fewest == most else str(fewest)
+    fewest = min(known)
+    so_many = "so many" if fewest == max(known) else str(fewest)
     return (
-        f"Each comparison is an exact test over the same {seeds} of both methods{family}; the "
+        f"Each comparison is an exact test over the same {words.seeds(known)} of both methods"
+        f"{family}; the "
         f"smallest p that {so_many} can give is "
         f"{words.number(comparison.smallest_p(fewest), 2)}."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -56,6 +56,13 @@ def some(listed: Sequence[str], joint: str = ", ") -> str:
 def count(number: int, what: str) -> str:
     """`1 seed`, `3 seeds`."""
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def seeds(counts: Iterable[int]) -> str:
+    """`3 seeds`, or `6 to 8 seeds` where they differ; zeros are left out."""
+    known = {int(n) for n in counts if n} or {0}
+    fewest, most = min(known), max(known)
+    return count(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
 
 
 def tally(states: pd.Series) -> str:
