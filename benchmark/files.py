@@ -32,7 +32,7 @@ class BadResults(UserError):
 
 
 class StorageError(OSError):
-    """The run folder cannot be written; the run is interrupted and can continue later."""
+    """A file cannot be written. A run that this ends is interrupted and can continue later."""
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def storing() -> Iterator[None]:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a whole file so that a reader or a crash never sees half of it."""
+    """Write a whole file so that a reader or a crash never sees half of it. Raises StorageError."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY}")
     data = content.encode() if isinstance(content, str) else content
     try:
@@ -55,7 +55,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
+        raise StorageError(error.errno, error.strerror, str(path)) from None
     finally:
         with suppress(OSError):  # a read-only folder has none, and says so above
             temporary.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmark.files import BadResults, plain, read_json, storing, write_json
+from benchmark.files import BadResults, plain, read_json, write_json
 
 T = TypeVar("T")
 Pairs = tuple[tuple[str, str], ...]
@@ -87,9 +87,8 @@ def record_design(suite_folder: Path, design: Design) -> None:
         design = combined([read_design(suite_folder), design], last_wins=True)
     elif design.contrasts and (suite_folder / "runs").exists():
         design = replace(design, changed=True)
-    with storing():
-        suite_folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, asdict(design))
+    suite_folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, asdict(design))
 
 
 def combined(designs: Iterable[Design], last_wins: bool = False) -> Design:

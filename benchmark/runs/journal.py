@@ -79,8 +79,7 @@ class Journal:
     def describe(self, description: dict[str, Any]) -> None:
         """Write `run.json`."""
         self.description = description
-        with storing():
-            write_json(self.folder.description, description)
+        write_json(self.folder.description, description)
 
     def append(self, record: Record) -> None:
         """Append one record to the log."""
@@ -105,5 +104,4 @@ class Journal:
 
     def save(self, state: dict[str, Any]) -> None:
         """Write the checkpoint."""
-        with storing():
-            checkpoint.save(self.folder, state)
+        checkpoint.save(self.folder, state)

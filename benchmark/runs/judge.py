@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.files import storing, write_atomic
+from benchmark.files import write_atomic
 from benchmark.runs.clock import Clock, NarrowMeter
 from benchmark.runs.folder import RunFolder
 from tasks.base import Candidate, Task
@@ -46,10 +46,8 @@ class Judge:
             values = self._task.evaluate(candidate, self._seed)
             images = self._task.images(candidate, SAMPLES_SHOWN, self._seed)
             if images is not None:
-                with storing():
-                    write_atomic(
-                        self._folder.artifacts / f"samples-{trial:06d}.png", png_grid(images)
-                    )
+                file = self._folder.artifacts / f"samples-{trial:06d}.png"
+                write_atomic(file, png_grid(images))
         return finite_ones(values)
 
     def evaluate_final(self, candidate: Candidate) -> dict[str, float]:

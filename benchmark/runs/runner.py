@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from benchmark import registry
-from benchmark.files import BadResults, StorageError, storing, write_atomic
+from benchmark.files import BadResults, StorageError, write_atomic
 from benchmark.runs.clock import (
     BudgetExhausted,
     Callback,
@@ -113,8 +113,7 @@ def _session(
         if isinstance(fault, StorageError):
             raise fault from None
         status = "failed"
-        with storing():
-            write_atomic(folder.error, "".join(traceback.format_exception(fault)))
+        write_atomic(folder.error, "".join(traceback.format_exception(fault)))
     finally:
         end = {
             "kind": "end",
