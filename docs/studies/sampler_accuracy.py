@@ -2,11 +2,12 @@
 
     python docs/studies/sampler_accuracy.py finetune/digits finetune/mnist
 
-The truth is a large pool of the pre-trained model, reweighted by exp(r2 / lambda): unbiased in
-the limit, and trustworthy while its effective sample size is large.
+The truth is a large pool of the pre-trained model, each class reweighted by exp(r2 / lambda):
+unbiased in the limit, and trustworthy while the poorest class has a large effective sample size.
 """
 
 import sys
+from statistics import fmean
 
 import torch
 
@@ -24,14 +25,29 @@ SEED = 0
 
 
 def with_particles(task: ImageTask, strength: float, particles: int) -> Rewards:
-    """Rewards of `SAMPLES` rows in groups of `particles` that share a class."""
+    """Rewards of about `SAMPLES` rows, each class of a batch standing for so many particles."""
     generator = task.generator(SEED)
-    sampler = ParticleSampler(clip=task.sampler.clip, particles=particles)
-    labels = (torch.arange(SAMPLES // particles) % task.groups).repeat_interleave(particles)
-    images = task.generate(
-        labels, sampler, generator, lambda images: task.lower(images, labels) / strength
-    ).clean
-    return task.rate(images, labels)
+    sampler = ParticleSampler(clip=task.sampler.clip, groups=task.groups)
+    labels = torch.arange(particles * task.groups) % task.groups
+    parts = []
+    for _ in range(max(SAMPLES // len(labels), 1)):
+        images = task.generate(
+            labels, sampler, generator, lambda images: task.lower(images, labels) / strength
+        ).clean
+        parts.append(task.rate(images, labels))
+    return Rewards.concatenate(parts)
+
+
+def reweighted(pool: Rewards, strength: float) -> tuple[float, float, float]:
+    """E[r1], E[r2], and the effective size of the poorest class."""
+    first, second, sizes = [], [], []
+    for member in pool.members():
+        tilted = log_weights(pool.lower[member] / strength)
+        weights = tilted.exp()
+        first.append(float(weights @ pool.upper[member]))
+        second.append(float(weights @ pool.lower[member]))
+        sizes.append(float(effective_sample_size(tilted)))
+    return fmean(first), fmean(second), min(sizes)
 
 
 def means(rewards: Rewards) -> str:
@@ -42,10 +58,8 @@ def rows(task: ImageTask) -> None:
     """One line for each strength."""
     pool = task.pool(POOL, SEED)
     for strength in STRENGTHS:
-        tilted = log_weights(pool.lower / strength)
-        size = effective_sample_size(tilted) / POOL
-        weights = tilted.exp()
-        truth = f"{weights @ pool.upper:.3f}, {weights @ pool.lower:.3f} ({size:.0%})"
+        first, second, size = reweighted(pool, strength)
+        truth = f"{first:.3f}, {second:.3f} ({size:.0f})"
         guided = means(task.guided({"lambda": strength}, SAMPLES, SEED))
         particles = [means(with_particles(task, strength, count)) for count in PARTICLES]
         print("| " + " | ".join([task.name, f"{strength:g}", truth, guided, *particles]) + " |")

@@ -200,7 +200,8 @@ def _draw(
     if not options.spread:
         return [task.guided(_params(space, state.position), size, seed)]
     sides = [_params(space, state.position + x) for x in (offset, -offset)]
-    return task.guided_each(sides, max(size // 2, 2), seed)
+    half = math.ceil(max(size // 2, 2) / task.lot) * task.lot
+    return task.guided_each(sides, half, seed)
 
 
 def _advance(

@@ -41,6 +41,7 @@ class FinetuneOracles(Oracles, Protocol):
     """What a method may call of a fine-tuning task; `FinetuneTask` documents the members."""
 
     samples: int
+    lot: int
 
     def pool(self, count: int, seed: int) -> Rewards: ...
 
@@ -64,6 +65,9 @@ class FinetuneTask(Task):
     fidelities = False  # fewer samples only make a noisier score of the same thing
     samples: ClassVar[int]
     """Guided samples in a standard trial."""
+    lot: ClassVar[int] = 1
+    """Guided samples are drawn in multiples of so many; what is not asked for is paid all the
+    same, and dropped."""
     evaluation_samples: ClassVar[int] = 2000
 
     @abstractmethod

@@ -68,9 +68,9 @@ class ImageTask(FinetuneTask):
     def guided_each(self, points: Sequence[Params], count: int, seed: int) -> list[Rewards]:
         copies = len(points)
         generator = self.generator(seed)
-        labels = torch.arange(count, device=self.device) % self.groups
+        labels = torch.arange(self.whole_lots(count), device=self.device) % self.groups
         parts: list[list[Rewards]] = [[] for _ in points]
-        for part in torch.split(labels, max(self.batch // copies, 1)):
+        for part in torch.split(labels, max(self.batch // copies, self.lot)):
             strength = torch.cat([self._strength(params, part) for params in points])
             asked = part.repeat(copies)
             sampler = replace(self.sampler, copies=copies)
@@ -78,14 +78,19 @@ class ImageTask(FinetuneTask):
             scored = self._score(samples.clean, asked)
             for collected, rewards in zip(parts, scored.chunk(copies), strict=True):
                 collected.append(rewards)
-        return [self.settle(Rewards.concatenate(collected)) for collected in parts]
+        return [self.settle(Rewards.concatenate(collected).first(count)) for collected in parts]
+
+    def whole_lots(self, count: int) -> int:
+        """The smallest number of guided samples that can be drawn to have `count`."""
+        return -(-count // self.lot) * self.lot
 
     def draw(
         self, params: Params | None, count: int, seed: int, solver: Solver = LOOK_AHEAD
     ) -> Drawn:
         """`count` images of the model guided at `params` (None: as it was pre-trained)."""
         generator = self.generator(seed)
-        labels = torch.arange(count, device=self.device) % self.groups
+        rows = count if params is None else self.whole_lots(count)
+        labels = torch.arange(rows, device=self.device) % self.groups
         parts = []
         for part in torch.split(labels, self.batch):
             if params is None:
@@ -95,9 +100,9 @@ class ImageTask(FinetuneTask):
                 samples = self._solve(strength, part, generator, self.sampler, solver)
             parts.append(samples)
         return Drawn(
-            torch.cat([part.clean for part in parts]),
-            labels,
-            torch.cat([part.path_kl for part in parts]),
+            torch.cat([part.clean for part in parts])[:count],
+            labels[:count],
+            torch.cat([part.path_kl for part in parts])[:count],
         )
 
     def images(self, candidate: Candidate, count: int, seed: int) -> np.ndarray:

@@ -28,7 +28,7 @@ class LatentTask(ImageTask):
     """Guided sampling in the latent, rewards on the decoded image."""
 
     citation = "Xiao et al., ICML 2025, arXiv 2502.08808, application 1"
-    metrics = (REWARD, LOWER_REWARD, FID, PATH_KL, RECOGNISED)
+    metrics: ClassVar[tuple[Metric, ...]] = (REWARD, LOWER_REWARD, FID, PATH_KL, RECOGNISED)
     dataset: ClassVar[str]
     ink_targets: ClassVar[tuple[float, ...]] = (1.5,) * CLASSES
     """Ink that r1 asks of each class, in standard deviations from the pre-trained mean."""

@@ -25,12 +25,13 @@ from tasks.finetune.sampling import Denoiser, LogTilt, Sampler, Samples, Step
 
 @dataclass(frozen=True)
 class ParticleSampler(Sampler):
-    """A sampler whose rows come in groups of `particles` that stand for one law each.
+    """A sampler whose rows cycle through `groups` laws: rows i, i + groups, ... of a part are the
+    particles of one law.
 
-    Rows of a group must share what the denoiser and the tilt know of them (class, strength).
+    They must share what the denoiser and the tilt know of them (class, strength).
     """
 
-    particles: int = 16
+    groups: int = 1
     threshold: float = 0.5
     """A group is resampled when its effective sample size falls below this share."""
 
@@ -45,26 +46,23 @@ class ParticleSampler(Sampler):
     ) -> Samples:
         """As `Sampler.sample`; rows of a group are equally weighted, and no longer independent.
 
-        `path_kl` is not defined for a resampled path: NaN. Raises ValueError unless the number
-        of rows is a multiple of `particles` and `eta` is positive.
+        `path_kl` is not defined for a resampled path: NaN. Without noise (`eta` = 0) guidance has
+        no law to correct, and is that of `Sampler`. Raises ValueError unless the number of rows is
+        a multiple of groups times copies.
         """
-        if log_tilt is None:
-            return super().sample(denoise, noise, generator, None, meter)
-        if len(noise) % self.particles or not self.eta > 0:
-            raise ValueError(
-                f"needs eta > 0 and a multiple of {self.particles} rows, "
-                f"got eta = {self.eta} and {len(noise)} rows"
-            )
+        if log_tilt is None or self.eta == 0:
+            return super().sample(denoise, noise, generator, log_tilt, meter)
         meter = meter or FreeMeter()
         x = noise
-        log_weights = torch.zeros(len(x) // self.particles, self.particles, device=x.device)
+        places = self.places(len(x)).to(x.device)
+        log_weights = torch.zeros_like(places, dtype=x.dtype)
         for step in self.steps_taken():
             with meter.charge("guided_denoise", len(x), nfe=len(x)):
                 at = self.predict(denoise, x, step, log_tilt)
                 assert at.tilt is not None
                 assert at.gradient is not None
-                log_weights = log_weights + at.tilt.view_as(log_weights)
-                rows, log_weights = self.resample(log_weights, generator)
+                log_weights = log_weights + at.tilt[places]
+                rows, log_weights = self.resample(places, log_weights, generator)
                 x, eps, tilt, gradient = x[rows], at.eps[rows], at.tilt[rows], at.gradient[rows]
                 plain = step.mean(x, eps)
                 if step.variance == 0:  # the last step: nothing is drawn, so nothing proposed
@@ -72,29 +70,41 @@ class ParticleSampler(Sampler):
                     break
                 guided = step.mean(x, eps - step.sigma * gradient)
                 x = guided + math.sqrt(step.variance) * self.noise(guided, generator)
-                log_weights = log_weights + (log_ratio(step, x, plain, guided) - tilt).view_as(
-                    log_weights
-                )
-        rows, _ = self.resample(log_weights, generator, always=True)
+                log_weights = log_weights + (log_ratio(step, x, plain, guided) - tilt)[places]
+        rows, _ = self.resample(places, log_weights, generator, always=True)
         return Samples(x[rows], torch.full((len(x),), torch.nan, device=x.device))
 
-    def resample(
-        self, log_weights: Tensor, generator: torch.Generator, always: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """Rows `(n,)` that survive, and the log weights `(groups, particles)` they go on with.
+    def places(self, rows: int) -> Tensor:
+        """Row numbers `(copies * groups, particles)` of the particles of each law."""
+        if rows % (self.groups * self.copies):
+            raise ValueError(f"needs a multiple of {self.groups * self.copies} rows, got {rows}")
+        parts = torch.arange(rows).view(self.copies, -1, self.groups)
+        return parts.transpose(1, 2).flatten(0, 1)
 
-        Systematic resampling (Douc & Cappé, 2005) within each group that needs it.
+    def resample(
+        self,
+        places: Tensor,
+        log_weights: Tensor,
+        generator: torch.Generator,
+        always: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Row `(n,)` that each row goes on from, and the log weights that they go on with, in the
+        shape of `places` `(laws, particles)`.
+
+        Systematic resampling (Douc & Cappé, 2005) within each law that needs it; copies share
+        its random numbers.
         """
+        laws, particles = places.shape
         weights = log_weights.softmax(dim=1)
         size = 1 / weights.square().sum(dim=1, keepdim=True)
-        uneven = (size < self.threshold * self.particles) | always
-        start = torch.rand(len(weights), 1, generator=generator, device=weights.device)
-        places = (start + torch.arange(self.particles, device=weights.device)) / self.particles
-        chosen = torch.searchsorted(weights.cumsum(dim=1), places).clamp_(max=self.particles - 1)
-        kept = torch.arange(self.particles, device=weights.device).expand_as(chosen)
-        first = torch.arange(len(weights), device=weights.device)[:, None] * self.particles
-        rows = first + torch.where(uneven, chosen, kept)
-        return rows.flatten(), torch.where(uneven, 0.0, log_weights)
+        uneven = (size < self.threshold * particles) | always
+        start = torch.rand(laws // self.copies, 1, generator=generator, device=weights.device)
+        order = torch.arange(particles, device=weights.device)
+        comb = (start.repeat(self.copies, 1) + order) / particles
+        chosen = torch.searchsorted(weights.cumsum(dim=1), comb).clamp_(max=particles - 1)
+        rows = torch.empty(places.numel(), dtype=torch.long, device=places.device)
+        rows[places] = places.gather(1, torch.where(uneven, chosen, order))
+        return rows, torch.where(uneven, 0.0, log_weights)
 
 
 def log_ratio(step: Step, x: Tensor, plain: Tensor, guided: Tensor) -> Tensor:

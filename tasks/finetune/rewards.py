@@ -43,6 +43,11 @@ class Rewards:
         chunks = zip(self.upper.chunk(parts), self.lower.chunk(parts), groups, strict=True)
         return [Rewards(upper, lower, group) for upper, lower, group in chunks]
 
+    def first(self, count: int) -> Rewards:
+        """The first `count` samples."""
+        group = None if self.group is None else self.group[:count]
+        return Rewards(self.upper[:count], self.lower[:count], group)
+
     def of_group(self, group: int) -> Rewards:
         """The samples of one class."""
         assert self.group is not None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
+from statistics import fmean
 
 import pytest
 import torch
 from torch import Tensor
 
+from tasks.finetune.digits import FinetuneDigits, FinetuneDigitsParticles
 from tasks.finetune.particles import ParticleSampler, log_ratio
 from tasks.finetune.sampling import Denoiser, Sampler
 
@@ -64,7 +67,7 @@ def drawn(sampler: Sampler, strength: float, count: int = 4096) -> Tensor:
 @pytest.mark.parametrize("strength", [0.1, 0.3, 1.0, 3.0, 30.0])
 def test_particles_follow_the_tilted_law_of_a_mixture(pool: Tensor, strength: float) -> None:
     value, mean = tilted(pool, strength)
-    x = drawn(ParticleSampler(steps=STEPS, clip=100, particles=256), strength, 16_384)
+    x = drawn(ParticleSampler(steps=STEPS, clip=100, groups=64), strength, 16_384)
     assert reward(x).mean().item() == pytest.approx(value, abs=0.06)
     torch.testing.assert_close(x.mean(dim=0), mean, atol=0.13, rtol=0)
 
@@ -75,7 +78,8 @@ def test_sixteen_particles_take_a_third_or_more_off_the_error_of_guidance(
 ) -> None:
     value, _ = tilted(pool, strength)
     cheap = reward(drawn(Sampler(steps=STEPS, clip=100), strength)).mean().item()
-    dear = reward(drawn(ParticleSampler(steps=STEPS, clip=100), strength)).mean().item()
+    sampler = ParticleSampler(steps=STEPS, clip=100, groups=256)
+    dear = reward(drawn(sampler, strength)).mean().item()
     assert cheap > value  # look-ahead guidance is too strong for a curved reward
     assert abs(dear - value) < 0.7 * abs(cheap - value)
 
@@ -89,22 +93,31 @@ def test_untilted_samples_tilt_to_the_exact_law(pool: Tensor) -> None:
 
 
 def test_resampling_keeps_means_and_evens_weights() -> None:
-    sampler = ParticleSampler(particles=1000)
+    sampler = ParticleSampler(groups=3)
+    places = sampler.places(3000)
     log_weights = torch.randn(3, 1000, generator=generator())
     values = torch.randn(3000, generator=generator(1))
-    rows, after = sampler.resample(log_weights, generator(2), always=True)
+    rows, after = sampler.resample(places, log_weights, generator(2), always=True)
     assert torch.equal(after, torch.zeros(3, 1000))
-    assert torch.equal(rows.view(3, -1) // 1000, torch.arange(3)[:, None].expand(3, 1000))
-    before = (log_weights.softmax(dim=1) * values.view(3, -1)).sum(dim=1)
-    torch.testing.assert_close(values[rows].view(3, -1).mean(dim=1), before, atol=0.05, rtol=0)
+    assert torch.equal(rows % 3, torch.arange(3000) % 3)
+    before = (log_weights.softmax(dim=1) * values[places]).sum(dim=1)
+    torch.testing.assert_close(values[rows][places].mean(dim=1), before, atol=0.05, rtol=0)
 
 
 def test_only_uneven_groups_are_resampled() -> None:
-    sampler = ParticleSampler(particles=4)
+    sampler = ParticleSampler(groups=2)
     log_weights = torch.tensor([[0.0, 0.1, 0.0, 0.1], [0.0, -20.0, -20.0, -20.0]])
-    rows, after = sampler.resample(log_weights, generator())
-    assert rows.tolist() == [0, 1, 2, 3, 4, 4, 4, 4]
+    rows, after = sampler.resample(sampler.places(8), log_weights, generator())
+    assert rows.tolist() == [0, 1, 2, 1, 4, 1, 6, 1]
     torch.testing.assert_close(after, torch.stack([log_weights[0], torch.zeros(4)]))
+
+
+def test_copies_are_resampled_alike() -> None:
+    sampler = ParticleSampler(groups=2, copies=2)
+    assert sampler.places(8).tolist() == [[0, 2], [1, 3], [4, 6], [5, 7]]
+    log_weights = torch.randn(2, 2, generator=generator()).repeat(2, 1) * 10
+    rows, _ = sampler.resample(sampler.places(8), log_weights, generator(1), always=True)
+    assert torch.equal(rows[:4] + 4, rows[4:])
 
 
 def test_ratio_of_two_normals() -> None:
@@ -117,11 +130,17 @@ def test_ratio_of_two_normals() -> None:
     )
 
 
-@pytest.mark.parametrize(("rows", "eta"), [(30, 1.0), (32, 0.0)])
-def test_what_cannot_be_resampled_is_an_error(rows: int, eta: float) -> None:
-    sampler = ParticleSampler(particles=16, eta=eta)
+def test_rows_that_do_not_fill_groups_are_an_error() -> None:
     with pytest.raises(ValueError, match="multiple of 16"):
-        sampler.sample(lambda x, time: x, torch.zeros(rows, 2), generator(), lambda x: x[:, 0])
+        ParticleSampler(groups=16).places(30)
+
+
+def test_without_noise_particles_are_guided_samples() -> None:
+    sampler, plain = ParticleSampler(eta=0.0, groups=2), Sampler(eta=0.0)
+    noise = torch.randn(6, 2, generator=generator())
+    denoise = mixture_denoiser(sampler.signal)
+    one, other = (s.sample(denoise, noise, generator(), reward).clean for s in (sampler, plain))
+    assert torch.equal(one, other)
 
 
 # -- the divergence of the sampling path ----------------------------------------------------
@@ -167,3 +186,47 @@ def test_path_kl_bounds_the_divergence_of_a_mixture() -> None:
     tilted = torch.log_softmax(base + reward(grid) / strength, dim=0)
     divergence = float(tilted.exp() @ (tilted - base))
     assert samples.path_kl.mean().item() > 0.9 * divergence
+
+
+# -- the task -------------------------------------------------------------------------------
+
+
+def test_the_particle_task_draws_from_the_tilted_law() -> None:
+    """Against a pool, each class reweighted by itself; guided samples are several times further."""
+    task, cheap = FinetuneDigitsParticles(), FinetuneDigits()
+    task.setup()
+    cheap.setup()
+    strength = 2.0
+    pool = task.pool(20_000, 0)
+    truth = fmean(
+        float(torch.softmax(pool.lower[member] / strength, dim=0) @ pool.lower[member])
+        for member in pool.members()
+    )
+    found, guided = (
+        each.guided({"lambda": strength}, 2560, 1).lower.mean().item() for each in (task, cheap)
+    )
+    assert abs(found - truth) < 0.06
+    assert abs(guided - truth) > 0.15
+
+
+class Evaluations:
+    """Counts evaluations of the network."""
+
+    count = 0
+
+    def charge(self, operation: str, count: int = 1, **work: int) -> AbstractContextManager[None]:
+        self.count += work.get("nfe", 0)
+        return nullcontext()
+
+
+def test_a_lot_is_paid_whole_and_cut_to_what_was_asked() -> None:
+    task = FinetuneDigitsParticles()
+    task.setup()
+    meter = task.meter = Evaluations()
+    few = task.guided({"lambda": 1.0}, 25, 1)
+    assert len(few) == 25
+    assert meter.count == 640 * Sampler().steps
+    whole = task.guided({"lambda": 1.0}, 640, 1)
+    assert torch.equal(whole.upper[:25], few.upper)
+    pair = task.guided_each([{"lambda": 1.0}, {"lambda": 1.1}], 30, 1)
+    assert [len(rewards) for rewards in pair] == [30, 30]
