@@ -23,6 +23,7 @@ neighbours takes as many generated images as real ones, and `NEIGHBOURS` at most
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -46,6 +47,8 @@ LABELS = {
     "pixels": "pixels",
     "random": "random network",
     "imagenet": "ImageNet network",
+    "inception": "Inception",
+    "own": "features of your own",
 }
 SPACES = ("other", "mlp", "pixels", "random")
 SUMMARY = (
@@ -54,7 +57,8 @@ SUMMARY = (
 )
 
 
-def _described(space: str) -> tuple[Metric, ...]:
+def described(space: str) -> tuple[Metric, ...]:
+    """The measures in the space of that name, the Fréchet distance first."""
     seen_by = LABELS[space]
     return (
         Metric(f"frechet_{space}", f"Fréchet distance, {seen_by}", log=True),
@@ -66,14 +70,13 @@ def _described(space: str) -> tuple[Metric, ...]:
     )
 
 
-METRICS: tuple[Metric, ...] = (*(m for space in SPACES for m in _described(space)), *SUMMARY)
+METRICS: tuple[Metric, ...] = (*(m for space in SPACES for m in described(space)), *SUMMARY)
 """Descriptions of the values of `Panel.measure` for data sets with all four spaces."""
 
 
 def metric(key: str) -> Metric:
     """The description of one key of `Panel.measure`; KeyError if there is none."""
-    known = (*METRICS, *_described("imagenet"))
-    return {described.name: described for described in known}[key]
+    return {known.name: known for known in METRICS}[key]
 
 
 class Panel:
@@ -85,14 +88,16 @@ class Panel:
         samples: int,
         device: str = "cpu",
         splits: Dataset | None = None,
+        first: Sequence[FeatureSpace] = (),
     ) -> None:
         """The panel of `dataset` for up to `samples` generated images.
 
-        `splits` are its images, by default those that `tasks.data.datasets.load` finds.
+        `splits` are its images, by default those that `tasks.data.datasets.load` finds; `first` are
+        spaces beside those of every data set.
         """
         splits = splits or datasets.load(dataset)
         self.device = device
-        self.spaces = spaces(dataset, splits.train.images.shape[1], device)
+        self.spaces = (*first, *spaces(dataset, splits.train.images.shape[1], device))
         self.count = min(samples, len(splits.train))
         report, train = splits.report.images, splits.train.images
         self.neighbours = min(self.count, len(report), NEIGHBOURS)

@@ -72,7 +72,9 @@ class ImageScheduleTask(ScheduleTask):
         selection = self.measured(self.features, splits.selection.images.to(self.device))
         self.selection_reference = FrechetReference(selection)
         self.report_reference = FrechetReference(self.measured(self.features, self.report_images))
-        self.panel = Panel(self.dataset, self.report_samples, self.device, splits)
+        self.panel = Panel(
+            self.dataset, self.report_samples, self.device, splits, self.more_spaces()
+        )
 
     def splits(self) -> Dataset:
         """The images, loaded once per process."""
@@ -83,6 +85,10 @@ class ImageScheduleTask(ScheduleTask):
         name = weights_name(self.feature_set or self.dataset, SEEN)
         net = feature_net(self.feature_set or self.dataset, SEEN, self.device)
         return FeatureSpace(name, net, networks.fingerprint(name))
+
+    def more_spaces(self) -> tuple[FeatureSpace, ...]:
+        """Feature spaces that are reported beside those of every data set."""
+        return ()
 
     def evaluate(self, candidate: Candidate, seed: int) -> dict[str, float]:
         values = self.distances(self.generated(candidate, self.report_samples, seed))

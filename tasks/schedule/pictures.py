@@ -9,7 +9,8 @@
         channels = 1
 
 No measure needs labels. Methods see a random convolutional network; reported are the shipped
-residual network of other data, pixels, and another random network (`tasks.metrics.spaces`).
+residual network of other data, pixels, and another random network (`tasks.metrics.spaces`), and
+before them the features that `judge` chooses (`tasks.metrics.judges`).
 Classes only keep their shares in the splits.
 """
 
@@ -24,6 +25,8 @@ from torch import nn
 
 from tasks.data import datasets
 from tasks.data.datasets import Dataset
+from tasks.metrics import judges, panel
+from tasks.metrics.judges import Choice
 from tasks.metrics.spaces import SEED, FeatureSpace, random
 from tasks.schedule.images import ImageScheduleTask
 from tasks.schedule.network import UNet
@@ -42,6 +45,9 @@ class PictureScheduleTask(ImageScheduleTask):
     channels: ClassVar[int] = 3
     """1 for grey, 3 for colour."""
     split_seed: ClassVar[int] = datasets.SPLIT_SEED
+    judge: ClassVar[Choice] = ""
+    """Features of the first reported distance: "imagenet", "inception" or a function; where it is
+    empty, those of the residual network."""
     trial_steps = 400
     rate = 4e-3
     budget = 90 / 3600
@@ -55,6 +61,9 @@ class PictureScheduleTask(ImageScheduleTask):
             raise ValueError(f"`channels` must be 1 (grey) or 3 (colour), got {cls.channels!r}")
         if not isinstance(cls.side, int) or cls.side < 8 or cls.side % 2:
             raise ValueError(f"`side` must be an even number of pixels from 8, got {cls.side!r}")
+        if cls.judge:
+            distance, *others = panel.described(judges.name(cls.judge))
+            cls.metrics = (distance, *PictureScheduleTask.metrics, *others)
 
     @classmethod
     def read(cls) -> Dataset:
@@ -71,6 +80,8 @@ class PictureScheduleTask(ImageScheduleTask):
             cls.read()
         except (OSError, ValueError) as error:
             return str(error)
+        if cls.judge and (fault := judges.problem(cls.judge, cls.channels, cls.side)):
+            return fault
         return super().unavailable()
 
     def build(self) -> nn.Module:
@@ -81,6 +92,9 @@ class PictureScheduleTask(ImageScheduleTask):
 
     def seen(self) -> FeatureSpace:
         return random(self.channels, self.device, SEED + 1)
+
+    def more_spaces(self) -> tuple[FeatureSpace, ...]:
+        return (judges.load(type(self).judge, self.device),) if type(self).judge else ()
 
     def evaluator(self) -> dict[str, Any]:
         splits = self.splits()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,47 @@ def test_the_file_of_the_page_runs(folder: Path) -> None:
     assert len(set(evaluator["features"].values())) == 4
 
 
+JUDGE = """
+def brightness(images):
+    return images.flatten(1)[:, :7]
+
+
+"""
+
+
+@pytest.mark.slow
+def test_the_first_reported_distance_is_in_features_of_ones_own(folder: Path) -> None:
+    code = CODE.replace("class MyPictures", JUDGE.lstrip() + "class MyPictures")
+    (folder / "my_pictures.py").write_text(code + "    judge = brightness\n")
+    run()
+    (stored,) = (folder / "results").rglob("run.json")
+    task = json.loads(stored.read_text())["task"]
+    assert task["metrics"][0]["name"] == "frechet_own"
+    assert "own" in task["evaluator"]["features"]
+    events = (stored.parent / "events.jsonl").read_text()
+    assert '"frechet_own"' in events
+    assert '"coverage_own"' in events
+
+
+@pytest.mark.parametrize(
+    ("judge", "message"),
+    [
+        ("lambda images: images", r"must give a tensor \(2, features\), gave \(2, 1, 16, 16\)"),
+        ("lambda images: images.flatten(1) / 0 * 0", "features that are not finite"),
+        ("lambda images: missing(images)", "judge: NameError: name 'missing' is not defined"),
+        ("'inception'", "'inception': set DTB_INCEPTION to the path"),
+    ],
+)
+def test_a_judge_that_cannot_be_used_is_said_before_a_run(
+    folder: Path, judge: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DTB_INCEPTION", raising=False)
+    (folder / "my_pictures.py").write_text(CODE + f"    judge = {judge}\n")
+    said = str(loaded().unavailable())
+    assert re.search(message, said)
+    assert "\n" not in said
+
+
 def test_bad_pictures_are_named_before_a_run_starts(folder: Path) -> None:
     bad = folder / "my-pictures" / "dark" / "cut.png"
     bad.write_bytes(next(bad.parent.glob("*.png")).read_bytes()[:90])
@@ -86,6 +128,7 @@ def test_pictures_that_are_not_there_are_said(folder: Path) -> None:
         ("side = 16", "side = '16'", "even number of pixels from 8, got '16'"),
         ("channels = 1 ", "channels = 4 ", "1 .grey. or 3 .colour., got 4"),
         ("    pictures =", "    photos =", "`pictures` must be the path"),
+        ("    split_seed = 0", "    judge = 'dino'", "'imagenet', 'inception' or a function, got"),
     ],
 )
 def test_a_file_that_states_something_else_is_refused(
