@@ -42,7 +42,8 @@ class {cls}(Search):
 
 
 def write(name: str, folder: Path | None) -> Path:
-    """Write `<folder>/<name>.py` (default: the methods room). Never overwrites a file.
+    """Write `<folder>/<name>.py` (default: the methods room), into a folder that is made if it is
+    missing. Never overwrites a file.
 
     Raises UserError for a name that cannot be used.
     """
@@ -59,6 +60,7 @@ def write(name: str, folder: Path | None) -> Path:
         folder = Path(methods.__path__[0])
     path = folder / f"{module}.py"
     cls = "".join(part.capitalize() for part in name.split("-"))
+    folder.mkdir(parents=True, exist_ok=True)
     with open(path, "x") as file:
         file.write(TEXT.format(title=cls, cls=cls, name=name))
     return path

@@ -223,10 +223,10 @@ def test_dry_run_spends_nothing(tmp_path):
 
 
 def test_a_new_method_file_passes_check_and_joins_a_run(tmp_path):
-    benchmark("new-method", "my-search", "--folder", ".", cwd=tmp_path)
-    assert "FAILED" not in benchmark("check", "my_search.py", cwd=tmp_path)
+    benchmark("new-method", "my-search", "--folder", "new/folder", cwd=tmp_path)
+    assert "FAILED" not in benchmark("check", "new/folder/my_search.py", cwd=tmp_path)
     benchmark(
-        "run", "--task", "finetune/gaussian", "--method", "my_search.py", "--seeds", "1",
+        "run", "--task", "finetune/gaussian", "--method", "new/folder/my_search.py", "--seeds", "1",
         "--budget", "0.0001", "--workers", "0", cwd=tmp_path,
     )  # fmt: skip
     stored = pd.read_parquet(tmp_path / "results/quick/frame.parquet")
