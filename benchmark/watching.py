@@ -6,6 +6,7 @@ input: its work is charged to no run, and what fails here ends none.
 
 from __future__ import annotations
 
+import hashlib
 import select
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from benchmark.errors import UserError
 from benchmark.files import BadResults
@@ -54,6 +55,31 @@ class TensorBoard:
         for name, value in values.items():
             self._writers[run].add_scalar(name, value, step, walltime=seconds)
         self._writers[run].flush()
+
+
+class WandB:
+    """Runs of a project that is called like the suite's folder, kept in `wandb` beside it: there
+    are links in it, which no results may hold."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+        self.runs: dict[str, Any] = {}
+
+    def log(self, run: str, step: int, seconds: float, values: Mapping[str, float]) -> None:
+        import wandb
+
+        if run not in self.runs:
+            known = hashlib.sha256(f"{self._folder} {run}".encode()).hexdigest()[:16]
+            self.runs[run] = wandb.init(  # what an earlier session has logged is not logged twice
+                project=self._folder.name, name=run, group=run.rpartition("/")[0], id=known,
+                dir=self._folder.parent, resume="allow", reinit="create_new",
+                settings=wandb.Settings(silent=True),
+            )  # fmt: skip
+        self.runs[run].log({"device seconds": seconds, **values}, step=step)
+
+
+TRACKERS: dict[str, Callable[[Path], Tracker]] = {"tensorboard": TensorBoard, "wandb": WandB}
+"""By the name of their package."""
 
 
 @contextmanager
@@ -100,4 +126,4 @@ def input_ends() -> bool:
 
 
 if __name__ == "__main__":
-    follow(Path(sys.argv[2]), TensorBoard(Path(sys.argv[2])), input_ends)
+    follow(Path(sys.argv[2]), TRACKERS[sys.argv[1]](Path(sys.argv[2])), input_ends)

@@ -44,7 +44,8 @@ def run(
     fresh: Annotated[bool, typer.Option(help="Delete the chosen runs and start over.")] = False,
     retry_failed: Annotated[bool, typer.Option(help="Run failed runs again.")] = False,
     log: Annotated[
-        Literal["tensorboard"] | None, typer.Option(help="Show the runs there while they work.")
+        Literal["tensorboard", "wandb"] | None,
+        typer.Option(help="Show the runs there while they work."),
     ] = None,
     dry_run: Annotated[bool, typer.Option(help="Show what would run, and stop.")] = False,
 ) -> None:  # fmt: skip

@@ -13,6 +13,7 @@ from benchmark import watching
 from benchmark.errors import UserError
 from benchmark.runs.log import effective_steps
 from benchmark.runs.runner import execute
+from benchmark.study.results import load
 
 
 class Noted:
@@ -86,6 +87,27 @@ def test_a_tracker_that_is_not_installed_is_said(monkeypatch, tmp_path: Path) ->
 def test_without_a_tracker_nothing_is_started(tmp_path: Path) -> None:
     with watching.followed(None, tmp_path):
         assert not list(tmp_path.iterdir())
+
+
+def test_wandb_shows_the_runs_and_leaves_their_folder_as_it_is(
+    toy_spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb = pytest.importorskip("wandb", reason="wandb is not installed")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    specs, folder = [toy_spec(seed=seed) for seed in range(2)], tmp_path / "results/toy"
+    for spec in specs:
+        execute(spec)
+    tracker = watching.WandB(folder)
+    watching.follow(folder, tracker, lambda: True)
+    wandb.teardown()
+    place = folder.parent / "wandb"
+    kept = {run: place.glob(f"*-{shown.id}/*.wandb") for run, shown in tracker.runs.items()}
+    assert sorted(kept) == ["toy/quadratic/random/0", "toy/quadratic/random/1"]
+    for (file,), spec in zip(kept.values(), specs, strict=True):
+        content = file.read_bytes()
+        for step in effective_steps(spec.folder.events())[:3]:
+            assert json.dumps(step["score"]).encode() in content
+    assert len(load(folder).runs) == 2  # a link in the folder would be refused
 
 
 def test_tensorboard_shows_the_runs(toy_spec, tmp_path: Path) -> None:
