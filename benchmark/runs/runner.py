@@ -153,8 +153,9 @@ def _work(spec: RunSpec, journal: Journal, clock: Clock) -> str:
     task.setup()
     name_evaluator(journal, task)
     _warm_up(task)
-    for library in method_class.libraries:
-        importlib.import_module(library)
+    with isolated([]):  # libraries may draw random numbers when they load: no fault of the method
+        for library in method_class.libraries:
+            importlib.import_module(library)
     task.meter = NarrowMeter(clock)
     seeds = Seeds(spec.suite_seed, spec.task, spec.seed)
     judge = Judge(task, clock, journal.folder, seeds.of("report"))

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from benchmark import launch
+from benchmark import launch, registry
 from benchmark.files import BadResults, read_json
 from benchmark.runs import runner
 from benchmark.runs.design import planned
@@ -109,3 +109,15 @@ def test_executing_a_run_needs_no_pandas_and_nothing_that_shows_results():
     code = f"import sys, benchmark.runs.runner; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_a_library_draws_when_it_loads_is_no_fault_of_the_method(
+    toy_spec, tmp_path, monkeypatch
+):
+    (tmp_path / "drawing_library.py").write_text("import random\nrandom.random()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry.method("random"), "libraries", ("drawing_library",))
+    spec = toy_spec()
+    assert execute(spec).status == "finished"
+    assert "drawing_library" in sys.modules
+    assert "changed" not in spec.folder.events()[-1]
