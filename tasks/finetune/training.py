@@ -124,7 +124,7 @@ def train_rewards(name: str) -> Path:
         torch.manual_seed(SEED)
         model = InkAndRecognition()
     generator = torch.Generator().manual_seed(SEED)
-    metrics_training.fit(model.classifier, splits.train, generator)
+    metrics_training.fit(model.classifier, splits.train, generator, metrics_training.STEPS)
     diffusion = networks.load(diffusion_name(dataset), untrained(dataset))
     labels = torch.arange(INK_SAMPLES) % CLASSES
     images = diffusion.sample(labels, Sampler(), generator).clean

@@ -33,8 +33,9 @@ def train_rewards(name: str) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(GUIDE_SEED)
         model = Acceptance()
-    training.fit(model.guide, splits.train, torch.Generator().manual_seed(GUIDE_SEED))
-    training.fit(model.judge, splits.selection, torch.Generator().manual_seed(JUDGE_SEED))
+    guide, judge = (torch.Generator().manual_seed(seed) for seed in (GUIDE_SEED, JUDGE_SEED))
+    training.fit(model.guide, splits.train, guide, training.STEPS)
+    training.fit(model.judge, splits.selection, judge, training.STEPS)
     measure(model.requires_grad_(False), splits.train)
     labels = torch.arange(SAMPLES) % CLASSES
     diffusion = networks.load(diffusion_name(dataset), untrained(dataset))

@@ -33,7 +33,7 @@ def train(name: str) -> Path:
         torch.manual_seed(SEEDS[which])
         net = untrained(dataset, which)
     net.to("cuda" if dataset in user_data.SETS and torch.cuda.is_available() else "cpu")
-    fit(net, splits.train, torch.Generator().manual_seed(SEEDS[which]))
+    fit(net, splits.train, torch.Generator().manual_seed(SEEDS[which]), STEPS)
     return networks.save(
         name,
         net,
@@ -64,9 +64,7 @@ def train_unseen(name: str) -> Path:
     )
 
 
-def fit(
-    net: Classifier, split: datasets.Split, generator: torch.Generator, most: int = STEPS
-) -> None:
+def fit(net: Classifier, split: datasets.Split, generator: torch.Generator, most: int) -> None:
     """Train `net` on `split` with label smoothing and shifts of up to one pixel, for `EPOCHS` or
     at `most` so many steps."""
     steps = min(EPOCHS * len(split) // BATCH, most)
