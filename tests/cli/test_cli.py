@@ -1,4 +1,6 @@
-"""The command line as a user meets it: in a subprocess, away from the checkout."""
+"""The command line as a user meets it, away from the checkout.
+
+Runs are processes of their own; what only reads, lists or refuses is called in this one."""
 
 import contextlib
 import json
@@ -8,13 +10,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from benchmark import cli, registry
 from benchmark.contract.methods import essence
 from benchmark.runs.log import effective_steps
+from benchmark.study import results
+from tests.commands import benchmark
 
 SUITE = """
 seeds = 2
@@ -33,16 +39,33 @@ name = "bilevel"
 """
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "benchmark", *arguments]
+PROGRAM = (sys.executable, "-m", "benchmark")
+UNDRAWN = (sys.executable, str(Path(__file__).parents[1] / "engine/undrawn.py"))
+"""The same, less the figures at the end of a run."""
 
 
-def benchmark(*arguments: str, cwd: Path, code: int = 0, **variables: str) -> str:
+def program(
+    *arguments: str, cwd: Path, code: int = 0, start: Sequence[str] = PROGRAM, **variables: str
+) -> str:
+    """What a process prints."""
     done = subprocess.run(
-        command(*arguments), cwd=cwd, capture_output=True, text=True, env=os.environ | variables
+        [*start, *arguments], cwd=cwd, capture_output=True, text=True, env=os.environ | variables
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+@pytest.fixture(autouse=True)
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget afterwards which classes were added."""
+    monkeypatch.setattr(registry, "_added", {base: {} for base in registry._added})
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs in this process end without figures, which take longer than the runs."""
+    conclude = lambda folder: results.save_frame(results.load(folder))  # noqa: E731
+    monkeypatch.setattr(cli.running, "conclude", conclude)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +78,7 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def finished(folder: Path) -> str:
     """Output of a whole run on two workers."""
-    return benchmark(
+    return program(
         "run", "--all", "--suite", "mini.toml", "--clock", "priced", "--workers", "2", cwd=folder
     )
 
@@ -97,7 +120,7 @@ def test_a_run_leaves_frame_tables_and_figures(folder, finished):
     assert "python -m benchmark run --all --suite mini.toml" in page
 
 
-def test_finished_runs_are_not_run_again(folder, finished):
+def test_finished_runs_are_not_run_again(folder, finished, undrawn):
     before = (folder / "results/mini/frame.parquet").read_bytes()
     again = benchmark("run", "--all", "--suite", "mini.toml", "--clock", "priced", cwd=folder)
     assert "12 runs, 0 to do" in again
@@ -131,9 +154,10 @@ def steps(folder: Path) -> dict[str, list[dict]]:
 
 
 def test_one_process_and_two_workers_give_the_same_logs(folder, finished):
-    benchmark(
+    program(
         "run", "--all", "--suite", "mini.toml", "--clock", "priced", "--workers", "0",
-        "--results", "here", cwd=folder, OMP_NUM_THREADS="2", OPENBLAS_NUM_THREADS="2",
+        "--results", "here", cwd=folder, start=UNDRAWN, OMP_NUM_THREADS="2",
+        OPENBLAS_NUM_THREADS="2",
     )  # fmt: skip
     pd.testing.assert_frame_equal(frame(folder), frame(folder, "here"))
     assert len(logs(folder)) == 12
@@ -191,8 +215,13 @@ def test_status_shows_every_run(folder, finished):
 def test_bad_input_is_refused_before_any_work(tmp_path, arguments, message):
     output = benchmark(*arguments, cwd=tmp_path, code=2)
     assert message in " ".join(output.split())
-    assert "Traceback" not in output
     assert not (tmp_path / "results").exists()
+
+
+def test_a_refusal_is_one_line_of_the_program(tmp_path):
+    output = program("run", "--all", "--budget", "1e-12", cwd=tmp_path, code=2)
+    assert len(output.splitlines()) == 1
+    assert output.startswith("error: ")
 
 
 @pytest.mark.parametrize(("name", "hint"), [("mni", "did you mean 'mini'"), ("x", "runs of mini")])
@@ -222,7 +251,7 @@ def test_dry_run_spends_nothing(tmp_path):
     assert not (tmp_path / "results").exists()
 
 
-def test_a_new_method_file_passes_check_and_joins_a_run(tmp_path):
+def test_a_new_method_file_passes_check_and_joins_a_run(tmp_path, undrawn):
     benchmark("new-method", "my-search", "--folder", "new/folder", cwd=tmp_path)
     assert "FAILED" not in benchmark("check", "new/folder/my_search.py", cwd=tmp_path)
     benchmark(
@@ -250,7 +279,7 @@ def test_check_reports_a_method_that_breaks_the_contract(tmp_path):
     assert "numpy's global seed" in shown
 
 
-def test_fresh_deletes_only_what_was_chosen(folder, finished, tmp_path):
+def test_fresh_deletes_only_what_was_chosen(folder, finished, undrawn, tmp_path):
     subprocess.run(["cp", "-r", folder / "results", folder / "mini.toml", tmp_path], check=True)
     kept = tmp_path / "results/mini/runs/finetune/gaussian/default/0/events.jsonl"
     before = kept.read_bytes()
@@ -272,17 +301,17 @@ def test_changed_settings_are_refused(folder, finished, tmp_path):
 def test_a_suite_killed_at_random_points_ends_as_an_undisturbed_one(folder, finished, tmp_path):
     """Each time it goes on the other way: in the command's own process, or in workers."""
     (tmp_path / "mini.toml").write_text(SUITE)
-    arguments = command("run", "--all", "--suite", "mini.toml", "--clock", "priced")
+    arguments = ("run", "--all", "--suite", "mini.toml", "--clock", "priced")
     rng = random.Random(0)
-    for workers in ("0", "2", "0", "2", "0", "2"):
+    for workers in ("0", "2", "0", "2"):
         process = subprocess.Popen(
-            [*arguments, "--workers", workers], cwd=tmp_path, start_new_session=True,
+            [*UNDRAWN, *arguments, "--workers", workers], cwd=tmp_path, start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         _wait_for_runs(tmp_path, process)
         time.sleep(rng.uniform(0, 2))
         _kill_group(process)
-    benchmark(*arguments[3:], "--workers", "0", cwd=tmp_path)
+    program(*arguments, "--workers", "0", cwd=tmp_path, start=UNDRAWN)
     pd.testing.assert_frame_equal(frame(folder), frame(tmp_path))
     assert steps(folder) == steps(tmp_path)
 
@@ -290,11 +319,9 @@ def test_a_suite_killed_at_random_points_ends_as_an_undisturbed_one(folder, fini
 @pytest.mark.slow
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(folder, finished, tmp_path):
     (tmp_path / "mini.toml").write_text(SUITE)
-    arguments = command(
-        "run", "--all", "--suite", "mini.toml", "--clock", "priced", "--workers", "2"
-    )
+    arguments = ("run", "--all", "--suite", "mini.toml", "--clock", "priced", "--workers", "2")
     process = subprocess.Popen(
-        arguments, cwd=tmp_path, start_new_session=True, text=True,
+        [*UNDRAWN, *arguments], cwd=tmp_path, start_new_session=True, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=_hear_ctrl_c,
     )  # fmt: skip
     _wait_for_runs(tmp_path, process)
@@ -303,7 +330,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(folder, finished, tmp
     assert process.returncode == 130, output
     assert "the same command goes on" in output
     assert "Traceback" not in output
-    benchmark(*arguments[3:], cwd=tmp_path)
+    program(*arguments, cwd=tmp_path, start=UNDRAWN)
     pd.testing.assert_frame_equal(frame(folder), frame(tmp_path))
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from benchmark import registry
 from benchmark.registry import BrokenModule
 from tasks.data.pictures import read
 from tasks.schedule.pictures import PictureScheduleTask
+from tests.commands import benchmark
 
 PAGE = Path(__file__).parents[2] / "docs" / "your-data-and-models.md"
 CODE = PAGE.read_text().split("### Your own pictures")[1].split("```python\n")[1].split("```")[0]
@@ -39,15 +38,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(code: int = 0) -> str:
     """`run` of the page's file, tiny; what it printed."""
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "benchmark", "run", "--task", "my_pictures.py", "--method",
-            "default", "--clock", "priced", "--seeds", "1", "--budget", "0.0003", "--workers", "0",
-        ],
-        capture_output=True, text=True,
+    return benchmark(
+        "run", "--task", "my_pictures.py", "--method", "default", "--clock", "priced",
+        "--seeds", "1", "--budget", "0.0003", "--workers", "0", code=code,
     )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def loaded() -> type[PictureScheduleTask]:

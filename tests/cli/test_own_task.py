@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +11,7 @@ import pytest
 from benchmark import registry
 from benchmark.registry import BrokenModule
 from benchmark.suite import SuiteError, load, select
+from tests.commands import benchmark
 
 FILE = Path(__file__).with_name("my_task.py")
 SUITE = """
@@ -33,14 +32,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(registry, "_added", {base: {} for base in registry._added})
     return tmp_path
-
-
-def benchmark(*arguments: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmark", *arguments], capture_output=True, text=True
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def test_check_takes_a_file_of_a_task(folder: Path) -> None:

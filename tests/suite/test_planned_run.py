@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from benchmark.analysis.contrasts import planned
 from benchmark.study.model import Study
+from tests.commands import benchmark
 
 SUITE = """
 seeds = 6
@@ -30,13 +29,8 @@ pytestmark = pytest.mark.slow
 
 
 def run(folder: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "benchmark", "run", "--suite", "planned.toml", "--clock"]
-    done = subprocess.run(
-        [*command, "priced", "--workers", "0", "--all", *arguments],
-        cwd=folder, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    words = ("run", "--suite", "planned.toml", "--clock", "priced", "--workers", "0", "--all")
+    return benchmark(*words, *arguments, cwd=folder)
 
 
 def test_a_run_ends_with_the_answer_to_what_was_planned(tmp_path: Path) -> None:
