@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+UNDRAWN = str(ROOT / "tests/engine/undrawn.py")
+"""The command line, less the figures at the end of a run."""
 TASKS = ("finetune/digits-perclass", "finetune/mnist-coupled", "schedule/digits", "schedule/mnist",
          "schedule/gaussian")  # fmt: skip
 
@@ -59,10 +61,10 @@ def test_a_gpu_is_chosen_by_number(tmp_path: Path, workers: str) -> None:
     words = "--task finetune/gaussian --method random --seeds 1 --clock priced --budget 0.00005"
     small = words.split()
     chosen = (*small, "--device", "cuda:1", "--workers", workers)
-    on_gpus("-m", "benchmark", "run", *chosen, count=2, cwd=tmp_path)
+    on_gpus(UNDRAWN, "run", *chosen, count=2, cwd=tmp_path)
     (run,) = tmp_path.rglob("run.json")
     assert json.loads(run.read_text())["spec"]["device"] == "cuda"  # of whichever number
-    said = on_gpus("-m", "benchmark", "run", *small, "--device", "cuda:2", count=2, code=2)
+    said = on_gpus(UNDRAWN, "run", *small, "--device", "cuda:2", count=2, code=2)
     assert "--device cuda:2: this machine has 2, cuda:0 the first" in said
 
 
@@ -101,7 +103,7 @@ def test_bilevel_keeps_the_contract() -> None:
 def test_the_command_runs_everything_and_names_the_device(tmp_path: Path) -> None:
     tasks = ("--task", "finetune/digits", "--task", "schedule/digits", "--seeds", "1")
     small = ("--budget", "0.0002", "--clock", "priced", "--workers", "0")
-    said = on_gpus("-m", "benchmark", "run", *tasks, *small, "--device", "cuda", cwd=tmp_path)
+    said = on_gpus(UNDRAWN, "run", *tasks, *small, "--device", "cuda", cwd=tmp_path)
     assert "0.72 s of cuda time" in said
     runs = list((tmp_path / "results/quick/runs").rglob("run.json"))
     (planned,) = map(int, re.findall(r"^(\d+) runs, ", said, re.MULTILINE))
@@ -133,7 +135,7 @@ class SaysWhere(Default):
 """
     )
     small = ("--task", "schedule/gaussian", "--budget", "0.0002", "--seeds", "4")
-    said = on_gpus("-m", "benchmark", "run", "--method", str(method), *small, count=2, cwd=tmp_path)
+    said = on_gpus(UNDRAWN, "run", "--method", str(method), *small, count=2, cwd=tmp_path)
     assert "4 to do in 2 workers" in said
     outputs = (tmp_path / "results/quick/runs").rglob("output.txt")
     assert {output.read_text() for output in outputs} == {"on GPU 0\n", "on GPU 1\n"}
