@@ -42,8 +42,11 @@ class {cls}(Search):
 
 
 def write(name: str, folder: Path | None) -> Path:
-    """Write `<folder>/<name>.py` (default: the methods room), into a folder that is made if it is
-    missing. Never overwrites a file.
+    """Write `<folder>/<name>.py`, into a folder that is made if it is missing. Never overwrites a
+    file.
+
+    The default folder is the methods room of a checkout; an installed copy is left alone, and the
+    file goes to the working directory.
 
     Raises UserError for a name that cannot be used.
     """
@@ -57,7 +60,8 @@ def write(name: str, folder: Path | None) -> Path:
     if folder is None:
         import methods
 
-        folder = Path(methods.__path__[0])
+        room = Path(methods.__path__[0])
+        folder = room if (room.parent / "pyproject.toml").exists() else Path()
     path = folder / f"{module}.py"
     cls = "".join(part.capitalize() for part in name.split("-"))
     folder.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import methods
 from benchmark import cli, registry
 from benchmark.contract.methods import essence
 from benchmark.runs.log import effective_steps
@@ -260,6 +261,13 @@ def test_a_new_method_file_passes_check_and_joins_a_run(tmp_path, undrawn):
     )  # fmt: skip
     stored = pd.read_parquet(tmp_path / "results/quick/frame.parquet")
     assert set(stored.method) == {"my-search"}
+
+
+def test_a_new_method_is_not_written_into_an_installed_copy(tmp_path, monkeypatch):
+    assert "my-search" not in registry.all_methods()
+    monkeypatch.setattr(methods, "__path__", [str(tmp_path / "site-packages/methods")])
+    assert "wrote my_search.py" in benchmark("new-method", "my-search", cwd=tmp_path)
+    assert (tmp_path / "my_search.py").exists()
 
 
 def test_check_reports_a_method_that_breaks_the_contract(tmp_path):
