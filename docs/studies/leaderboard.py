@@ -116,7 +116,9 @@ def shown(found: Sequence[Row]) -> list[Column]:
 
 
 def parts(page: str) -> tuple[str, str, str]:
-    """The page before the leaderboard, the leaderboard, and the page after it."""
+    """The page before the leaderboard, the leaderboard, what follows. Raises ValueError."""
+    if BEGIN not in page or END not in page:
+        raise ValueError(f"the page needs the lines {BEGIN.strip()!r} and {END.strip()!r}")
     before, _, rest = page.partition(BEGIN)
     section, _, after = rest.partition(END)
     return before + BEGIN, section, END + after
