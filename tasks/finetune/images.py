@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.base import Candidate
+from tasks.base import Candidate, Meter
 from tasks.finetune.base import FinetuneTask, strengths
 from tasks.finetune.rewards import Rewards
 from tasks.finetune.sampling import LogTilt, Sampler, Samples
@@ -30,6 +30,21 @@ class Drawn(NamedTuple):
     """See `tasks.finetune.sampling.Samples`, `(n,)`."""
 
 
+class Model(Protocol):
+    """A pre-trained model that is asked for classes or prompts by number."""
+
+    def sample(
+        self,
+        labels: Tensor,
+        sampler: Sampler,
+        generator: torch.Generator,
+        log_tilt: LogTilt | None,
+        meter: Meter,
+    ) -> Samples:
+        """Images `(n, channels, height, width)` in [-1, 1]."""
+        ...
+
+
 class ImageTask(FinetuneTask):
     """Guided sampling of images asked to show one of `groups` classes or prompts.
 
@@ -40,8 +55,8 @@ class ImageTask(FinetuneTask):
     batch: ClassVar[int]
     """Samples per primitive step."""
     sampler: Sampler
+    model: Model
 
-    @abstractmethod
     def generate(
         self,
         labels: Tensor,
@@ -50,6 +65,7 @@ class ImageTask(FinetuneTask):
         log_tilt: LogTilt | None,
     ) -> Samples:
         """Images asked to show `labels` `(n,)`; `log_tilt` is a function of images."""
+        return self.model.sample(labels, sampler, generator, log_tilt, self.meter)
 
     @abstractmethod
     def lower(self, images: Tensor, labels: Tensor) -> Tensor:

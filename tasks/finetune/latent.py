@@ -14,7 +14,7 @@ from tasks.finetune.base import LOWER_REWARD, REWARD
 from tasks.finetune.images import ImageTask
 from tasks.finetune.models import CLASSES, LatentDiffusion, untrained
 from tasks.finetune.rewards import InkAndRecognition
-from tasks.finetune.sampling import LogTilt, Sampler, Samples
+from tasks.finetune.sampling import Sampler
 from tasks.metrics.features import feature_net, weights_name
 from tasks.metrics.frechet import FrechetReference
 
@@ -30,6 +30,7 @@ class LatentTask(ImageTask):
     citation = "Xiao et al., ICML 2025, arXiv 2502.08808, application 1"
     metrics: ClassVar[tuple[Metric, ...]] = (REWARD, LOWER_REWARD, FID, PATH_KL, RECOGNISED)
     dataset: ClassVar[str]
+    model: LatentDiffusion
     ink_targets: ClassVar[tuple[float, ...]] = (1.5,) * CLASSES
     """Ink that r1 asks of each class, in standard deviations from the pre-trained mean."""
     groups = CLASSES
@@ -39,7 +40,7 @@ class LatentTask(ImageTask):
     batch = 250
 
     def setup(self) -> None:
-        self.model: LatentDiffusion = networks.load(
+        self.model = networks.load(
             diffusion_name(self.dataset), untrained(self.dataset), self.device
         )
         self.rewards: InkAndRecognition = networks.load(
@@ -52,15 +53,6 @@ class LatentTask(ImageTask):
             self.reference = FrechetReference(self.features(images))
         self.targets = torch.tensor(self.ink_targets, device=self.device)
         self.sampler = Sampler()
-
-    def generate(
-        self,
-        labels: Tensor,
-        sampler: Sampler,
-        generator: torch.Generator,
-        log_tilt: LogTilt | None,
-    ) -> Samples:
-        return self.model.sample(labels, sampler, generator, log_tilt, self.meter)
 
     def lower(self, images: Tensor, labels: Tensor) -> Tensor:
         return self.rewards.lower(images)

@@ -24,7 +24,7 @@ from tasks.finetune.base import LOWER_REWARD, REWARD
 from tasks.finetune.images import ImageTask
 from tasks.finetune.latent import PATH_KL
 from tasks.finetune.pipelines.model import PromptedDiffusion, precision
-from tasks.finetune.sampling import LogTilt, Sampler, Samples
+from tasks.finetune.sampling import Sampler
 from tasks.metrics.frechet import FrechetReference
 from tasks.metrics.inception import InceptionFeatures
 
@@ -97,15 +97,6 @@ class PipelineTask(ImageTask):
         if identity not in _references:
             _references[identity] = self._measure()
         self.reference = _references[identity]
-
-    def generate(
-        self,
-        labels: Tensor,
-        sampler: Sampler,
-        generator: torch.Generator,
-        log_tilt: LogTilt | None,
-    ) -> Samples:
-        return self.model.sample(labels, sampler, generator, log_tilt, self.meter)
 
     def lower(self, images: Tensor, labels: Tensor) -> Tensor:
         mean, scale = self.reference.lower
