@@ -211,7 +211,7 @@ def make_executor(
 @contextmanager
 def _local(workers: int, device: str, sharing: int) -> Iterator[Any]:
     """A client of worker processes of this machine, one thread each, `sharing` to a device."""
-    from dask.distributed import Client, Nanny, Scheduler, Security, SpecCluster
+    from dask.distributed import Nanny, Scheduler, Security, SpecCluster
 
     security, protocol = Security(), "tcp://"
     if security.require_encryption:  # by the user's settings of Dask
@@ -226,13 +226,8 @@ def _local(workers: int, device: str, sharing: int) -> Iterator[Any]:
     scheduler = {"cls": Scheduler, "options": common | NO_PAGES}
     with interrupts_ignored():
         cluster = SpecCluster(nannies, scheduler, security=security, silence_logs=logging.CRITICAL)
-    client = Client(cluster, set_as_default=False)
-    try:
+    with slurm.client_of(cluster) as client:
         yield client
-    finally:
-        for part in (client, cluster):
-            with suppress(TimeoutError):  # on a busy machine; what is left ends with this process
-                part.close()
 
 
 @contextmanager
@@ -252,7 +247,7 @@ def _running(address: str) -> Iterator[Any]:
             f"no Dask scheduler answers at {address} ({str(error).splitlines()[0]}); start one, "
             "with workers: docs/running.md"
         ) from None
-    with client:
+    with slurm.closing(client):
         yield client
 
 

@@ -7,7 +7,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +67,40 @@ def extra(purpose: str) -> Iterator[None]:
 
 
 @contextmanager
+def closing(part: Any) -> Iterator[Any]:
+    """`part`, a client or a cluster, closed at the end. On a busy machine Dask may give up on that;
+    what is left ends with this process, and an error that ended the session is the one to show."""
+    try:
+        yield part
+    finally:
+        with suppress(TimeoutError):
+            part.close()
+
+
+@contextmanager
+def client_of(cluster: Any) -> Iterator[Any]:
+    """A client of a `cluster` of this process, which is closed with it."""
+    from dask.distributed import Client
+
+    with closing(cluster):
+        try:
+            client = Client(cluster, set_as_default=False)
+        except OSError as error:
+            raise ClusterError(
+                f"this command's own Dask scheduler does not answer ({str(error) or 'timed out'}); "
+                "the machine may be too busy: the same command goes on from here"
+            ) from None
+        with closing(client):
+            yield client
+
+
+@contextmanager
 def jobs(
     count: int, settings: Mapping[str, Any], specs: list[RunSpec], refusals: list[str]
 ) -> Iterator[Any]:
     """A client of a scheduler in this process with `count` Slurm jobs of one worker each, by the
     suite's `settings`; what Slurm says when it refuses one is added to `refusals`."""
-    from dask.distributed import Client, Security
+    from dask.distributed import Security
 
     settings = {key: value for key, value in settings.items() if key != "workers"}
     device, results = specs[0].device, Path(specs[0].results)
@@ -105,7 +133,7 @@ def jobs(
         )  # fmt: skip
     except (OSError, ValueError, RuntimeError) as error:
         raise ClusterError(f"[executor]: {error}") from None
-    with cluster, Client(cluster, set_as_default=False) as client:
+    with client_of(cluster) as client:
         cluster.adapt(minimum_jobs=count, maximum_jobs=count)  # lost jobs are replaced
         try:
             yield client

@@ -10,12 +10,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import dask
 import pytest
 import torch
 
-from benchmark.engine import admission, cluster
+from benchmark.engine import admission, cluster, slurm
 from benchmark.engine.admission import Terms, complaints, offer
 from benchmark.engine.cluster import Cluster, make_executor
 from benchmark.engine.devices import DeviceError, check_device
@@ -255,6 +256,47 @@ def test_a_machine_without_slurm_says_so(toy_spec, monkeypatch):
     executor = cluster.Executor("slurm", 1, settings={"interface": "lo"})
     with pytest.raises(ClusterError, match="no sbatch"), executor.connect([toy_spec()]):
         pass
+
+
+class Unclosing:
+    """A client or a cluster that Dask gives up closing."""
+
+    def __init__(self, *arguments, **options) -> None:
+        pass
+
+    def adapt(self, **bounds) -> None:
+        pass
+
+    def close(self) -> None:
+        raise TimeoutError
+
+
+OPENED = {
+    "local": lambda spec: cluster._local(1, "cpu", sharing=1),
+    "running": lambda spec: cluster._running("tcp://boss:8786"),
+    "slurm": lambda spec: slurm.jobs(1, {"interface": "lo"}, [spec], []),
+}
+
+
+@pytest.mark.parametrize("opened", OPENED)
+def test_a_failure_to_close_does_not_hide_what_ended_the_session(toy_spec, monkeypatch, opened):
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    for name in ("dask.distributed.Client", "dask.distributed.SpecCluster",
+                 "dask_jobqueue.SLURMCluster"):  # fmt: skip
+        monkeypatch.setattr(name, Unclosing)
+    with pytest.raises(ClusterError, match="gone"), OPENED[opened](toy_spec()):
+        raise ClusterError("gone")
+
+
+def test_a_scheduler_of_this_process_that_does_not_answer_is_closed_and_named(monkeypatch):
+    def late(*arguments, **options):
+        raise TimeoutError
+
+    monkeypatch.setattr("dask.distributed.Client", late)
+    own = mock.Mock()
+    with pytest.raises(ClusterError, match=r"does not answer \(timed out\)"), slurm.client_of(own):
+        pass
+    own.close.assert_called_once()
 
 
 @pytest.mark.parametrize("handler", ["default_int_handler", "SIG_IGN"])
