@@ -6,6 +6,7 @@ import inspect
 import io
 import os
 import random
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -19,6 +20,7 @@ from tasks.base import Task
 
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables that libraries read when they are loaded."""
+RANDOM = "random's seed"
 OUTPUT_LIMIT = 2**20
 """Characters of a session's output that are kept."""
 
@@ -35,7 +37,7 @@ def settings() -> dict[str, Setting]:
     import torch
 
     return {
-        "random's seed": Setting(random.getstate, random.setstate),
+        RANDOM: Setting(random.getstate, random.setstate),
         "numpy's global seed": Setting(_numpy_state, np.random.set_state),
         "torch's global seed": Setting(
             lambda: tuple(torch.get_rng_state().tolist()),
@@ -78,10 +80,14 @@ def isolated(changed: list[str]) -> Iterator[None]:
 
     The sum of a matrix product depends on how many threads share it, so a run is the same in this
     process and in a worker only if BLAS and OpenMP have one each, also in libraries loaded later.
+
+    The main thread of a worker is Dask's, which draws from `random` to estimate the size of
+    messages: only what runs in the main thread itself is held to have changed that.
     """
     import torch
 
     known = settings()
+    is_main = threading.current_thread() is threading.main_thread()
     outside = {name: setting.read() for name, setting in known.items()}
     with threadpool_limits(1):
         torch.set_num_threads(1)
@@ -92,7 +98,7 @@ def isolated(changed: list[str]) -> Iterator[None]:
         finally:
             for name, setting in known.items():
                 found = setting.read()
-                if found != inside[name]:
+                if found != inside[name] and (is_main or name != RANDOM):
                     changed.append(name)
                 if found != outside[name]:  # setting one as it is may still slow torch down
                     setting.write(outside[name])

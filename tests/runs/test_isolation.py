@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -47,3 +50,23 @@ def test_libraries_that_come_later_are_held_too() -> None:
         env=os.environ | dict.fromkeys(POOLS, "2"), capture_output=True, text=True,
     )  # fmt: skip
     assert done.stdout.strip() == "{1}", done.stderr
+
+
+def seeds_changed() -> list[str]:
+    with isolated(changed := []):
+        random.random()
+        np.random.random()  # noqa: NPY002
+    return changed
+
+
+def test_changed_seeds_are_named_but_for_the_one_that_dasks_thread_draws_from() -> None:
+    assert seeds_changed() == ["random's seed", "numpy's global seed"]
+    with ThreadPoolExecutor() as pool:  # a worker executes runs beside its main thread
+        assert pool.submit(seeds_changed).result() == ["numpy's global seed"]
+
+
+def test_seeds_are_put_back_beside_the_main_thread_too() -> None:
+    before = random.getstate()
+    with ThreadPoolExecutor() as pool:
+        pool.submit(seeds_changed).result()
+    assert random.getstate() == before
