@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -212,9 +215,25 @@ def export(
     path: Annotated[Path, typer.Argument(help="Optuna journal to make.")],
     suite: SuiteOption = "quick",
     results: ResultsOption = Path("results"),
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Append what runs record, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Write all runs of a suite as Optuna studies, for optuna-dashboard."""
     from benchmark.study.export import export as write_studies
 
-    count = write_studies(_load(results, suite), path)
+    later = _grown(results, suite, path) if follow else ()
+    count = write_studies(_load(results, suite), path, later)
     output.print_lines([f"{count} studies in {path}"])
+
+
+def _grown(results: Path, suite: str, path: Path) -> Iterator[Study]:
+    """The suite's results again and again, as runs add to them."""
+    from benchmark.files import BadResults
+    from benchmark.watching import SPACING
+
+    output.print_lines([f"{path} follows the runs; Ctrl-C ends it"])
+    while True:
+        time.sleep(SPACING)
+        with suppress(BadResults):  # a folder in the making
+            yield _load(results, suite)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,12 +22,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
+from benchmark.files import BadResults
 from benchmark.runs.description import SCHEMA_VERSION
 from benchmark.study.model import Study, Variable
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
     from optuna.distributions import BaseDistribution
+    from optuna.storages import JournalStorage
     from optuna.trial import FrozenTrial
 
 FACTS = ("gpu_hours", "nfe", "train_images", "scored_images", "fidelity", "incumbent", "kind")
@@ -37,20 +39,37 @@ START = datetime(1970, 1, 1)
 """Date at which a run's charged time begins in the studies."""
 
 
-def export(stored: Study, path: Path) -> int:
+def export(stored: Study, path: Path, later: Iterable[Study] = ()) -> int:
     """Write all runs as studies into the journal `path`, whole or not at all; returns how many.
 
-    Raises FileExistsError rather than adding to a file that is there.
+    What the same suite holds `later` is appended: a dashboard that shows the file follows it.
+    Raises FileExistsError rather than adding to a file that is there, and BadResults if a run has
+    started over since.
     """
     import optuna
-    from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
     if path.exists():
         raise FileExistsError(f"{path} exists; choose another name, or remove it")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal = Journal()
-    storage = JournalStorage(journal)
+    storage = optuna.storages.JournalStorage(journal)
+    count = _add(stored, storage)
+    with TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        file = Path(folder) / path.name
+        JournalFileBackend(str(file)).append_logs(journal.logs)
+        os.replace(file, path)
+    for grown in later:
+        written = len(journal.logs)
+        count = _add(grown, storage)
+        JournalFileBackend(str(path)).append_logs(journal.logs[written:])
+    return count
+
+
+def _add(stored: Study, storage: JournalStorage) -> int:
+    """Add what `storage` lacks of the runs; returns how many there are. Raises BadResults."""
+    import optuna
+
     statuses = stored.runs.set_index(["task", "method", "seed"])["status"]
     count = 0
     for key, rows in stored.frame.groupby(["task", "method", "seed"], sort=True):
@@ -62,6 +81,7 @@ def export(stored: Study, path: Path) -> int:
             storage=storage,
             study_name=f"{stored.name}/{name}/{label}/{seed}",
             direction="maximize" if not scored and task.primary.higher_is_better else "minimize",
+            load_if_exists=True,
         )
         facts = {
             "suite": stored.name, "task": name, "method": label, "seed": int(seed),
@@ -69,16 +89,23 @@ def export(stored: Study, path: Path) -> int:
             "status": str(statuses.loc[(name, label, seed)]), "objective": objective,
             "evaluator": dict(task.facts.get("evaluator") or {}),
         }  # fmt: skip
-        _name_objective(study, objective)
+        known = study.user_attrs
+        if not known:
+            _name_objective(study, objective)
         for fact, value in facts.items():
-            study.set_user_attr(fact, value)
-        study.add_trials(list(_trials(rows, task.variables, objective)))
+            if fact not in known or known[fact] != value:
+                study.set_user_attr(fact, value)
+        there = study.get_trials(deepcopy=False)
+        trials = list(_trials(rows, task.variables, objective))
+        if [_content(trial) for trial in there] != [_content(x) for x in trials[: len(there)]]:
+            raise BadResults(f"{study.study_name} has started over: export to a new file")
+        study.add_trials(trials[len(there) :])
         count += 1
-    with TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-        file = Path(folder) / path.name
-        JournalFileBackend(str(file)).append_logs(journal.logs)
-        os.replace(file, path)
     return count
+
+
+def _content(trial: FrozenTrial) -> tuple[Any, ...]:
+    return trial.values, trial.params
 
 
 class Journal:

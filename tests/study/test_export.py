@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from typer.testing import CliRunner
 
 from benchmark.cli import app
 from benchmark.display.tables import write_tables
+from benchmark.files import BadResults
 from benchmark.runs.description import SCHEMA_VERSION
-from benchmark.study.export import START
+from benchmark.study.export import START, export
+from benchmark.study.model import Study
 from benchmark.study.results import load, save_frame
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +35,11 @@ def suite(tmp_path: Path) -> Path:
     for run in RUNS:
         old_results.copy(tmp_path / "results" / "quick", run, (0, 1))
     return tmp_path / "results" / "quick"
+
+
+def all_studies(storage: JournalStorage) -> list[optuna.Study]:
+    names = optuna.get_all_study_names(storage)
+    return [optuna.load_study(study_name=name, storage=storage) for name in names]
 
 
 def journal(path: Path) -> JournalStorage:
@@ -78,6 +86,51 @@ def test_a_run_without_scores_has_its_reported_metric(suite: Path, tmp_path: Pat
     assert "shown:sampling: tau" in study.trials[-1].user_attrs
     pruned = [t for t in study.trials if t.state == optuna.trial.TrialState.PRUNED]
     assert len(study.trials) - len(pruned) == len(frame)
+
+
+def contents(storage: JournalStorage) -> dict[str, Any]:
+    return {
+        study.study_name: (
+            study.direction,
+            study.user_attrs,
+            [(trial.params, trial.values, trial.user_attrs) for trial in study.trials],
+        )
+        for study in all_studies(storage)
+    }
+
+
+def test_a_followed_file_grows_into_what_an_export_at_the_end_writes(
+    suite: Path, tmp_path: Path
+) -> None:
+    log = suite / "runs/schedule/digits/random/0/events.jsonl"
+    whole = log.read_text()
+    log.write_text("".join(whole.splitlines(keepends=True)[:4]))
+    late = suite / "runs/schedule/digits/bilevel/1"
+    late.rename(tmp_path / "late")
+    path = tmp_path / "studies.journal"
+    readers = []
+
+    def grown() -> Iterator[Study]:
+        yield Study.load(suite)  # nothing new
+        readers.append(journal(path))  # as a dashboard that is open
+        assert len(contents(readers[0])) == 5
+        log.write_text(whole)
+        (tmp_path / "late").rename(late)
+        yield Study.load(suite)
+
+    assert export(Study.load(suite), path, grown()) == 6
+    export(Study.load(suite), tmp_path / "end.journal")
+    assert contents(readers[0]) == contents(journal(tmp_path / "end.journal"))
+
+
+def test_a_run_that_starts_over_ends_the_following_of_it(suite: Path, tmp_path: Path) -> None:
+    def fresh() -> Iterator[Study]:
+        run = suite / "runs/schedule/digits/random"
+        shutil.copy(run / "1/events.jsonl", run / "0/events.jsonl")
+        yield Study.load(suite)
+
+    with pytest.raises(BadResults, match="quick/schedule/digits/random/0 has started over"):
+        export(Study.load(suite), tmp_path / "studies.journal", fresh())
 
 
 def test_an_existing_file_is_not_touched(suite: Path, tmp_path: Path) -> None:
