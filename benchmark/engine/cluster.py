@@ -244,8 +244,8 @@ def _running(address: str) -> Iterator[Any]:
         client = Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError, RuntimeError) as error:
         raise ClusterError(
-            f"no Dask scheduler answers at {address} ({str(error).splitlines()[0]}); start one, "
-            "with workers: docs/running.md"
+            f"no Dask scheduler answers at {address} ({slurm.words(error)}); start one, with "
+            "workers: docs/running.md"
         ) from None
     with slurm.closing(client):
         yield client

@@ -66,6 +66,11 @@ def extra(purpose: str) -> Iterator[None]:
         ) from None
 
 
+def words(error: Exception) -> str:
+    """The first line of an error of Dask, whose TimeoutError often has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 @contextmanager
 def closing(part: Any) -> Iterator[Any]:
     """`part`, a client or a cluster, closed at the end. On a busy machine Dask may give up on that;
@@ -87,7 +92,7 @@ def client_of(cluster: Any) -> Iterator[Any]:
             client = Client(cluster, set_as_default=False)
         except OSError as error:
             raise ClusterError(
-                f"this command's own Dask scheduler does not answer ({str(error) or 'timed out'}); "
+                f"this command's own Dask scheduler does not answer ({words(error)}); "
                 "the machine may be too busy: the same command goes on from here"
             ) from None
         with closing(client):
@@ -132,7 +137,7 @@ def jobs(
             job_cls=_job_class(refusals, over),
         )  # fmt: skip
     except (OSError, ValueError, RuntimeError) as error:
-        raise ClusterError(f"[executor]: {error}") from None
+        raise ClusterError(f"[executor]: {words(error)}") from None
     with client_of(cluster) as client:
         cluster.adapt(minimum_jobs=count, maximum_jobs=count)  # lost jobs are replaced
         try:

@@ -288,15 +288,15 @@ def test_a_failure_to_close_does_not_hide_what_ended_the_session(toy_spec, monke
         raise ClusterError("gone")
 
 
-def test_a_scheduler_of_this_process_that_does_not_answer_is_closed_and_named(monkeypatch):
-    def late(*arguments, **options):
-        raise TimeoutError
-
-    monkeypatch.setattr("dask.distributed.Client", late)
+def test_a_scheduler_that_is_too_late_is_named_where_dask_has_no_words(monkeypatch):
+    monkeypatch.setattr("dask.distributed.Client", mock.Mock(side_effect=TimeoutError))
     own = mock.Mock()
-    with pytest.raises(ClusterError, match=r"does not answer \(timed out\)"), slurm.client_of(own):
+    with pytest.raises(ClusterError, match=r"own .* \(TimeoutError\)"), slurm.client_of(own):
         pass
     own.close.assert_called_once()
+    running = cluster._running("tcp://boss:8786")
+    with pytest.raises(ClusterError, match=r"boss:8786 \(TimeoutError\); start one"), running:
+        pass
 
 
 @pytest.mark.parametrize("handler", ["default_int_handler", "SIG_IGN"])
