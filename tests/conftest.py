@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from benchmark import registry
+from benchmark import cli, registry
 from benchmark.cli import output
 from benchmark.runs.spec import RunSpec
+from benchmark.study import results
 from tasks.base import Candidate, Metric, Task
 from tasks.space import Params, Space, Variable
 from tests.toy_methods import ToyOracles
@@ -80,6 +81,26 @@ def free_consoles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `CliRunner`, which replaces the standard streams, see what commands show."""
     monkeypatch.setattr(output, "console", output.plain(width=output.WIDE))
     monkeypatch.setattr(output, "errors", output.plain(stderr=True))
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs in this process end without figures, which take longer than the runs."""
+    conclude = lambda folder: results.save_frame(results.load(folder))  # noqa: E731
+    monkeypatch.setattr(cli.running, "conclude", conclude)
+
+
+@pytest.fixture
+def in_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure with few samples and end closed-form trainings early: most of a small run is that."""
+    from tasks.finetune.base import FinetuneTask
+    from tasks.schedule.base import ScheduleTask
+    from tasks.schedule.gaussian import ScheduleGaussian
+
+    monkeypatch.setattr(ScheduleGaussian, "trial_steps", 100)
+    monkeypatch.setattr(ScheduleTask, "selection_samples", 200)
+    monkeypatch.setattr(ScheduleTask, "report_samples", 300)
+    monkeypatch.setattr(FinetuneTask, "evaluation_samples", 300)
 
 
 @pytest.fixture

@@ -7,10 +7,8 @@ import json
 import os
 import pickle
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from benchmark import files
 from benchmark.cli import app
 from benchmark.display.table import escape
 from benchmark.display.tables import write_tables
+from benchmark.engine.cluster import Executor
 from benchmark.files import BadResults, plain
 from benchmark.runs.runner import execute
 from benchmark.study.results import load
@@ -265,26 +264,18 @@ def test_no_module_of_the_results_folder_is_imported(suite, tmp_path):
     assert not (tmp_path / "owned").exists()
 
 
-@pytest.mark.slow
-def test_a_local_session_listens_on_the_loopback_interface_only(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmark", "run", "--task", "finetune/gaussian", "--method",
-         "random", "--seeds", "9", "--workers", "2"],
-        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    seen: set[str] = set()
-    until = time.monotonic() + 120
-    try:
-        while len(list(tmp_path.rglob("events.jsonl"))) < 4:  # both workers are at work
-            assert process.poll() is None
-            assert time.monotonic() < until
-            time.sleep(0.2)
-        for each in (psutil.Process(process.pid), *psutil.Process(process.pid).children(True)):
-            with contextlib.suppress(psutil.Error):
+def test_a_local_session_listens_on_the_loopback_interface_only(toy_spec):
+    def listening() -> set[tuple[str, int]]:
+        me, seen = psutil.Process(), set()
+        for each in (me, *me.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
                 connections = each.net_connections("inet")
-                seen |= {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
-    assert seen == {"127.0.0.1"}
+                seen |= {tuple(c.laddr) for c in connections if c.status == psutil.CONN_LISTEN}
+        return seen
+
+    before = listening()
+    with Executor(workers=1).connect([toy_spec()]) as connected:
+        assert connected.call(os.getpid) != os.getpid()
+        opened = listening() - before
+    assert len(opened) > 1  # the scheduler, the worker
+    assert {address for address, _ in opened} == {"127.0.0.1"}

@@ -17,10 +17,9 @@ import pandas as pd
 import pytest
 
 import methods
-from benchmark import cli, registry
+from benchmark import registry
 from benchmark.contract.methods import essence
 from benchmark.runs.log import effective_steps
-from benchmark.study import results
 from tests.commands import benchmark
 
 SUITE = """
@@ -60,13 +59,6 @@ def program(
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget afterwards which classes were added."""
     monkeypatch.setattr(registry, "_added", {base: {} for base in registry._added})
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let runs in this process end without figures, which take longer than the runs."""
-    conclude = lambda folder: results.save_frame(results.load(folder))  # noqa: E731
-    monkeypatch.setattr(cli.running, "conclude", conclude)
 
 
 @pytest.fixture(scope="module")
@@ -324,10 +316,9 @@ def test_a_suite_killed_at_random_points_ends_as_an_undisturbed_one(folder, fini
     assert steps(folder) == steps(tmp_path)
 
 
-@pytest.mark.slow
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(folder, finished, tmp_path):
     (tmp_path / "mini.toml").write_text(SUITE)
-    arguments = ("run", "--all", "--suite", "mini.toml", "--clock", "priced", "--workers", "2")
+    arguments = ("run", "--all", "--suite", "mini.toml", "--clock", "priced", "--workers", "1")
     process = subprocess.Popen(
         [*UNDRAWN, *arguments], cwd=tmp_path, start_new_session=True, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=_hear_ctrl_c,

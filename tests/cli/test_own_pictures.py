@@ -50,7 +50,7 @@ def loaded() -> type[PictureScheduleTask]:
     return task
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn", "in_small")
 def test_the_file_of_the_page_runs(folder: Path) -> None:
     run()
     (stored,) = (folder / "results").rglob("run.json")
@@ -68,7 +68,7 @@ def brightness(images):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn", "in_small")
 def test_the_first_reported_distance_is_in_features_of_ones_own(folder: Path) -> None:
     code = CODE.replace("class MyPictures", JUDGE.lstrip() + "class MyPictures")
     (folder / "my_pictures.py").write_text(code + "    judge = brightness\n")

@@ -13,7 +13,9 @@ import pytest
 
 pytest.importorskip("transformers")
 
+from benchmark import registry
 from tasks.finetune.pipelines.definition import OPTIONAL, REQUIRED, define
+from tests import commands
 from tests.speed import tiny_pipeline
 
 PAGE = (Path(__file__).parents[2] / "docs" / "your-data-and-models.md").read_text()
@@ -35,6 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tiny_pipeline.save_kind(tmp_path, "sd1").rename(tmp_path / "my-pipeline")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DTB_INCEPTION", raising=False)
+    monkeypatch.setattr(registry, "_added", {base: {} for base in registry._added})
     return tmp_path
 
 
@@ -53,6 +56,16 @@ def test_the_page_states_a_task_with_every_key_and_its_default(folder: Path) -> 
     bare = define({key: table[key] for key in REQUIRED}, folder)
     for name in ("space", "batch", "steps", "samples", "evaluation_samples", "reference_samples"):
         assert getattr(stated, name) == getattr(bare, name)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_suite_of_the_page_runs(folder: Path) -> None:
+    small = ("--method", "bilevel", "--seeds", "1", "--clock", "priced", "--workers", "0")
+    said = commands.benchmark("run", "--suite", "mine.toml", *small)
+    assert said.count(": finished") == 1
+    frame = pd.read_parquet(folder / "results/mine/frame.parquet")
+    assert {"reward", "lower_reward", "raw_reward", "path_kl"} <= set(frame["metric"])
+    assert frame["value"].notna().all()
 
 
 @pytest.mark.slow

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -13,11 +11,12 @@ import pandas as pd
 import pytest
 
 from tasks.command.definition import OPTIONAL, REQUIRED, define
+from tests.commands import benchmark
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_the_example_is_tuned(tmp_path: Path) -> None:
     for file in (DOCS / "examples").iterdir():
         if file.is_file():
@@ -27,11 +26,7 @@ def test_the_example_is_tuned(tmp_path: Path) -> None:
     assert text.count('name = "random"\n') == 1
     suite.write_text(text.replace('"random"\n', '"random"\noptions = { trials = 2 }\n'))
     command = "run --suite train_unconditional.toml --method random --workers 0 --budget 1"
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmark", *command.split()], cwd=tmp_path, capture_output=True,
-        text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    benchmark(*command.split(), cwd=tmp_path)
     (trials,) = tmp_path.rglob("trials")
     assert sorted(path.name for path in trials.iterdir()) == ["000001", "000002", "develop"]
     first = trials / "000001"

@@ -40,7 +40,7 @@ def test_check_takes_a_file_of_a_task(folder: Path) -> None:
     assert "FAILED" not in said
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_a_task_from_a_file_runs_here_and_on_workers_alike(folder: Path) -> None:
     small = ("--method", "random", "--clock", "priced", "--seeds", "1", "--budget", "0.0001")
     benchmark("run", "--task", "my_task.py", *small, "--suite", "mini.toml", "--workers", "0")

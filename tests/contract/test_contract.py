@@ -3,18 +3,9 @@
 import pytest
 
 from benchmark import contract, registry
-from tasks.finetune.base import FinetuneTask
-from tasks.schedule.base import ScheduleTask
 
 
-@pytest.fixture(autouse=True)
-def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The contract holds at any number of samples, and most of a check is to make them."""
-    monkeypatch.setattr(ScheduleTask, "selection_samples", 200)
-    monkeypatch.setattr(ScheduleTask, "report_samples", 300)
-    monkeypatch.setattr(FinetuneTask, "evaluation_samples", 300)
-
-
+@pytest.mark.usefixtures("in_small")  # the contract holds at any size
 @pytest.mark.parametrize("name", [*registry.all_tasks(), *registry.all_methods()])
 def test_contract(name):
     cls = registry.all_tasks().get(name)

@@ -11,6 +11,18 @@ from benchmark.engine.slurm import ClusterError
 from tests.engine.conftest import PATIENCE, RUN, kill_all, scheduler, tree, worker
 
 
+def test_a_run_on_a_cluster_survives_the_loss_of_its_worker(commands, tmp_path, local_frame):
+    _, address = scheduler(commands, tmp_path, "boss")
+    node = worker(commands, address, "node")
+    run = commands(*RUN, "--executor", address, log="run.log")
+    run.wait_for("[1/8]")
+    kill_all(tree(node.process.pid)[1:])  # its nanny starts another worker
+    assert run.end() == 0, run.output
+    assert "Traceback" not in run.output
+    frame = pd.read_parquet(tmp_path / "results/mini/frame.parquet")
+    pd.testing.assert_frame_equal(frame, local_frame)
+
+
 @pytest.mark.slow
 def test_a_suite_survives_the_loss_of_a_worker_a_node_and_the_scheduler(
     commands, tmp_path, local_frame

@@ -22,7 +22,6 @@ for output in outputs:
 """
 
 
-@pytest.mark.slow
 def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path) -> None:
     pytest.importorskip("nbclient", reason="nbclient is in the extra `dev`")
     pytest.importorskip("ipykernel", reason="ipykernel is in the extra `dev`")

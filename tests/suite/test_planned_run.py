@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmark import display
 from benchmark.analysis.contrasts import planned
+from benchmark.display import page
 from benchmark.study.model import Study
 from tests.commands import benchmark
 
@@ -25,7 +27,12 @@ name = "against the default"
 against = "default"
 """
 
-pytestmark = pytest.mark.slow
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a run end with its answer alone: tables, figures and page take longer."""
+    monkeypatch.setattr(display, "draw", lambda study: [])
+    monkeypatch.setattr(page, "write_report", lambda study, folder: folder)
 
 
 def run(folder: Path, *arguments: str) -> str:
