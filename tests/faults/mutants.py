@@ -226,7 +226,7 @@ def notice(mutant: Mutant, count: int) -> str:
         if faults.returncode:
             found = re.search(r"after (\[.*?\]): \w+: (.*)", faults.stdout)
             return f"after {found[1]}: {found[2][:70]}" if found else "an undisturbed run"
-        tests = python(copy, "pytest", "-x", "-q", *TESTS)
+        tests = python(copy, "pytest", "-x", "-q", "-m", "", *TESTS)
         found = re.search(r"^FAILED (\S+)", tests.stdout, re.MULTILINE)
         return found[1] if found else ""
 
