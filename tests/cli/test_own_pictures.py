@@ -14,6 +14,7 @@ from tiny_files import write_fashion
 from benchmark import registry
 from benchmark.registry import BrokenModule
 from tasks.data.pictures import read
+from tasks.schedule.network import UNet
 from tasks.schedule.pictures import PictureScheduleTask
 from tests.commands import benchmark
 
@@ -36,6 +37,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network of few channels and measures of few samples, which are what a run costs."""
+    build = lambda self: UNet(channels=8, image_channels=self.channels)  # noqa: E731
+    monkeypatch.setattr(PictureScheduleTask, "build", build)
+    monkeypatch.setattr(PictureScheduleTask, "selection_samples", 50)
+    monkeypatch.setattr(PictureScheduleTask, "report_samples", 60)
+
+
 def run(code: int = 0) -> str:
     """`run` of the page's file, tiny; what it printed."""
     return benchmark(
@@ -50,7 +60,7 @@ def loaded() -> type[PictureScheduleTask]:
     return task
 
 
-@pytest.mark.usefixtures("undrawn", "in_small")
+@pytest.mark.usefixtures("undrawn", "narrow")
 def test_the_file_of_the_page_runs(folder: Path) -> None:
     run()
     (stored,) = (folder / "results").rglob("run.json")
@@ -68,7 +78,7 @@ def brightness(images):
 """
 
 
-@pytest.mark.usefixtures("undrawn", "in_small")
+@pytest.mark.usefixtures("undrawn", "narrow")
 def test_the_first_reported_distance_is_in_features_of_ones_own(folder: Path) -> None:
     code = CODE.replace("class MyPictures", JUDGE.lstrip() + "class MyPictures")
     (folder / "my_pictures.py").write_text(code + "    judge = brightness\n")

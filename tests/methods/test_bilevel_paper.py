@@ -58,6 +58,7 @@ def published(budget: int = 4000, **options: Any) -> SampleBudget:
     return spend(method, SampleBudget(FinetuneGaussian(), budget))
 
 
+@pytest.mark.slow
 def test_as_released_it_stays_where_it_starts_or_is_thrown_far_off() -> None:
     """At lambda = 0.01 est1 has the sign of one sample in twelve; the box ends its plain steps."""
     ends = []

@@ -165,6 +165,7 @@ def test_reports_come_in_time_and_regularly(task: Published, options: dict[str, 
     assert max(b - a for a, b in itertools.pairwise(shares)) < 0.12
 
 
+@pytest.mark.slow
 def test_as_published_tau_goes_from_end_to_end_of_its_box(task: Published) -> None:
     taus = [
         candidate.params["tau"]
@@ -213,6 +214,7 @@ def spread_of(task: Published, **options: Any) -> float:
     return float(torch.stack(found).std())
 
 
+@pytest.mark.slow
 def test_common_noise_and_samples_and_directions_cut_the_spread(
     task: Published,
 ) -> None:
@@ -261,6 +263,7 @@ def test_gradients_leave_nothing_behind_in_the_networks(task: Published) -> None
         assert all(p.grad is None or not p.grad.any() for p in used.parameters())
 
 
+@pytest.mark.slow
 def test_the_perturbed_schedule_is_the_average_or_the_learned_one(
     task: Published,
 ) -> None:
@@ -304,7 +307,14 @@ def partial_gradient(task: Published, trained: Tensor, point: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    "point", [(0.05, 0.95, 1.2, 0.01), (0.0, 0.8, 2.5, 0.01), (0.2, 0.95, 1.0, 0.01)]
+    "point",
+    [
+        (0.05, 0.95, 1.2, 0.01),
+        *(
+            pytest.param(point, marks=pytest.mark.slow)
+            for point in ((0.0, 0.8, 2.5, 0.01), (0.2, 0.95, 1.0, 0.01))
+        ),
+    ],
 )
 def test_upper_gradient_is_that_of_the_distance(task: Published, point: tuple[float, ...]) -> None:
     q = torch.tensor(point, dtype=torch.float64)

@@ -321,7 +321,11 @@ def test_checkpoints_hold_plain_values(task: ScheduleGaussian, tmp_path: Any) ->
 
 
 @pytest.mark.parametrize(
-    "changes", [{"start": 0.3, "end": 0.96, "tau": 1.0}, {"start": 0.2, "end": 0.95, "tau": 1.6}]
+    "changes",
+    [
+        {"start": 0.3, "end": 0.96, "tau": 1.0},
+        pytest.param({"start": 0.2, "end": 0.95, "tau": 1.6}, marks=pytest.mark.slow),
+    ],
 )
 def test_penalty_gradient_is_right_on_average(changes: dict[str, float]) -> None:
     """Single estimates are noisy, with a wrong sign now and then; their mean is the truth's.
