@@ -24,7 +24,10 @@ def test_the_example_is_tuned(tmp_path: Path) -> None:
     suite = tmp_path / "train_unconditional.toml"
     text = suite.read_text()
     assert text.count('name = "random"\n') == 1
-    suite.write_text(text.replace('"random"\n', '"random"\noptions = { trials = 2 }\n'))
+    assert text.count(" --output_dir") == 1
+    text = text.replace('"random"\n', '"random"\noptions = { trials = 2 }\n')
+    short = " --max_train_steps 6 --checkpointing_steps 2 --output_dir"
+    suite.write_text(text.replace(" --output_dir", short))
     command = "run --suite train_unconditional.toml --method random --workers 0 --budget 1"
     benchmark(*command.split(), cwd=tmp_path)
     (trials,) = tmp_path.rglob("trials")
@@ -35,7 +38,7 @@ def test_the_example_is_tuned(tmp_path: Path) -> None:
     }  # fmt: skip
     assert (first / "checkpoint.pt").exists()
     lines = [json.loads(line) for line in (first / "stdout.txt").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [50, 100, 150]
+    assert [line["step"] for line in lines] == [2, 4, 6]
     frame = pd.read_parquet(tmp_path / "results/train_unconditional/frame.parquet")
     reported = frame[frame["metric"] == "test_loss"]["value"]
     assert reported.iloc[0] == lines[-1]["test_loss"]

@@ -95,7 +95,7 @@ def test_statistics_are_averaged_and_training_resumes_bit_for_bit(images: torch.
     def fresh() -> Training:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
-            return Training.begin(LevelUNet(base=16), torch.Generator().manual_seed(2))
+            return Training.begin(LevelUNet(base=4), torch.Generator().manual_seed(2))
 
     def go(training: Training, steps: int) -> None:
         for _ in range(steps):
