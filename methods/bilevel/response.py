@@ -79,6 +79,11 @@ def expected(influence: Tensor, levels: Tensor) -> Tensor:
     return torch.lerp(influence[right - 1], influence[right], share).mean()
 
 
+def entropy(levels: Tensor) -> Tensor:
+    """Differential entropy, 0-d in nats, of the distribution with the quantiles `levels` `(T,)`."""
+    return (len(levels) * levels.diff()).clamp(min=1e-3).log().mean()
+
+
 def standardised(values: Tensor) -> Tensor:
     """`values` less their median, in median absolute deviations, bounded by `BOUND`."""
     centred = values - values.median()

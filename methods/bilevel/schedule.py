@@ -4,16 +4,18 @@ Upper level: Fréchet distance F(theta, q) of samples under the plan q. Lower le
 L(theta; q). One run trains one network and learns on the way what it trains on and how it is
 sampled.
 
-**Training levels** (`learn_training`). "response": a dozen times in a run the influence of every
-noise level on F is measured, one step deep (`methods.bilevel.response`), and the plan takes a step
-against the mean of the last few hypergradients, in those coordinates in which it stands out from
-their noise: where there is nothing to gain, it stays. "penalty" is the paper's form of the same
-(`methods.bilevel.penalty`). The partial gradient dF/dq at fixed weights is zero here: training
+**Training levels** (`learn_training`). "response": up to sixteen times in a run the influence of
+every noise level on F is measured, one step deep (`methods.bilevel.response`), and the plan takes a
+step against the mean of the last few hypergradients, in those coordinates in which it stands out
+from their noise: where there is nothing to gain, it stays. The mean influence is linear in the
+distribution, so following it alone ends at a single level; the entropy of the training levels is
+maximised beside it (`entropy`), and a step is short where they are narrow. "penalty" is the paper's
+form of the same (`methods.bilevel.penalty`). The partial gradient dF/dq at fixed weights is zero here: training
 levels reach F through the weights alone.
 
-**Sampling levels** (`learn_sampling`) follow the pathwise gradient of F through the sampler late in
-the run, from the averaged weights; a network that still changes asks for other levels than in the
-end. They are kept only if F is lower than at the start's levels by more than its noise.
+**Sampling levels** (`learn_sampling`) follow the pathwise gradient of F through the sampler, taken
+from the same images, at the same moments and by the same rule. At the end they are kept only if F
+is lower at them than at the start's.
 
 **The joint last phase** (`tail` > 0; off by default) takes small steps of the weights on F + L, F
 being that of moving moments of the features over many small batches (`memory`), and of the sampling
@@ -33,7 +35,7 @@ from torch import Tensor
 
 from methods.base import Problem
 from methods.bilevel.penalty import Lookahead, penalty_gradient
-from methods.bilevel.response import expected, influences, significant
+from methods.bilevel.response import entropy, expected, influences, significant
 from methods.training_run import TrainingRun
 from tasks.metrics.frechet import Moments
 from tasks.space import Params
@@ -48,18 +50,18 @@ FIRST_SAMPLES = 256
 """Images for the first estimate of F in the last phase, and of its moments."""
 LEARNING = ("", "response", "penalty")
 FOLLOWING = (0.05, 0.7)
-"""Shares of the training phase between which the training levels move: not before there is
-something to sample, and not when the weights can no longer follow."""
+"""Shares of the training phase between which the plan moves: not before there is something to
+sample, and not when the weights can no longer follow."""
+COMPARED = 250
+"""Images, from common noise, by which learned sampling levels are compared with the start's."""
 WINDOW = 6
 """Hypergradients whose mean is followed, at most."""
-LATE = 0.85
-"""Share of the training phase after which the sampling levels are learned."""
-COMPARED = 6
-"""Batches over which learned sampling levels are compared with the start's, with common noise."""
-
 OVERHEAD = 0.15
 """Largest share of the time that steps of the plan may have taken before another one: where a run
 is short, it makes fewer."""
+REACH = 4.0
+"""How far a step moves the training levels, at most, in their standard deviations, over its length
+in the unit cube: a narrow distribution takes short steps of its location."""
 
 
 @dataclass(frozen=True)
@@ -68,20 +70,20 @@ class Options:
 
     learn_training: str = "response"
     """How the training levels are learned: "response", "penalty" or, empty, not at all."""
-    learn_sampling: bool = False
-    """Whether the sampling levels are learned late in training. Off: on digits no learned levels
-    proved better than the start's, and trying took 3 % of the run."""
-    follow_steps: int = 12
+    learn_sampling: bool = True
+    """Whether the sampling levels are learned during training."""
+    follow_steps: int = 16
     """Steps of the plan during training."""
-    follow_rate: float = 0.06
-    """Their largest length at first, in unit-cube coordinates; it falls to zero."""
-    sampling_steps: int = 6
-    """Steps of the sampling levels."""
-    sampling_rate: float = 0.02
-    """Their length at first."""
-    follow_samples: int = 128
+    follow_rate: float = 0.15
+    """Largest length of those of the training levels at first, in unit-cube coordinates; it falls
+    to zero. A step moves no level further than `REACH` times that many standard deviations."""
+    entropy: float = 0.2
+    """Weight of the entropy of the training levels, in nats, beside the influences."""
+    sampling_rate: float = 0.17
+    """The same of the sampling levels."""
+    follow_samples: int = 32
     """Images per gradient of F."""
-    follow_batches: int = 2
+    follow_batches: int = 1
     """Training batches per influence."""
     tail: float = 0.0
     """Share of the run given to the joint last phase."""
@@ -141,26 +143,26 @@ class ScheduleRun(TrainingRun):
     def __init__(self, problem: Problem, options: Options, params: Params) -> None:
         super().__init__(problem, params)
         self.options = options
-        start = self.task.position(params)
+        self.start = start = self.task.position(params)
         self.position = start.clone().requires_grad_()
         """Training plan in the unit cube, `(d,)`."""
-        self.slopes: list[Tensor] = []
-        """The last few hypergradients in the training plan, `(d,)` each."""
         self.sampling = start.clone().requires_grad_()
         """Plan whose sampling levels are being learned, `(d,)`."""
+        self.slopes: list[Tensor] = []
+        """The last few hypergradients in the training plan, `(d,)` each."""
+        self.sampling_slopes: list[Tensor] = []
+        """And of F in the sampling plan."""
         self.sampling_optimiser = torch.optim.Adam([self.sampling], betas=(0.8, 0.95))
         self.average = start.clone()
         """Plan whose sampling levels are delivered: a moving average of `sampling` in the last
-        phase, before it the start until `sampling` has proved better."""
+        phase, `sampling` itself before it."""
         self.moments = Moments(options.memory)
         self.followed = 0
         """Steps that the plan has made during training."""
         self.spent = 0.0
         """Share of the run that they have taken."""
-        self.tried = 0
-        """Steps of the sampling levels, with those of their comparison."""
-        self.gains: list[Tensor] = []
-        """By how much F was lower, 0-d each, at the learned sampling levels than at the start's."""
+        self.compared = False
+        """Whether the learned sampling levels have been compared with the start's."""
         self.tuning = False
         self.weight = 0.0
         """Weight of F beside L in the last phase: L0 / (gamma F0)."""
@@ -181,52 +183,63 @@ class ScheduleRun(TrainingRun):
         """Make a step of the plan if one is due, `fraction` of the training being over."""
         options, (begin, end) = self.options, FOLLOWING
         share = self.followed / max(options.follow_steps, 1)
-        if options.learn_training and share < 1 and fraction >= begin + (end - begin) * share:
+        learning = options.learn_training or options.learn_sampling
+        if learning and share < 1 and begin + (end - begin) * share <= fraction < end:
             self.follow()
-        elif options.learn_sampling and fraction >= LATE and len(self.gains) < COMPARED:
-            self.learn_sampling()
+        elif options.learn_sampling and fraction >= end and not self.compared:
+            self.compare()
         else:
             return False
         return True
 
     def follow(self) -> None:
-        """One step of the training levels."""
+        """One step of the training levels, and of the sampling levels."""
         task, options = self.task, self.options
         generator = task.generator(self.seed("follow"))
+        left = 1 - self.followed / options.follow_steps
+        levels = task.sampling_levels(
+            self.sampling if options.learn_sampling else self.sampling.detach()
+        )
         if options.learn_training == "response":
-            sampling = task.sampling_levels(self.average)
             found = influences(
-                task, self.training, sampling, options.follow_samples, options.follow_batches,
+                task, self.training, levels, options.follow_samples, options.follow_batches,
                 generator,
             )  # fmt: skip
-            mean = expected(found, task.training_levels(self.position))
-            self.slopes.append(torch.autograd.grad(mean, self.position)[0])
-            self.slopes = self.slopes[-WINDOW:]
-            rate = options.follow_rate * (1 - self.followed / options.follow_steps)
-            self.position.data.sub_(rate * significant(self.slopes)).clamp_(0, 1)
-        else:
+            trained = task.training_levels(self.position)
+            gain = expected(found, trained) - options.entropy * entropy(trained)
+            (slope,) = torch.autograd.grad(gain, self.position)
+            walk(self.position, self.slopes, slope, options.follow_rate * left * self.reach())
+        elif options.learn_sampling:
+            noise = task.noise(options.follow_samples, generator)
+            task.frechet_gradient(self.training.ema, levels, noise)
+        if options.learn_training == "penalty":
             self.follow_penalty(generator)
+        if self.sampling.grad is not None:
+            slope, self.sampling.grad = self.sampling.grad, None
+            walk(self.sampling, self.sampling_slopes, slope, options.sampling_rate * left)
+            self.average.copy_(self.sampling.detach())
         self.levels = task.training_levels(self.position.detach())
         self.followed += 1
 
-    def learn_sampling(self) -> None:
-        """A step of the sampling levels from the averaged weights, or, after all of them, a batch
-        for their comparison with the start's; after its last one the better levels are kept."""
-        task, options, net = self.task, self.options, self.training.ema
-        noise = task.noise(options.samples, task.generator(self.seed("sampling")))
-        if self.tried < options.sampling_steps:
-            task.frechet_gradient(net, task.sampling_levels(self.sampling), noise)
-            rate = options.sampling_rate * (1 - self.tried / options.sampling_steps)
-            self.step(self.sampling_optimiser, self.sampling, rate)
-        else:
-            pair = (task.sampling_levels(x.detach()) for x in (self.average, self.sampling))
-            old, new = (task.frechet(task.sample(net, levels, noise)) for levels in pair)
-            self.gains.append(old - new)
-        self.tried += 1
-        if len(self.gains) == COMPARED:
-            if significant(self.gains) > 0:
-                self.average.copy_(self.sampling.detach())
-            self.sampling.data.copy_(self.average)
+    def compare(self) -> None:
+        """Go back to the start's sampling levels unless F is lower at those learned."""
+        task, net = self.task, self.training.ema
+        noise = task.noise(COMPARED, task.generator(self.seed("compare")))
+        learned, start = (
+            float(task.frechet(task.sample(net, task.sampling_levels(position.detach()), noise)))
+            for position in (self.sampling, self.start)
+        )
+        if not learned < start:
+            self.sampling.data.copy_(self.start)
+            self.average.copy_(self.start)
+        self.compared = True
+
+    def reach(self) -> Tensor:
+        """Share of a step that keeps to `REACH`, `(d,)`, at most 1."""
+        here = self.position.detach()
+        moved = torch.autograd.functional.jacobian(self.task.training_levels, here, vectorize=True)
+        speed = moved.square().mean(0).sqrt().clamp(min=1e-9)
+        return (REACH * self.levels.std() / speed).clamp(max=1)
 
     def follow_penalty(self, generator: torch.Generator) -> None:
         """A step of fixed length against the penalty gradient."""
@@ -306,14 +319,14 @@ class ScheduleRun(TrainingRun):
         return super().state_dict() | {
             "position": self.position.detach().clone(),
             "slopes": list(self.slopes),
+            "sampling_slopes": list(self.sampling_slopes),
             "sampling": self.sampling.detach().clone(),
             "sampling_optimiser": copy.deepcopy(self.sampling_optimiser.state_dict()),
             "average": self.average.clone(),
             "moments": (self.moments.first, self.moments.second),
             "followed": self.followed,
             "spent": self.spent,
-            "tried": self.tried,
-            "gains": list(self.gains),
+            "compared": self.compared,
             "tuning": self.tuning,
             "weight": self.weight,
         }
@@ -322,7 +335,8 @@ class ScheduleRun(TrainingRun):
         super().load_state_dict(state)
         self.position.data.copy_(state["position"])
         self.levels = self.task.training_levels(self.position.detach())
-        self.slopes = [slope.to(self.average) for slope in state["slopes"]]
+        for name in ("slopes", "sampling_slopes"):
+            setattr(self, name, [slope.to(self.average) for slope in state[name]])
         self.sampling.data.copy_(state["sampling"])
         self.sampling_optimiser.load_state_dict(state["sampling_optimiser"])
         self.average.copy_(state["average"])
@@ -332,7 +346,14 @@ class ScheduleRun(TrainingRun):
         )
         self.followed = state["followed"]
         self.spent = state["spent"]
-        self.tried = state["tried"]
-        self.gains = list(state["gains"])
+        self.compared = state["compared"]
         self.tuning = state["tuning"]
         self.weight = state["weight"]
+
+
+def walk(position: Tensor, slopes: list[Tensor], slope: Tensor, length: float | Tensor) -> None:
+    """A step of `position` `(d,)` in the unit cube against the significant mean of the last few
+    `slopes`, of at most `length` in each coordinate; `slope` joins them."""
+    slopes.append(slope)
+    del slopes[:-WINDOW]
+    position.data.sub_(length * significant(slopes)).clamp_(0, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from tasks.schedule.images import ImageScheduleTask
-from tasks.schedule.network import DenseNet
+from tasks.schedule.network import DenseNet, Preconditioned
 from tasks.schedule.plans import COSINE, PLAN, PUBLISHED
 
 
@@ -19,7 +19,7 @@ class ScheduleDigits(ImageScheduleTask):
     budget = 12 / 3600
 
     def build(self) -> nn.Module:
-        return DenseNet(size=8, width=256, depth=3)
+        return Preconditioned(DenseNet(size=8, width=256, depth=3))
 
 
 class ScheduleDigitsCosine(ScheduleDigits):
@@ -41,13 +41,17 @@ class ScheduleDigitsBadStart(ScheduleDigits):
 
 
 class ScheduleDigitsPublished(ScheduleDigits):
-    """The paper's search space and DDIM sampler on digits, for comparison with its algorithm."""
+    """The paper's search space, DDIM sampler and bare prediction of the noise on digits, for
+    comparison with its algorithm."""
 
     name = "schedule/digits-published"
     description = "schedule/digits with the published schedules and DDIM"
     plans = PUBLISHED
     space = PUBLISHED.space
     solver = "DDIM"
+
+    def build(self) -> nn.Module:
+        return DenseNet(size=8, width=256, depth=3)
 
 
 class ScheduleDigitsUnclipped(ScheduleDigitsPublished):

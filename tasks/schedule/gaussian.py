@@ -24,7 +24,7 @@ from tasks.diffusion.precision import FULL
 from tasks.diffusion.sampler import noise_level, signal_and_spread
 from tasks.metrics.frechet import FrechetReference
 from tasks.schedule.base import ScheduleTask, common_levels
-from tasks.schedule.plans import PUBLISHED
+from tasks.schedule.plans import PLAN, PUBLISHED
 
 SCALES = (2.0, 0.6, 0.15)
 _SAMPLES = 10_000
@@ -76,6 +76,8 @@ class ScheduleGaussian(ScheduleTask):
 
     name = "schedule/gaussian"
     description = "Noise levels of a linear denoiser of a three-scale Gaussian (closed form)"
+    plans = PLAN.starting_at(scale=1.0)  # from there both parts of a plan have something to gain
+    space = plans.space
     trial_steps = 500
     rate = 5e-2
     clip = None

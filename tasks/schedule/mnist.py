@@ -7,7 +7,7 @@ from torch import nn
 from tasks.assets.asset import Asset
 from tasks.data import user_data
 from tasks.schedule.images import ImageScheduleTask
-from tasks.schedule.network import UNet
+from tasks.schedule.network import Preconditioned, UNet
 from tasks.schedule.plans import COSINE, PLAN
 
 
@@ -22,7 +22,7 @@ class ScheduleMnist(ImageScheduleTask):
     budget = 90 / 3600
 
     def build(self) -> nn.Module:
-        return UNet(channels=32)
+        return Preconditioned(UNet(channels=32))
 
 
 class ScheduleMnistCosine(ScheduleMnist):

@@ -15,6 +15,34 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Layer = TypeVar("Layer", bound=nn.Module)
+SIGMA_DATA = 0.5
+"""Standard deviation of pixels that EDM assumes of images in [-1, 1]."""
+
+
+class Preconditioned(nn.Module):
+    """A noise prediction made of a network F by EDM's preconditioning (Karras et al., 2022, arXiv
+    2206.00364, table 1), for images that keep their variance, x = signal image + spread noise:
+
+        noise = spread / r² x - signal SIGMA_DATA / r F(x / r, level),
+        r² = signal² SIGMA_DATA² + spread².
+
+    F sees inputs and learns targets of unit variance at all levels. The clean image that follows
+    from the prediction cannot go wrong at pure noise, where F is switched off; a bare prediction of
+    the noise has its error divided by the signal there.
+    """
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: Tensor, level: Tensor) -> Tensor:
+        """`images` `(n, channels, height, width)`, `level` `(n,)` in [0, 1]."""
+        own = level[:1] if level.stride(0) == 0 else level
+        angle = (own * (math.pi / 2))[:, None, None, None]
+        signal, spread = angle.cos() * SIGMA_DATA, angle.sin()
+        r = torch.hypot(signal, spread)
+        predicted: Tensor = self.inner(images / r, level)
+        return torch.addcmul(spread / r.square() * images, signal / r, predicted, value=-1)
 
 
 class UNet(nn.Module):

@@ -29,7 +29,7 @@ from tasks.metrics import judges, panel
 from tasks.metrics.judges import Choice
 from tasks.metrics.spaces import SEED, FeatureSpace, random
 from tasks.schedule.images import ImageScheduleTask
-from tasks.schedule.network import UNet
+from tasks.schedule.network import Preconditioned, UNet
 
 
 class PictureScheduleTask(ImageScheduleTask):
@@ -85,7 +85,7 @@ class PictureScheduleTask(ImageScheduleTask):
         return super().unavailable()
 
     def build(self) -> nn.Module:
-        return UNet(channels=32, image_channels=self.channels)
+        return Preconditioned(UNet(channels=32, image_channels=self.channels))
 
     def splits(self) -> Dataset:
         return self.read()

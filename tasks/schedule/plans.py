@@ -187,7 +187,7 @@ PLAN = Plan(
     Space(
         (
             Variable("location", -5.0, 6.0, default=0.0),
-            Variable("scale", 0.3, 6.0, default=1.0, log=True),
+            Variable("scale", 0.1, 6.0, default=0.5, log=True),
             Variable("shape", -0.5, 1.25, default=0.0),
             Variable("sigma_max", 5.0, 1000.0, default=80.0, log=True),
             Variable("sigma_min", 0.0005, 0.1, default=0.002, log=True),
@@ -198,7 +198,7 @@ PLAN = Plan(
 )
 """The suite's space. The default point is the strongest plan of the literature on digits, fixed
 before any other task was looked at: Laplace training levels and EDM's sampling levels."""
-LAPLACE = {"location": 0.0, "scale": 1.0, "shape": 0.0}
+LAPLACE = {"location": 0.0, "scale": 0.5, "shape": 0.0}
 NORMAL = {"location": 2.4, "scale": 2.4, "shape": 1.0}
 """EDM's training levels."""
 KARRAS = {"sigma_max": 80.0, "sigma_min": 0.002, "rho": 7.0, "arc": 0.0}

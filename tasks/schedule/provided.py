@@ -20,7 +20,7 @@ from tasks.metrics.frechet import FrechetReference
 from tasks.metrics.inception import InceptionFeatures
 from tasks.metrics.inception_score import SPLITS, inception_score
 from tasks.schedule.images import SEEN, ImageScheduleTask
-from tasks.schedule.network import UNet
+from tasks.schedule.network import Preconditioned, UNet
 from tasks.schedule.plans import PUBLISHED
 from tasks.schedule.published_network import LevelUNet
 
@@ -85,7 +85,7 @@ class ScheduleMnist60k(ProvidedScheduleTask):
     budget = 1.0
 
     def build(self) -> nn.Module:
-        return UNet(channels=64)
+        return Preconditioned(UNet(channels=64))
 
 
 class ScheduleMnist60kPublished(ScheduleMnist60k):
@@ -123,4 +123,4 @@ class ScheduleCifar10(ProvidedScheduleTask):
     budget = 4.0
 
     def build(self) -> nn.Module:
-        return UNet(channels=128, image_channels=3)
+        return Preconditioned(UNet(channels=128, image_channels=3))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import pytest
 import torch
+from diffusers import EDMEulerScheduler
 from torch import nn
 
-from tasks.schedule.network import DenseNet, UNet
+from tasks.schedule.network import SIGMA_DATA, DenseNet, Preconditioned, UNet
 from tasks.training import Training
 
 
@@ -26,10 +28,15 @@ def wiggly(net: DenseNet | UNet) -> DenseNet | UNet:
 
 
 @pytest.mark.parametrize(
-    ("build", "size"), [(lambda: DenseNet(8, 32, 2), 8), (lambda: UNet(8), 14)]
+    ("build", "size"),
+    [
+        (lambda: wiggly(DenseNet(8, 32, 2)), 8),
+        (lambda: wiggly(UNet(8)), 14),
+        (lambda: Preconditioned(wiggly(DenseNet(8, 32, 2))), 8),
+    ],
 )
 def test_one_level_for_all_images_equals_as_many_levels(build, size: int) -> None:  # type: ignore[no-untyped-def]
-    net = wiggly(build().double())
+    net = build().double()
     images = torch.randn(5, 1, size, size, dtype=torch.float64)
     gradients = []
     for spread in (lambda level: level.expand(5), lambda level: level.repeat(5)):
@@ -60,3 +67,16 @@ def test_average_follows_weights_that_were_loaded_in_place() -> None:
     for old, new in zip(before, training.ema.parameters(), strict=True):
         torch.testing.assert_close(new, old + 0.5)
     assert all(p.grad is None for p in training.net.parameters())
+
+
+def test_preconditioning_is_that_of_edm() -> None:
+    """The clean image that follows from the noise is that of diffusers' scheduler."""
+    ours = Preconditioned(wiggly(DenseNet(8, 32, 1)).double())
+    theirs = EDMEulerScheduler(sigma_data=SIGMA_DATA)
+    signal, spread = 0.6, 0.8
+    x = torch.randn(4, 1, 8, 8, dtype=torch.float64)
+    level = torch.full((4,), math.atan2(spread, signal) * 2 / math.pi, dtype=torch.float64)
+    noisy, sigma = x / signal, spread / signal
+    inner = ours.inner(theirs.precondition_inputs(noisy, sigma), level)
+    expected = theirs.precondition_outputs(noisy, inner, torch.tensor(sigma, dtype=torch.float64))
+    torch.testing.assert_close((x - spread * ours(x, level)) / signal, expected)
