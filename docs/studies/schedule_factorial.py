@@ -1,4 +1,4 @@
-"""What training and sampling levels each contribute on 8 x 8 digits, and why a distance rises late.
+"""What training and sampling levels each contribute on 8 x 8 digits.
 
     python docs/studies/schedule_factorial.py [SEEDS] [STEPS]
 

@@ -10,8 +10,8 @@ step against the mean of the last few hypergradients, in those coordinates in wh
 from their noise: where there is nothing to gain, it stays. The mean influence is linear in the
 distribution, so following it alone ends at a single level; the entropy of the training levels is
 maximised beside it (`entropy`), and a step is short where they are narrow. "penalty" is the paper's
-form of the same (`methods.bilevel.penalty`). The partial gradient dF/dq at fixed weights is zero here: training
-levels reach F through the weights alone.
+form of the same (`methods.bilevel.penalty`). The partial gradient dF/dq at fixed weights is zero
+here: training levels reach F through the weights alone.
 
 **Sampling levels** (`learn_sampling`) follow the pathwise gradient of F through the sampler, taken
 from the same images, at the same moments and by the same rule. At the end they are kept only if F
