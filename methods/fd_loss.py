@@ -23,7 +23,7 @@ class FDLoss(Method):
 
     def __init__(self, share: float = 0.4, rate: float = 0.1, memory: float = 0.5) -> None:
         self.options = schedule.Options(
-            learn_training="", tail=share, rate=rate, memory=memory,
+            learn_training="", learn_sampling=False, tail=share, rate=rate, memory=memory,
             sampling=False, loss=False,
         )  # fmt: skip
 

@@ -50,7 +50,7 @@ class SearchThenTune(Method):
         self.search.search(problem, 1 - self.finish)
         best = problem.incumbent or problem.space.default
         if self.tuning == "joint":
-            options = schedule.Options(learn_training="", tail=0.4)
+            options = schedule.Options(learn_training="", learn_sampling=False, tail=0.4)
             schedule.run(problem, options, best)
         else:
             train_and_search(problem, best, named_search("random")(), share=0.15)

@@ -237,9 +237,11 @@ class ScheduleRun(TrainingRun):
     def reach(self) -> Tensor:
         """Share of a step that keeps to `REACH`, `(d,)`, at most 1."""
         here = self.position.detach()
-        moved = torch.autograd.functional.jacobian(self.task.training_levels, here, vectorize=True)
+        jacobian = torch.autograd.functional.jacobian
+        moved = jacobian(self.task.training_levels, here, vectorize=True)  # type: ignore[no-untyped-call]
         speed = moved.square().mean(0).sqrt().clamp(min=1e-9)
-        return (REACH * self.levels.std() / speed).clamp(max=1)
+        share: Tensor = (REACH * self.levels.std() / speed).clamp(max=1)
+        return share
 
     def follow_penalty(self, generator: torch.Generator) -> None:
         """A step of fixed length against the penalty gradient."""

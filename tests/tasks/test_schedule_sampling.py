@@ -82,8 +82,8 @@ def test_bfloat16_changes_what_networks_compute_in_and_nothing_else() -> None:
             task.train_step(training, levels, 0.1)
         assert {p.dtype for p in training.net.parameters()} == {torch.float32}
         trained.append(training.ema)
-    assert not torch.equal(*(net.enter.weight for net in trained))
-    torch.testing.assert_close(*(net.enter.weight for net in trained), atol=0.02, rtol=0)
+    assert not torch.equal(*(net.inner.enter.weight for net in trained))
+    torch.testing.assert_close(*(net.inner.enter.weight for net in trained), atol=0.02, rtol=0)
     start = full.noise(8, full.generator(0))
     sampled = full.sampling_levels(position)
     exact, rounded = (task.sample(trained[0], sampled, start) for task in (full, low))
