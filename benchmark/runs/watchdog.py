@@ -97,8 +97,8 @@ def end_process(folder: RunFolder, reason: str) -> NoReturn:
             os.write(stderr, said.encode(errors="replace"))
             if command:
                 os.environ[ENDED_A_RUN] = "yes"
-                os.chdir(STARTED_IN)  # the method may have left it
-                os.execv(command[0], command)
+                # A shell changes the folder: a method that goes on could leave it once more.
+                os.execv("/bin/sh", ["sh", "-c", 'cd "$0" && exec "$@"', STARTED_IN, *command])
     finally:
         os._exit(EXIT_CODE)
 
