@@ -14,8 +14,8 @@ form of the same (`methods.bilevel.penalty`). The partial gradient dF/dq at fixe
 here: training levels reach F through the weights alone.
 
 **Sampling levels** (`learn_sampling`) follow the pathwise gradient of F through the sampler, taken
-from the same images, at the same moments and by the same rule. At the end they are kept only if F
-is lower at them than at the start's.
+from the same images, at the same moments and by the same rule. If they have moved, F is compared
+with that at the start's levels after the last step, and the lower one's levels are kept.
 
 **The joint last phase** (`tail` > 0; off by default) takes small steps of the weights on F + L, F
 being that of moving moments of the features over many small batches (`memory`), and of the sampling
@@ -62,6 +62,8 @@ is short, it makes fewer."""
 REACH = 4.0
 """How far a step moves the training levels, at most, in their standard deviations, over its length
 in the unit cube: a narrow distribution takes short steps of its location."""
+NUDGE = 1e-4
+"""Length of the differences by which that is measured, in the unit cube."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,11 @@ class Options:
     follow_rate: float = 0.15
     """Largest length of those of the training levels at first, in unit-cube coordinates; it falls
     to zero. A step moves no level further than `REACH` times that many standard deviations."""
-    entropy: float = 0.2
-    """Weight of the entropy of the training levels, in nats, beside the influences."""
     sampling_rate: float = 0.17
-    """The same of the sampling levels."""
+    """Largest length of the steps of the sampling levels at first."""
+    entropy: float = 0.2
+    """Weight of the entropy of the training levels, in nats, beside the influences, which are in
+    median absolute deviations."""
     follow_samples: int = 32
     """Images per gradient of F."""
     follow_batches: int = 1
@@ -144,6 +147,7 @@ class ScheduleRun(TrainingRun):
         super().__init__(problem, params)
         self.options = options
         self.start = start = self.task.position(params)
+        """Where both begin, `(d,)`."""
         self.position = start.clone().requires_grad_()
         """Training plan in the unit cube, `(d,)`."""
         self.sampling = start.clone().requires_grad_()
@@ -186,7 +190,7 @@ class ScheduleRun(TrainingRun):
         learning = options.learn_training or options.learn_sampling
         if learning and share < 1 and begin + (end - begin) * share <= fraction < end:
             self.follow()
-        elif options.learn_sampling and fraction >= end and not self.compared:
+        elif fraction >= end and not self.compared and not torch.equal(self.sampling, self.start):
             self.compare()
         else:
             return False
@@ -237,9 +241,9 @@ class ScheduleRun(TrainingRun):
     def reach(self) -> Tensor:
         """Share of a step that keeps to `REACH`, `(d,)`, at most 1."""
         here = self.position.detach()
-        jacobian = torch.autograd.functional.jacobian
-        moved = jacobian(self.task.training_levels, here, vectorize=True)  # type: ignore[no-untyped-call]
-        speed = moved.square().mean(0).sqrt().clamp(min=1e-9)
+        nudged = [self.task.training_levels(one) for one in here + NUDGE * torch.eye(len(here)).to(here)]
+        moved = torch.stack(nudged) - self.levels
+        speed = moved.square().mean(1).sqrt().clamp(min=1e-9) / NUDGE
         share: Tensor = (REACH * self.levels.std() / speed).clamp(max=1)
         return share
 

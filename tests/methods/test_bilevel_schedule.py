@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -197,19 +198,22 @@ def test_without_learning_it_is_plain_training(task: ScheduleGaussian) -> None:
     assert last.params == pytest.approx(task.space.default)
 
 
-@pytest.mark.parametrize(("location", "most"), [(-3.0, 0.85), (4.0, 1.02)])
+@pytest.mark.parametrize(("location", "scale", "most"), [(-3.0, 1.0, 0.95), (4.0, 2.0, 0.85)])
 def test_training_levels_follow_the_distance(
-    task: ScheduleGaussian, location: float, most: float
+    task: ScheduleGaussian, location: float, scale: float, most: float
 ) -> None:
-    """The truth at the learned plan is lower than where it began, or, far too little noise being
-    trained on, where looking one step ahead misleads, hardly higher."""
-    problem = PricedProblem(task, 3000)
-    start = task.space.default | {"location": location, "scale": 1.0 if location < 0 else 2.0}
-    schedule.run(cast(Problem, problem), Options(learn_sampling=False), start)
-    last = problem.reports[-1][1].params
-    before, after = (float(task.truth(task.position(one))) for one in (start, last))
-    assert after < most * before
-    assert all(last[name] == pytest.approx(start[name]) for name in task.plans.sampling_names)
+    """The truth at the learned plan is lower than where it began, in the geometric mean over three
+    seeds; from location -3 it is higher in one of them: docs/schedules.md."""
+    start = task.space.default | {"location": location, "scale": scale}
+    ratios = []
+    for seed in range(3):
+        problem = PricedProblem(task, 3000, seed)
+        schedule.run(cast(Problem, problem), Options(learn_sampling=False), start)
+        last = problem.reports[-1][1].params
+        before, after = (float(task.truth(task.position(one))) for one in (start, last))
+        ratios.append(after / before)
+        assert all(last[name] == pytest.approx(start[name]) for name in task.plans.sampling_names)
+    assert statistics.geometric_mean(ratios) < most
 
 
 def test_sampling_levels_follow_the_distance(task: ScheduleGaussian) -> None:
@@ -221,6 +225,23 @@ def test_sampling_levels_follow_the_distance(task: ScheduleGaussian) -> None:
     assert moved <= set(task.plans.sampling_names)
     before, after = (float(task.truth(task.position(one))) for one in (start, last))
     assert after < 0.95 * before
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_sampling_levels_that_are_worse_are_taken_back(
+    task: ScheduleGaussian, better: bool
+) -> None:
+    good, bad = (task.space.default | {"rho": rho} for rho in (15.0, 2.0))
+    problem = cast(Problem, PricedProblem(task, 10_000))
+    run = schedule.ScheduleRun(problem, Options(), bad if better else good)
+    run.training = trained(task, good)
+    learned = task.position(good if better else bad)
+    run.sampling.data.copy_(learned)
+    run.average.copy_(learned)
+    run.compare()
+    expected = task.position(good)
+    assert torch.equal(run.average, expected)
+    assert torch.equal(run.sampling.detach(), expected)
 
 
 def test_steps_of_a_narrow_distribution_are_short(task: ScheduleGaussian) -> None:
