@@ -98,7 +98,8 @@ def end_process(folder: RunFolder, reason: str) -> NoReturn:
             if command:
                 os.environ[ENDED_A_RUN] = "yes"
                 # A shell changes the folder: a method that goes on could leave it once more.
-                os.execv("/bin/sh", ["sh", "-c", 'cd "$0" && exec "$@"', STARTED_IN, *command])
+                enter = f'cd "$0" && exec "$@"; exit {EXIT_CODE}'
+                os.execv("/bin/sh", ["sh", "-c", enter, STARTED_IN, *command])
     finally:
         os._exit(EXIT_CODE)
 
