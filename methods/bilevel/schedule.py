@@ -241,8 +241,8 @@ class ScheduleRun(TrainingRun):
     def reach(self) -> Tensor:
         """Share of a step that keeps to `REACH`, `(d,)`, at most 1."""
         here = self.position.detach()
-        nudged = [self.task.training_levels(one) for one in here + NUDGE * torch.eye(len(here)).to(here)]
-        moved = torch.stack(nudged) - self.levels
+        nudged = here + NUDGE * torch.eye(len(here)).to(here)
+        moved = torch.stack([self.task.training_levels(one) for one in nudged]) - self.levels
         speed = moved.square().mean(1).sqrt().clamp(min=1e-9) / NUDGE
         share: Tensor = (REACH * self.levels.std() / speed).clamp(max=1)
         return share
