@@ -4,7 +4,7 @@
 
 Printed are geometric means over seeds (of memorisation the mean) of the last report within a share
 of the budget, and in how many seeds `bilevel` ends lower than each fixed plan, with the geometric
-mean of the ratio.
+mean of the ratio; at last the plans that `bilevel` and the searches delivered, a row per seed.
 """
 
 from __future__ import annotations
@@ -71,6 +71,11 @@ def main() -> None:
             for name in list(COLUMNS)[:-1]
         )
         print(f"seeds in which bilevel ends lower than {other}, and ratio: {counts}")
+    names = [f"param:{name}" for name in ScheduleDigitsCosine.space.names]
+    for method in ("bilevel", "random-then-train", "optuna-tpe-then-train"):
+        runs = frame[(frame.task == TASK) & (frame.method == method)]
+        plans = until(runs[runs.incumbent], 1.0)
+        print(f"\n{method}\n{plans[names].to_string(float_format='{:.3g}'.format)}")
 
 
 if __name__ == "__main__":
