@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from itertools import count
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, get_type_hints
 
 import numpy as np
 
@@ -225,15 +225,30 @@ def longer(possible: float) -> float:
     return math.sqrt(max(possible / TRIALS, 1.0))
 
 
+PLAIN: dict[type, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "true or false"),
+    int: ((int,), "a whole number"),
+    float: ((float, int), "a number"),
+    str: ((str,), "a text"),
+}
+"""Types of settings, with those of values that fit, and their name in words."""
+
+
 def settings(kind: type[Settings], values: Mapping[str, Any] | None) -> Settings:
     """The dataclass `kind` with these fields, as a suite file names them.
 
-    Raises ValueError for a name that is none of its fields, with the nearest one.
+    Raises ValueError for a name that is none of its fields, with the nearest one, and for a value
+    of another type, where that is a switch, a number or a text.
     """
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    for name in values or {}:
+    types = get_type_hints(kind)
+    for name, value in (values or {}).items():
         if name not in known:
             near = get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
             raise ValueError(f"unknown setting {name!r}; {hint}")
+        if types[name] in PLAIN:
+            fitting, right = PLAIN[types[name]]
+            if type(value) not in fitting:
+                raise ValueError(f"{name} must be {right}, got {value!r}")
     return kind(**(values or {}))

@@ -132,6 +132,11 @@ class Options:
             raise ValueError(f"learn_training must be one of {known}, got {self.learn_training!r}")
         if not 0 <= self.memory < 1:
             raise ValueError(f"memory must be in [0, 1), got {self.memory}")
+        least = {"follow_steps": 0, "follow_rate": 0, "sampling_rate": 0, "entropy": 0,
+                 "follow_samples": 2, "follow_batches": 1, "samples": 2}  # fmt: skip
+        for name, low in least.items():
+            if (value := getattr(self, name)) < low:
+                raise ValueError(f"{name} must be at least {low}, got {value}")
 
 
 def run(problem: Problem, options: Options | None = None, params: Params | None = None) -> None:

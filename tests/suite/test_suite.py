@@ -56,6 +56,10 @@ def test_bad_suites_are_refused_with_what_would_be_right(tmp_path, change, messa
     [
         ("{ tial = 0 }", "unknown setting 'tial'; did you mean 'tail'"),
         ("{ tail = 2 }", "tail must"),
+        ('{ follow_rate = "fast" }', "follow_rate must be a number, got 'fast'"),
+        ("{ entropy = -1 }", "entropy must be at least 0, got -1"),
+        ("{ follow_steps = 2.5 }", "follow_steps must be a whole number"),
+        ("{ learn_sampling = 1 }", "learn_sampling must be true or false"),
     ],
 )
 def test_settings_of_a_solver_are_checked_too(tmp_path, options, message):
