@@ -21,7 +21,7 @@ longest tails.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,13 @@ SIZE = 1e-3
 """Length of the steps along P grad F, on both sides, over that of the weights."""
 BOUND = 3.0
 """Largest influence, in median absolute deviations from the median."""
+WINDOW = 6
+"""Slopes whose mean is followed, at most."""
+REACH = 4.0
+"""How far a step moves the training levels, at most, in their standard deviations, over its length
+in the unit cube: a narrow distribution takes short steps of its location."""
+NUDGE = 1e-4
+"""Length of the differences by which that is measured, in the unit cube."""
 
 
 def influences(
@@ -100,6 +107,25 @@ def significant(values: Sequence[Tensor], least: int = 4, errors: float = 2.0) -
     mean, error = found.mean(0), found.std(0) / len(found) ** 0.5
     size = found.square().mean(0).sqrt().clamp(min=1e-30)
     return torch.where(mean.abs() > errors * error, mean / size, 0.0)
+
+
+def walk(position: Tensor, slopes: list[Tensor], slope: Tensor, length: float | Tensor) -> None:
+    """A step of `position` `(d,)` in the unit cube against the significant mean of the last few
+    `slopes`, of at most `length` in each coordinate; `slope` joins them."""
+    slopes.append(slope)
+    del slopes[:-WINDOW]
+    position.data.sub_(length * significant(slopes)).clamp_(0, 1)
+
+
+def reach(levels_at: Callable[[Tensor], Tensor], position: Tensor) -> Tensor:
+    """Share of a step from `position` `(d,)` that keeps to `REACH`, `(d,)`, at most 1; `levels_at`
+    gives the training levels `(T,)` at a position."""
+    levels = levels_at(position)
+    nudged = position + NUDGE * torch.eye(len(position)).to(position)
+    moved = torch.stack([levels_at(one) for one in nudged]) - levels
+    speed = moved.square().mean(1).sqrt().clamp(min=1e-9) / NUDGE
+    share: Tensor = (REACH * levels.std() / speed).clamp(max=1)
+    return share
 
 
 def _taken(net: nn.Module) -> Tensor:

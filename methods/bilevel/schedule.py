@@ -35,7 +35,7 @@ from torch import Tensor
 
 from methods.base import Problem
 from methods.bilevel.penalty import Lookahead, penalty_gradient
-from methods.bilevel.response import entropy, expected, influences, significant
+from methods.bilevel.response import entropy, expected, influences, reach, walk
 from methods.training_run import TrainingRun
 from tasks.metrics.frechet import Moments
 from tasks.space import Params
@@ -54,16 +54,9 @@ FOLLOWING = (0.05, 0.7)
 sample, and not when the weights can no longer follow."""
 COMPARED = 250
 """Images, from common noise, by which learned sampling levels are compared with the start's."""
-WINDOW = 6
-"""Hypergradients whose mean is followed, at most."""
 OVERHEAD = 0.15
 """Largest share of the time that steps of the plan may have taken before another one: where a run
 is short, it makes fewer."""
-REACH = 4.0
-"""How far a step moves the training levels, at most, in their standard deviations, over its length
-in the unit cube: a narrow distribution takes short steps of its location."""
-NUDGE = 1e-4
-"""Length of the differences by which that is measured, in the unit cube."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +210,8 @@ class ScheduleRun(TrainingRun):
             trained = task.training_levels(self.position)
             gain = expected(found, trained) - options.entropy * entropy(trained)
             (slope,) = torch.autograd.grad(gain, self.position)
-            walk(self.position, self.slopes, slope, options.follow_rate * left * self.reach())
+            share = reach(task.training_levels, self.position.detach())
+            walk(self.position, self.slopes, slope, options.follow_rate * left * share)
         elif options.learn_sampling:
             noise = task.noise(options.follow_samples, generator)
             task.frechet_gradient(self.training.ema, levels, noise)
@@ -242,15 +236,6 @@ class ScheduleRun(TrainingRun):
             self.sampling.data.copy_(self.start)
             self.average.copy_(self.start)
         self.compared = True
-
-    def reach(self) -> Tensor:
-        """Share of a step that keeps to `REACH`, `(d,)`, at most 1."""
-        here = self.position.detach()
-        nudged = here + NUDGE * torch.eye(len(here)).to(here)
-        moved = torch.stack([self.task.training_levels(one) for one in nudged]) - self.levels
-        speed = moved.square().mean(1).sqrt().clamp(min=1e-9) / NUDGE
-        share: Tensor = (REACH * self.levels.std() / speed).clamp(max=1)
-        return share
 
     def follow_penalty(self, generator: torch.Generator) -> None:
         """A step of fixed length against the penalty gradient."""
@@ -360,11 +345,3 @@ class ScheduleRun(TrainingRun):
         self.compared = state["compared"]
         self.tuning = state["tuning"]
         self.weight = state["weight"]
-
-
-def walk(position: Tensor, slopes: list[Tensor], slope: Tensor, length: float | Tensor) -> None:
-    """A step of `position` `(d,)` in the unit cube against the significant mean of the last few
-    `slopes`, of at most `length` in each coordinate; `slope` joins them."""
-    slopes.append(slope)
-    del slopes[:-WINDOW]
-    position.data.sub_(length * significant(slopes)).clamp_(0, 1)

@@ -20,9 +20,11 @@ from methods.bilevel import Bilevel, schedule
 from methods.bilevel.penalty import penalty_gradient
 from methods.bilevel.response import (
     CENTRES,
+    REACH,
     entropy,
     expected,
     influences,
+    reach,
     significant,
     standardised,
 )
@@ -246,13 +248,12 @@ def test_sampling_levels_that_are_worse_are_taken_back(
 
 def test_steps_of_a_narrow_distribution_are_short(task: ScheduleGaussian) -> None:
     """No step moves the levels further than `REACH` times its length, in standard deviations."""
-    narrow = task.space.default | {"scale": 0.2}
-    run = schedule.ScheduleRun(cast(Problem, PricedProblem(task, 100)), Options(), narrow)
+    narrow = task.position(task.space.default | {"scale": 0.2})
+    levels, place = task.training_levels(narrow), task.space.names.index("location")
     step = torch.zeros(len(task.space), dtype=torch.float64)
-    step[task.space.names.index("location")] = 0.1 * float(run.reach()[0])
-    with torch.no_grad():
-        moved = task.training_levels(run.position + step) - run.levels
-    assert float(moved.abs().max() / run.levels.std()) == pytest.approx(0.1 * schedule.REACH)
+    step[place] = 0.1 * float(reach(task.training_levels, narrow)[place])
+    moved = task.training_levels(narrow + step) - levels
+    assert float(moved.abs().max() / levels.std()) == pytest.approx(0.1 * REACH)
 
 
 def test_entropy_is_that_of_scipy() -> None:
