@@ -14,7 +14,7 @@ from tiny_files import write_fashion
 from benchmark import registry
 from benchmark.registry import BrokenModule
 from tasks.data.pictures import read
-from tasks.schedule.network import UNet
+from tasks.schedule.network import Preconditioned, UNet
 from tasks.schedule.pictures import PictureScheduleTask
 from tests.commands import benchmark
 
@@ -40,7 +40,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network of few channels and measures of few samples, which are what a run costs."""
-    build = lambda self: UNet(channels=8, image_channels=self.channels)  # noqa: E731
+
+    def build(self: PictureScheduleTask) -> Preconditioned:
+        return Preconditioned(UNet(channels=8, image_channels=self.channels))
+
     monkeypatch.setattr(PictureScheduleTask, "build", build)
     monkeypatch.setattr(PictureScheduleTask, "selection_samples", 50)
     monkeypatch.setattr(PictureScheduleTask, "report_samples", 60)
